@@ -1,0 +1,256 @@
+"""The `finetune` command: parses, calls the API, prints. TensorFlow is loaded only to train."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from finetune.exceptions import FineTuneError
+
+# TensorFlow's start-up notes would bury what the command has to say.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+app = typer.Typer(
+    help="Fine-tune a pretrained Keras backbone on a folder of images.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+_FIT = "Training"
+_DATA = "Images"
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turn refusals into one readable message, and Ctrl-C into a quiet end."""
+    console = Console(stderr=True)
+    try:
+        yield
+    except FineTuneError as error:
+        console.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        console.print("Stopped.", highlight=False)
+        raise typer.Exit(130) from None
+
+
+def parse_depth(text: str) -> int | float | str:
+    """A freeze depth as typed: a number of layers, a fraction, or a name.
+
+    Example:
+        >>> parse_depth("100"), parse_depth("0.65"), parse_depth("block_10")
+        (100, 0.65, 'block_10')
+    """
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+@app.command()
+def fit(
+    data: Annotated[str, typer.Argument(help="Image folder, or a TFDS name as tfds:NAME.")],
+    backbone: Annotated[
+        str, typer.Option(help="Architecture (see `finetune backbones`) or .keras file.")
+    ] = "mobilenet_v2",
+    alpha: Annotated[float | None, typer.Option(help="Width of the MobileNet families.")] = None,
+    weights: Annotated[str, typer.Option(help="imagenet, a weights file, or none.")] = "imagenet",
+    preprocess: Annotated[
+        str | None, typer.Option(help="For a .keras file: tf, torch, caffe or none.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Pixels. Default: the backbone's own.", rich_help_panel=_DATA)
+    ] = None,
+    batch_size: Annotated[int, typer.Option(rich_help_panel=_DATA)] = 32,
+    validation: Annotated[
+        float, typer.Option(help="Share split off, where none is given.", rich_help_panel=_DATA)
+    ] = 0.2,
+    resize: Annotated[str, typer.Option(help="crop, pad, squash", rich_help_panel=_DATA)] = "crop",
+    augment: Annotated[
+        str, typer.Option(help="none, light, strong", rich_help_panel=_DATA)
+    ] = "light",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Unreadable images are errors.", rich_help_panel=_DATA)
+    ] = False,
+    data_dir: Annotated[
+        str | None, typer.Option(help="Prepared TFDS datasets.", rich_help_panel=_DATA)
+    ] = None,
+    download: Annotated[bool, typer.Option(rich_help_panel=_DATA)] = True,
+    freeze_depth: Annotated[
+        str, typer.Option(help="Layers, fraction, or block name.", rich_help_panel=_FIT)
+    ] = "0.65",
+    learning_rate: Annotated[float, typer.Option(rich_help_panel=_FIT)] = 1e-4,
+    head_learning_rate: Annotated[float, typer.Option(rich_help_panel=_FIT)] = 1e-3,
+    epochs: Annotated[int, typer.Option(help="Of the second phase.", rich_help_panel=_FIT)] = 10,
+    head_epochs: Annotated[
+        int, typer.Option(help="At most, of the head phase.", rich_help_panel=_FIT)
+    ] = 60,
+    optimizer: Annotated[str, typer.Option(rich_help_panel=_FIT)] = "adam",
+    schedule: Annotated[
+        str,
+        typer.Option(
+            help="constant, exponential, piecewise, cosine, plateau", rich_help_panel=_FIT
+        ),
+    ] = "constant",
+    dropout: Annotated[float, typer.Option(rich_help_panel=_FIT)] = 0.2,
+    hidden_units: Annotated[int, typer.Option(rich_help_panel=_FIT)] = 0,
+    label_smoothing: Annotated[float, typer.Option(rich_help_panel=_FIT)] = 0.0,
+    class_weight: Annotated[str | None, typer.Option(help="balanced", rich_help_panel=_FIT)] = None,
+    batch_norm: Annotated[str, typer.Option(help="frozen, adapt", rich_help_panel=_FIT)] = "frozen",
+    layer_decay: Annotated[float | None, typer.Option(rich_help_panel=_FIT)] = None,
+    clip_norm: Annotated[float | None, typer.Option(rich_help_panel=_FIT)] = None,
+    ema: Annotated[
+        float | None, typer.Option(help="Momentum of averaged weights.", rich_help_panel=_FIT)
+    ] = None,
+    mixed_precision: Annotated[
+        bool, typer.Option("--mixed-precision", rich_help_panel=_FIT)
+    ] = False,
+    patience: Annotated[int | None, typer.Option(rich_help_panel=_FIT)] = None,
+    reuse: Annotated[
+        bool, typer.Option(help="Compute frozen layers once.", rich_help_panel=_FIT)
+    ] = True,
+    seed: Annotated[int, typer.Option()] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder. Default: a new one in runs/.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+) -> None:
+    """Fine-tune a backbone on images; writes model, metrics and history to a run folder."""
+    with _plain_errors():
+        from finetune.api import fine_tune
+
+        own = {} if preprocess is None else {"preprocess": _none(preprocess)}
+        result = fine_tune(
+            data,
+            backbone=backbone,
+            backbone_options={} if alpha is None else {"alpha": alpha},
+            weights=_none(weights),
+            image_size=image_size,
+            batch_size=batch_size,
+            validation=validation,
+            resize=resize,
+            augment=augment,
+            strict=strict,
+            data_dir=data_dir,
+            download=download,
+            freeze_depth=parse_depth(freeze_depth),
+            learning_rate=learning_rate,
+            head_learning_rate=head_learning_rate,
+            epochs=epochs,
+            head_epochs=head_epochs,
+            optimizer=optimizer,
+            schedule=schedule,
+            dropout=dropout,
+            hidden_units=hidden_units,
+            label_smoothing=label_smoothing,
+            class_weight=class_weight,
+            batch_norm=batch_norm,
+            layer_decay=layer_decay,
+            clip_norm=clip_norm,
+            ema=ema,
+            mixed_precision=mixed_precision,
+            patience=patience,
+            reuse="auto" if reuse else False,
+            seed=seed,
+            out=out,
+            verbose=0 if quiet else 1,
+            **own,
+        )
+        if not quiet:
+            print(result.summary())
+            print(f"\nUse it: finetune predict {result.folder / 'model.keras'} IMAGES...")
+        if result.record.interrupted:
+            raise typer.Exit(130)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="model.keras, or the run folder that holds it.")],
+    files: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line: path, label, probabilities.")
+    ] = False,
+) -> None:
+    """Classify image files."""
+    with _plain_errors():
+        from finetune.model import load
+
+        predictions = load(model).predict(files)
+        for prediction in predictions:
+            if as_json:
+                print(
+                    json.dumps(
+                        {
+                            "path": prediction.path,
+                            "label": prediction.label,
+                            "probabilities": prediction.probabilities,
+                        }
+                    )
+                )
+            else:
+                chance = max(prediction.probabilities.values(), default=None)
+                print(f"{prediction.path}  {prediction.label}", end="")
+                print("" if chance is None else f"  {chance:.1%}")
+        for file in predictions.skipped:
+            print(f"skipped: {file}", file=sys.stderr)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="model.keras, or the run folder that holds it.")],
+    data: Annotated[str, typer.Argument(help="Image folder, or a TFDS name as tfds:NAME.")],
+    split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
+    data_dir: Annotated[str | None, typer.Option(help="Prepared TFDS datasets.")] = None,
+) -> None:
+    """Measure a saved model on labelled images."""
+    with _plain_errors():
+        from finetune.data import load_data
+        from finetune.model import load
+
+        tuned = load(model)
+        images = load_data(
+            data,
+            image_size=tuned.card.image_size,
+            resize=tuned.card.resize,
+            data_dir=data_dir,
+            download=False,
+        )
+        print(tuned.evaluate(images, split))
+
+
+@app.command()
+def backbones() -> None:
+    """List the architectures that can be fine-tuned."""
+    from finetune.architectures import ARCHITECTURES
+
+    for name in sorted(ARCHITECTURES):
+        print(name)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path | None, typer.Option(help="Folder. Default: runs/demo.")] = None,
+) -> None:
+    """Search freeze depth and learning rate on real handwritten digits; needs no network."""
+    with _plain_errors():
+        from finetune.demo.search import run_demo
+
+        run_demo(out or Path("runs") / "demo")
+
+
+def _none(text: str) -> str | None:
+    return None if text.lower() == "none" else text
+
+
+if __name__ == "__main__":
+    app()

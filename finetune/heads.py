@@ -1,0 +1,133 @@
+"""What is put on top of a backbone: pooling, dropout, hidden layer, outputs, loss and metrics."""
+
+from dataclasses import dataclass
+
+import keras
+from keras import ops
+
+from finetune.exceptions import ArgumentError
+
+TASKS = ("binary", "multiclass", "multilabel", "regression")
+
+
+@dataclass(frozen=True)
+class Head:
+    """The new part of the model.
+
+    Args:
+        task: One of "binary", "multiclass", "multilabel" and "regression".
+        outputs: Number of classes, labels or regressed values. A binary head has one
+            sigmoid unit whatever this says.
+        hidden_units: Units of a ReLU layer before the outputs; 0 leaves it out. Defaults
+            to 0, as in Keras' transfer-learning tutorial.
+        dropout: Share of features dropped before each dense layer in training, 0 to 1
+            exclusive. Defaults to 0.2, as in Keras' transfer-learning tutorial.
+        seed: Seed of the initial weights and of dropout.
+    """
+
+    task: str
+    outputs: int
+    hidden_units: int = 0
+    dropout: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ArgumentError(f"Expected task to be one of {TASKS}, received {self.task!r}.")
+        if not 0 <= self.dropout < 1:
+            raise ArgumentError(
+                f"Expected dropout to be at least 0 and below 1, received {self.dropout!r}."
+            )
+        if self.hidden_units < 0:
+            raise ArgumentError(
+                f"Expected hidden_units to be 0 (none) or more, received {self.hidden_units!r}."
+            )
+
+    @property
+    def units(self) -> int:
+        """Number of output units."""
+        return 1 if self.task == "binary" else self.outputs
+
+
+def pooling_layer(feature_rank: int) -> keras.Layer:
+    """The layer that turns a feature map or sequence into one vector per image."""
+    if feature_rank == 4:
+        return keras.layers.GlobalAveragePooling2D(name="pool")
+    if feature_rank == 3:
+        return keras.layers.GlobalAveragePooling1D(name="pool")
+    return keras.layers.Identity(name="pool")
+
+
+def build_classifier(features: int, head: Head) -> keras.Model:
+    """Build the trainable head: from a pooled vector to predictions.
+
+    The outputs are float32 whatever the precision of the backbone, so that the loss is.
+    """
+    vector = keras.Input((features,), name="pooled")
+    x = vector
+    if head.hidden_units:
+        if head.dropout:
+            x = keras.layers.Dropout(head.dropout, seed=head.seed + 1, name="hidden_dropout")(x)
+        he_normal = keras.initializers.HeNormal(seed=head.seed + 1)
+        x = keras.layers.Dense(
+            head.hidden_units, activation="relu", kernel_initializer=he_normal, name="hidden"
+        )(x)
+    if head.dropout:
+        x = keras.layers.Dropout(head.dropout, seed=head.seed, name="dropout")(x)
+    activation = {"multiclass": "softmax", "regression": "linear"}.get(head.task, "sigmoid")
+    glorot = keras.initializers.GlorotUniform(seed=head.seed)
+    outputs = keras.layers.Dense(
+        head.units,
+        activation=activation,
+        kernel_initializer=glorot,
+        dtype="float32",
+        name="predictions",
+    )(x)
+    return keras.Model(vector, outputs, name="head")
+
+
+class SmoothedSparseCrossentropy(keras.losses.Loss):
+    """Cross-entropy on integer labels with label smoothing, which Keras' sparse loss lacks."""
+
+    def __init__(self, label_smoothing: float, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true, y_pred):
+        """Cross-entropy of each image against its smoothed label."""
+        labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
+        targets = ops.one_hot(labels, y_pred.shape[-1])
+        return keras.losses.categorical_crossentropy(
+            targets, y_pred, label_smoothing=self.label_smoothing
+        )
+
+
+def loss_for(task: str, label_smoothing: float = 0.0) -> keras.losses.Loss:
+    """The loss that a task is trained with."""
+    if not 0 <= label_smoothing < 1:
+        raise ArgumentError(
+            f"Expected label_smoothing to be at least 0 and below 1, received {label_smoothing!r}."
+        )
+    if task == "regression":
+        if label_smoothing:
+            raise ArgumentError("label_smoothing has no meaning for task='regression': use 0.")
+        return keras.losses.MeanSquaredError()
+    if task in ("binary", "multilabel"):
+        return keras.losses.BinaryCrossentropy(label_smoothing=label_smoothing)
+    if label_smoothing:
+        return SmoothedSparseCrossentropy(label_smoothing)
+    return keras.losses.SparseCategoricalCrossentropy()
+
+
+def metrics_for(task: str) -> list[keras.metrics.Metric]:
+    """The metrics that a task reports: accuracy, or mean absolute error for regression."""
+    if task == "regression":
+        return [keras.metrics.MeanAbsoluteError(name="mae")]
+    if task == "multiclass":
+        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+    return [keras.metrics.BinaryAccuracy(name="accuracy")]
+
+
+def monitor_for(task: str) -> str:
+    """The quantity that decides which epoch is the best one."""
+    return "val_loss" if task == "regression" else "val_accuracy"

@@ -1,0 +1,124 @@
+"""Optimizers by name, with clipping, weight averaging and rates that differ by layer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import keras
+from keras import ops
+
+from finetune.exceptions import ArgumentError
+
+OPTIMIZERS = (
+    "adam",
+    "adamw",
+    "sgd",
+    "rmsprop",
+    "nadam",
+    "adagrad",
+    "adadelta",
+    "adamax",
+    "lion",
+    "lamb",
+    "muon",
+    "ftrl",
+)
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """Which optimizer trains, apart from its learning rate.
+
+    Args:
+        name: A Keras optimizer by name. Defaults to "adam".
+        clip_norm: Largest global norm of the gradients, above 0; None leaves them as they
+            are.
+        weight_decay: Decoupled weight decay per step, 0 or more; None leaves the optimizer's
+            own default.
+        ema: Momentum of the exponential moving average of the weights, 0 to 1 exclusive; None
+            for no averaging. Keras' own default where one is used is 0.99.
+    """
+
+    name: str = "adam"
+    clip_norm: float | None = None
+    weight_decay: float | None = None
+    ema: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or self.name.lower() not in OPTIMIZERS:
+            raise ArgumentError(
+                f"Expected optimizer to be one of {OPTIMIZERS}, received {self.name!r}."
+            )
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ArgumentError(f"Expected clip_norm above 0, received {self.clip_norm!r}.")
+        if self.weight_decay is not None and not self.weight_decay >= 0:
+            raise ArgumentError(f"Expected weight_decay of 0 or more, got {self.weight_decay!r}.")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ArgumentError(f"Expected ema between 0 and 1, received {self.ema!r}.")
+
+
+def build_optimizer(
+    settings: OptimizerSettings,
+    learning_rate: float,
+    rate_factors: Mapping[str, float] | None = None,
+) -> keras.optimizers.Optimizer:
+    """Make a Keras optimizer.
+
+    Args:
+        settings: What to make.
+        learning_rate: The base rate, above 0.
+        rate_factors: For discriminative rates: what the base rate is multiplied by, per
+            variable path. Variables that are not named keep the base rate.
+
+    Returns:
+        A new optimizer of Keras' class, or of a subclass that knows the factors.
+
+    Raises:
+        ArgumentError: The rate is not above 0.
+
+    Source of discriminative rates: J. Howard, S. Ruder, "Universal Language Model
+    Fine-tuning for Text Classification" (2018).
+    """
+    if not learning_rate > 0:
+        raise ArgumentError(f"Expected a learning rate above 0, received {learning_rate!r}.")
+    cls = type(keras.optimizers.get(settings.name.lower()))
+    arguments: dict[str, object] = {"learning_rate": learning_rate}
+    if settings.clip_norm is not None:
+        arguments["global_clipnorm"] = settings.clip_norm
+    if settings.weight_decay is not None:
+        arguments["weight_decay"] = settings.weight_decay
+    if settings.ema is not None:
+        arguments |= {"use_ema": True, "ema_momentum": settings.ema}
+    if not rate_factors:
+        return cls(**arguments)
+    return _with_rate_factors(cls, dict(rate_factors))(**arguments)
+
+
+def _with_rate_factors(cls: type, factors: dict[str, float]) -> type:
+    def update_step(self, gradient, variable, learning_rate):
+        factor = factors.get(variable.path, 1.0)
+        cls.update_step(self, gradient, variable, ops.multiply(learning_rate, factor))
+
+    # Scaling the rate, not the gradient: Adam and its kin undo a scaled gradient.
+    return type(cls.__name__, (cls,), {"update_step": update_step})
+
+
+def layer_decay_factors(layers: list[keras.Layer], decay: float) -> dict[str, float]:
+    """Rate factors that fall by `decay` with every group of layers further from the head.
+
+    Args:
+        layers: The trainable layers in order from the input; those with variables count.
+        decay: Factor from one layer with variables to the one before it, above 0, at most 1.
+
+    Returns:
+        Variable path to factor; the last layer has `decay`, the one before `decay ** 2`.
+
+    Source: K. Clark et al., "ELECTRA" (2020), "layerwise learning-rate decay".
+    """
+    if not 0 < decay <= 1:
+        raise ArgumentError(f"Expected layer_decay above 0 and at most 1, received {decay!r}.")
+    with_variables = [layer for layer in layers if layer.trainable_variables]
+    factors = {}
+    for distance, layer in enumerate(reversed(with_variables), start=1):
+        for variable in layer.trainable_variables:
+            factors[variable.path] = decay**distance
+    return factors

@@ -1,0 +1,1 @@
+"""What makes training fast: nothing that is frozen is computed twice."""

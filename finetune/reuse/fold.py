@@ -1,0 +1,225 @@
+"""Folding: frozen batch normalization as part of the convolution or dense layer before it.
+
+Batch normalization that uses its stored statistics is one multiplication and one addition per
+channel. After a linear layer they can be done on the layer's kernel and bias instead, which are
+hundreds of times smaller than its output:
+
+    norm(x * kernel + bias) = x * (kernel * scale) + (bias * scale + offset)
+    scale  = gamma / sqrt(variance + epsilon)
+    offset = beta - mean * scale
+
+This is computed within the graph, from the layers' own variables, in every step: the kernel
+trains as before, loss and gradients are the same, and no folded copy can go stale.
+
+Source: Jacob et al., Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference (2018), section 3.2, there for moving statistics.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from finetune.reuse.graph import CannotSplit, ends, flatten, list_calls
+
+
+def fold_batch_norm(model: keras.Model) -> keras.Model:
+    """Makes a model compute its frozen batch normalization as part of the layers before it.
+
+    Folded are batch normalizations with `trainable=False` that directly follow a convolution
+    (also depthwise or separable) or a dense layer with no activation and no other consumer.
+    Unfreezing one of them later needs a new fold.
+
+    Args:
+        model: A functional or sequential model.
+
+    Returns:
+        A model with the same inputs, outputs, layers and variables, in the same order; `model`
+        itself where nothing can be folded.
+
+    Example:
+        >>> norm = keras.layers.BatchNormalization(trainable=False)
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4), norm])
+        >>> folded = fold_batch_norm(model)
+        >>> x = keras.random.normal((3, 8), seed=0)
+        >>> bool(keras.ops.max(keras.ops.abs(folded(x) - model(x))) < 1e-5)
+        True
+        >>> folded.trainable_variables[0] is model.trainable_variables[0]
+        True
+    """
+    try:
+        flat = flatten(model)
+    except CannotSplit:
+        return model
+    pairs = _foldable_pairs(flat)
+    if not pairs:
+        return model
+    linear = {id(layer) for layer, _ in pairs}
+    folded = {id(norm): FoldedBatchNorm(layer, norm) for layer, norm in pairs}
+
+    def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        if id(operation) in linear:
+            return args[0]
+        if id(operation) in folded:
+            return folded[id(operation)](args[0])
+        # What the graph was drawn with must not outlast the mode that the model is called in.
+        kwargs.pop("training", None)
+        return operation(*args, **kwargs)
+
+    graph = keras.models.clone_model(
+        keras.Model(*ends(flat)), clone_function=lambda layer: layer, call_function=call
+    )
+    # A `Function` tracks no variables, so the model keeps the order of its own layers.
+    return FoldedModel(*ends(model), keras.Function(graph.inputs, graph.output), name=model.name)
+
+
+class FoldedModel(keras.Model):
+    """A functional model that computes its outputs by another graph over the same layers.
+
+    Args:
+        inputs: Inputs of the model.
+        outputs: Outputs of the model.
+        graph: What is run instead, from the flat list of inputs to the same outputs.
+        name: Name of the model.
+    """
+
+    def __init__(self, inputs: Any, outputs: Any, graph: keras.Function, *, name: str) -> None:
+        super().__init__(inputs=inputs, outputs=outputs, name=name)
+        self._graph = graph
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Runs the folded graph; `training` reaches its layers by Keras' call context."""
+        tensors = [
+            keras.ops.cast(value, tensor.dtype)
+            for value, tensor in zip(keras.tree.flatten(inputs), self.inputs, strict=True)
+        ]
+        return self._graph(tensors)
+
+
+class FoldedBatchNorm(keras.Operation):
+    """A linear layer and the frozen batch normalization after it, as one linear operation.
+
+    Args:
+        layer: The layer; its variables are read in every call.
+        norm: The batch normalization; likewise.
+    """
+
+    def __init__(self, layer: Any, norm: keras.layers.BatchNormalization) -> None:
+        super().__init__(name=norm.name)
+        self._layer = layer
+        self._norm = norm
+
+    def call(self, inputs: Any) -> Any:
+        """Applies the layer with the folded kernel and bias."""
+        layer, norm = self._layer, self._norm
+        dtype = keras.backend.result_type(norm.variable_dtype, "float32")
+        scale = tf.math.rsqrt(_read(norm.moving_variance, dtype) + norm.epsilon)
+        if norm.scale:
+            scale *= _read(norm.gamma, dtype)
+        offset = -_read(norm.moving_mean, dtype) * scale
+        if norm.center:
+            offset += _read(norm.beta, dtype)
+        if layer.use_bias:
+            offset += _read(layer.bias, dtype) * scale
+
+        def scaled(kernel: Any) -> Any:
+            # The last axis, or the last two of a depthwise kernel, are the output channels.
+            axes = 2 if isinstance(layer, _DEPTHWISE) else 1
+            return _read(kernel, dtype) * tf.reshape(scale, kernel.shape[-axes:])
+
+        inputs = _read(inputs, layer.compute_dtype)
+        outputs = _LINEAR[type(layer)](layer, inputs, scaled)
+        first = getattr(layer, "data_format", None) == "channels_first"
+        # Unlike an addition, `bias_add` can be fused with the convolution and the activation.
+        outputs = tf.nn.bias_add(
+            outputs, tf.cast(offset, outputs.dtype), data_format="NC..." if first else "N...C"
+        )
+        return tf.cast(outputs, norm.compute_dtype)
+
+    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+        """Shape and dtype of the output."""
+        shape = self._layer.compute_output_shape(inputs.shape)
+        return keras.KerasTensor(shape, dtype=self._norm.compute_dtype)
+
+
+def _read(value: Any, dtype: str) -> Any:
+    """A variable or tensor in the dtype that is computed in."""
+    tensor: Any = keras.ops.convert_to_tensor(value)
+    return tf.cast(tensor, dtype)
+
+
+def _convolve(layer: Any, inputs: Any, scaled: Callable[[Any], Any]) -> Any:
+    return layer.convolution_op(inputs, tf.cast(scaled(layer.kernel), inputs.dtype))
+
+
+def _convolve_depthwise(layer: Any, inputs: Any, scaled: Callable[[Any], Any]) -> Any:
+    kernel = tf.cast(scaled(layer.kernel), inputs.dtype)
+    return keras.ops.depthwise_conv(inputs, kernel, **_how(layer))
+
+
+def _convolve_separable(layer: Any, inputs: Any, scaled: Callable[[Any], Any]) -> Any:
+    depthwise = _read(layer.depthwise_kernel, inputs.dtype)
+    pointwise = tf.cast(scaled(layer.pointwise_kernel), inputs.dtype)
+    return keras.ops.separable_conv(inputs, depthwise, pointwise, **_how(layer))
+
+
+def _multiply(layer: Any, inputs: Any, scaled: Callable[[Any], Any]) -> Any:
+    return tf.matmul(inputs, tf.cast(scaled(layer.kernel), inputs.dtype))
+
+
+def _how(layer: Any) -> dict[str, Any]:
+    return {
+        name: getattr(layer, name)
+        for name in ("strides", "padding", "dilation_rate", "data_format")
+    }
+
+
+# Exactly these types: a subclass may compute something else.
+_LINEAR: dict[type, Callable[[Any, Any, Callable[[Any], Any]], Any]] = {
+    keras.layers.Conv1D: _convolve,
+    keras.layers.Conv2D: _convolve,
+    keras.layers.Conv3D: _convolve,
+    keras.layers.DepthwiseConv1D: _convolve_depthwise,
+    keras.layers.DepthwiseConv2D: _convolve_depthwise,
+    keras.layers.SeparableConv1D: _convolve_separable,
+    keras.layers.SeparableConv2D: _convolve_separable,
+    keras.layers.Dense: _multiply,
+}
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+
+
+def _foldable_pairs(model: keras.Model) -> list[tuple[Any, keras.layers.BatchNormalization]]:
+    """The pairs of linear layer and batch normalization of which nothing else takes a part."""
+    nodes = list_calls(model)
+    calls = Counter(id(node.operation) for node in nodes)
+    uses = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
+    uses.update(id(tensor) for tensor in model.outputs)
+    maker = {id(tensor): node.operation for node in nodes for tensor in node.output_tensors}
+    pairs = []
+    for node in nodes:
+        norm = node.operation
+        if type(norm) is not keras.layers.BatchNormalization or norm.trainable:
+            continue
+        (tensor,) = node.input_tensors
+        layer = maker[id(tensor)]
+        alone = uses[id(tensor)] == calls[id(layer)] == calls[id(norm)] == 1
+        if alone and _is_linear(layer) and _normalizes_channels(norm, layer, len(tensor.shape)):
+            pairs.append((layer, norm))
+    return pairs
+
+
+def _is_linear(layer: Any) -> bool:
+    return (
+        type(layer) in _LINEAR
+        and layer.activation is keras.activations.linear
+        and layer.activity_regularizer is None
+        and getattr(layer, "padding", None) != "causal"
+        and layer.dtype_policy.quantization_mode is None
+    )
+
+
+def _normalizes_channels(norm: Any, layer: Any, rank: int) -> bool:
+    first = getattr(layer, "data_format", "channels_last") == "channels_first"
+    return norm.axis % rank == (1 if first else rank - 1) and norm.activity_regularizer is None

@@ -1,0 +1,121 @@
+"""How the learning rate moves: Keras' schedules, worked out per step and recorded."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from finetune.exceptions import ArgumentError
+
+Schedule = str | keras.optimizers.schedules.LearningRateSchedule | Callable[..., float]
+
+SCHEDULES = ("constant", "exponential", "piecewise", "cosine", "plateau")
+
+# Shares of the phase, common in the field: a tenth to warm up, drops at a half and
+# three quarters (He et al., "Deep residual learning", 2015), an end at a hundredth.
+WARM_UP = 0.1
+DROPS = (0.5, 0.75)
+DROP_FACTOR = 0.1
+FINAL_FACTOR = 0.01
+
+
+def build_schedule(
+    schedule: Schedule, learning_rate: float, steps: int
+) -> keras.optimizers.schedules.LearningRateSchedule | None:
+    """Make the Keras schedule of one phase.
+
+    Args:
+        schedule: "constant"; "exponential" (falls to a hundredth over the phase);
+            "piecewise" (a tenth at half, a hundredth at three quarters); "cosine" (linear
+            warm-up over the first tenth, then cosine decay to zero); "plateau" (Keras'
+            `ReduceLROnPlateau`, see `schedule_callbacks`); a Keras `LearningRateSchedule`,
+            taken as it is; or a function of Keras' `LearningRateScheduler`.
+        learning_rate: The rate to start from, or the peak for "cosine". Above 0.
+        steps: Number of optimizer steps in the phase, at least 1.
+
+    Returns:
+        The schedule, or None where the rate is not a function of the step: it is constant,
+        or a callback sets it.
+
+    Raises:
+        ArgumentError: The name is not one of those above.
+
+    Example:
+        >>> schedule = build_schedule("cosine", 0.01, steps=100)
+        >>> [round(float(schedule(step)), 4) for step in (0, 10, 55, 100)]
+        [0.0, 0.01, 0.005, 0.0]
+    """
+    schedules = keras.optimizers.schedules
+    if isinstance(schedule, schedules.LearningRateSchedule):
+        return schedule
+    if callable(schedule) or schedule in ("constant", "plateau"):
+        return None
+    if schedule == "exponential":
+        return schedules.ExponentialDecay(learning_rate, steps, FINAL_FACTOR)
+    if schedule == "piecewise":
+        values = [learning_rate * DROP_FACTOR**drops for drops in range(len(DROPS) + 1)]
+        return schedules.PiecewiseConstantDecay([int(share * steps) for share in DROPS], values)
+    if schedule == "cosine":
+        warm_up = int(WARM_UP * steps)
+        return schedules.CosineDecay(
+            0.0 if warm_up else learning_rate,
+            max(steps - warm_up, 1),
+            warmup_target=learning_rate if warm_up else None,
+            warmup_steps=warm_up,
+        )
+    raise ArgumentError(
+        f"Expected schedule to be one of {SCHEDULES}, a Keras LearningRateSchedule or a "
+        f"function (epoch, rate) -> rate, received {schedule!r}."
+    )
+
+
+def schedule_callbacks(schedule: Schedule) -> list[keras.callbacks.Callback]:
+    """Keras' own callbacks for the schedules that follow epochs instead of steps."""
+    if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        return []
+    if callable(schedule):
+        return [keras.callbacks.LearningRateScheduler(schedule)]
+    if schedule == "plateau":
+        return [keras.callbacks.ReduceLROnPlateau(monitor="val_loss", factor=0.3, patience=2)]
+    return []
+
+
+class StepRates(keras.callbacks.Callback):
+    """Sets the rate of every step from a schedule, and records what was used.
+
+    The rate stays a plain variable of the optimizer, so one compiled step serves every
+    schedule, and callbacks (or a user's hand between epochs) may set it where there is
+    no schedule.
+
+    Args:
+        schedule: A Keras schedule, or None to only record.
+        steps: Number of steps in the phase.
+        first_step: The step that training starts from; above 0 when it is resumed.
+    """
+
+    def __init__(
+        self,
+        schedule: keras.optimizers.schedules.LearningRateSchedule | None,
+        steps: int,
+        first_step: int = 0,
+    ) -> None:
+        super().__init__()
+        self._table = None
+        if schedule is not None:
+            self._table = np.asarray([float(schedule(step)) for step in range(steps)], "float32")
+        self._step = first_step
+        self.rates: list[float] = []
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Set and record the rate of the step that begins."""
+        optimizer = self.model.optimizer
+        if self._table is not None:
+            optimizer.learning_rate = self._table[min(self._step, len(self._table) - 1)]
+        self.rates.append(float(optimizer.learning_rate))
+        self._step += 1
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Put the rate of the epoch's last step into the logs, as Keras' callbacks do."""
+        if logs is not None and self.rates:
+            logs["learning_rate"] = self.rates[-1]

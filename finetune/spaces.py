@@ -1,0 +1,85 @@
+"""Hyperparameters: what a value, a range or a list of choices means to KerasTuner."""
+
+from typing import Any
+
+import keras_tuner
+from keras_tuner.src.engine.hyperparameters import HyperParameter
+
+from finetune.exceptions import ArgumentError
+
+# Rates differ by factors, so their ranges are searched on a logarithmic scale.
+_LOGARITHMIC = ("learning_rate", "head_learning_rate", "weight_decay")
+
+
+def is_space(value: Any) -> bool:
+    """Whether a value leaves something to be chosen: a list, a range or a hyperparameter."""
+    return isinstance(value, (list, tuple, HyperParameter))
+
+
+def choose(hp: keras_tuner.HyperParameters, name: str, value: Any) -> Any:
+    """Turn an argument into the value of this trial, declaring it as tunable if it is a space.
+
+    Args:
+        hp: The trial's hyperparameters.
+        name: What the hyperparameter is to be called.
+        value: A fixed value; `(low, high)` for a range of numbers, logarithmic for rates; a
+            list of choices; or a KerasTuner hyperparameter, whose own name is not used.
+
+    Returns:
+        The value.
+
+    Raises:
+        ArgumentError: If a range is not two ascending numbers, or a list is empty.
+
+    Example:
+        >>> hp = keras_tuner.HyperParameters()
+        >>> choose(hp, "dropout", 0.2), choose(hp, "learning_rate", (1e-5, 1e-3))
+        (0.2, 1e-05)
+        >>> [parameter.name for parameter in hp.space]
+        ['learning_rate']
+    """
+    if isinstance(value, HyperParameter):
+        config = value.get_config()
+        arguments = {k: v for k, v in config.items() if k not in ("name", "conditions")}
+        if isinstance(value, keras_tuner.engine.hyperparameters.Fixed):
+            return hp.Fixed(name, value.value)
+        return getattr(hp, type(value).__name__)(name, **arguments)
+    if isinstance(value, tuple):
+        return _range(hp, name, value)
+    if isinstance(value, list):
+        return _choice(hp, name, value)
+    return value
+
+
+def _range(hp: keras_tuner.HyperParameters, name: str, value: tuple) -> Any:
+    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value)
+    if len(value) != 2 or not numbers or not value[0] < value[1]:
+        raise ArgumentError(
+            f"Expected {name} as a range (low, high) of two ascending numbers, received {value!r}. "
+            "Give a list for choices."
+        )
+    low, high = value
+    if all(isinstance(v, int) for v in value):
+        return hp.Int(name, low, high)
+    if name in _LOGARITHMIC:
+        if not low > 0:
+            raise ArgumentError(
+                f"Expected the range of {name} to start above 0, received {value!r}."
+            )
+        return hp.Float(name, low, high, sampling="log")
+    return hp.Float(name, float(low), float(high))
+
+
+def _choice(hp: keras_tuner.HyperParameters, name: str, value: list) -> Any:
+    if not value:
+        raise ArgumentError(f"Expected at least one choice for {name}, received an empty list.")
+    if len(value) == 1:
+        return value[0]
+    if all(isinstance(v, (int, float)) for v in value) and len({type(v) for v in value}) > 1:
+        value = [float(v) for v in value]
+    if len({type(v) for v in value}) == 1 and isinstance(value[0], (int, float, str)):
+        if isinstance(value[0], bool):
+            return hp.Boolean(name, default=value[0])
+        return hp.Choice(name, value)
+    # KerasTuner's choices are plain and of one type: anything else is chosen by its number.
+    return value[hp.Choice(f"{name}_index", list(range(len(value))))]
