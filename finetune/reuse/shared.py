@@ -78,6 +78,7 @@ class Program:
             initial_epoch=initial_epoch,
             epochs=epochs,
             class_weight=class_weight,
+            shuffle=False,  # the order comes with the batches
             verbose=0,
         )
 

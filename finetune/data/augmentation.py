@@ -1,0 +1,56 @@
+"""Augmentation of training images: made of Keras' own layers, applied in the data pipeline."""
+
+import keras
+
+from finetune.exceptions import ArgumentError
+
+AUGMENTATIONS = ("none", "light", "strong")
+
+
+def resolve_augment(augment: str | keras.Layer | None, seed: int = 0) -> keras.Layer | None:
+    """Returns the layer that augments batches of images.
+
+    Args:
+        augment: "none" (or None); "light": horizontal flips, shifts up to 5%, turns up to 7
+            degrees, zoom up to 10%; "strong": twice as much of each, and brightness and contrast
+            changed by up to 20%; or a Keras layer for float images 0..255.
+        seed: Makes the draws repeatable. A layer that is given keeps its own.
+
+    Returns:
+        A layer to be called with `training=True`, or None if nothing is changed. A named one is a
+        new layer in each call, so that it starts from the seed again.
+
+    Raises:
+        ArgumentError: If it is none of these.
+
+    Example:
+        >>> resolve_augment("none") is None
+        True
+        >>> [type(layer).__name__ for layer in resolve_augment("light").layers]
+        ['RandomFlip', 'RandomTranslation', 'RandomRotation', 'RandomZoom']
+    """
+    if isinstance(augment, keras.Layer):
+        return augment
+    if augment is None or augment == "none":
+        return None
+    if augment == "light":
+        return keras.Sequential(_geometry(1.0, seed), name="augment_light")
+    if augment == "strong":
+        color: list[keras.Layer] = [
+            keras.layers.RandomBrightness(0.2, value_range=(0, 255), seed=seed + 4),
+            keras.layers.RandomContrast(0.2, value_range=(0, 255), seed=seed + 5),
+        ]
+        return keras.Sequential(_geometry(2.0, seed) + color, name="augment_strong")
+    raise ArgumentError(
+        f'`augment` must be "none", "light", "strong" or a Keras layer, got {augment!r}.'
+    )
+
+
+def _geometry(strength: float, seed: int) -> list[keras.Layer]:
+    shift, turn, zoom = 0.05 * strength, 0.02 * strength, 0.1 * strength
+    return [
+        keras.layers.RandomFlip("horizontal", seed=seed),
+        keras.layers.RandomTranslation(shift, shift, fill_mode="nearest", seed=seed + 1),
+        keras.layers.RandomRotation(turn, fill_mode="nearest", seed=seed + 2),
+        keras.layers.RandomZoom(zoom, fill_mode="nearest", seed=seed + 3),
+    ]

@@ -1,0 +1,312 @@
+"""ImageData: images that can be trained on, whatever they came from."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from finetune.data.augmentation import resolve_augment
+from finetune.data.images import SkippedFile
+from finetune.exceptions import ArgumentError
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The decoded images of one split, in a stable order.
+
+    Args:
+        images: uint8 (n, h, w, 3), in memory or memory-mapped.
+        labels: int32 (n,) for "binary" and "multiclass"; float32 (n, k) for "multilabel";
+            float32 (n,) or (n, k) for "regression".
+        ids: Relative path, or the number in its source such as "train/17".
+        content: Hex digest of each image's content (the file's bytes, or the pixels).
+
+    Example:
+        >>> split = Split(np.zeros((2, 4, 4, 3), np.uint8), np.array([0, 1]), ["a", "b"], ["", ""])
+        >>> split.take([1]).ids
+        ['b']
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    ids: list[str]
+    content: list[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> "Split":
+        """Returns a split of these images, copied, in this order."""
+        return Split(
+            self.images[np.asarray(indices, dtype=np.int64)],
+            self.labels[np.asarray(indices, dtype=np.int64)],
+            [self.ids[index] for index in indices],
+            [self.content[index] for index in indices],
+        )
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What was not taken from the source, and what is odd about it.
+
+    Args:
+        skipped: Images that could not be read, with the reason.
+        ignored: How many of what was passed over: "stray files", "hidden files", "hidden
+            folders", "other folders".
+        leaked: Ids of validation and test images whose exact content is a training image too.
+            Images split off by this package never are.
+    """
+
+    skipped: tuple[SkippedFile, ...] = ()
+    ignored: dict[str, int] = field(default_factory=dict)
+    leaked: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"Skipped {len(self.skipped)} unreadable:"] if self.skipped else []
+        lines += [f"  {file}" for file in self.skipped[:10]]
+        if len(self.skipped) > 10:
+            lines.append(f"  and {len(self.skipped) - 10} more")
+        if self.ignored:
+            counts = ", ".join(f"{count} {kind}" for kind, count in sorted(self.ignored.items()))
+            lines.append(f"Ignored: {counts}")
+        if self.leaked:
+            lines.append(
+                f"{len(self.leaked)} validation or test images are training images too, such as "
+                f"{self.leaked[0]}"
+            )
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """Images to train, validate and test on. Made by `load_data`.
+
+    Args:
+        splits: "train", "validation" and "test" where there are any; empty for a `tf.data`
+            source, whose images are not stored.
+        streams: The same for a `tf.data` source: single images and labels, resized.
+        class_names: Names in the order of the class numbers; empty for regression.
+        counts: Number of images by split and class ("images" for regression).
+        fingerprint: Changes whenever a pixel, a label, their order, the size or the way of
+            resizing does.
+        image_size: (height, width).
+        resize: "crop", "pad" or "squash".
+        batch_size: Images in a batch.
+        seed: Of the order of training images and of the augmentation.
+        task: "binary", "multiclass", "multilabel" or "regression".
+        augmentation: As given: "none", "light", "strong" or a layer.
+        report: What was skipped or ignored.
+        reload: Loads the same source at another image size.
+    """
+
+    splits: dict[str, Split]
+    streams: dict[str, tf.data.Dataset]
+    class_names: list[str]
+    counts: dict[str, dict[str, int]]
+    fingerprint: str
+    image_size: tuple[int, int]
+    resize: str
+    batch_size: int
+    seed: int
+    task: str
+    augmentation: str | keras.Layer | None
+    report: DataReport
+    reload: Callable[..., "ImageData"] = field(repr=False)
+
+    @property
+    def train(self) -> tf.data.Dataset:
+        """Batches of (float32 images 0..255, labels), augmented, in a new order each epoch.
+
+        Every access gives a dataset that starts from the seed again (and from TensorFlow's global
+        seed, where one is set). The images of a `tf.data` source keep the order that it gives.
+        """
+        return self.dataset("train", training=True)
+
+    @property
+    def validation(self) -> tf.data.Dataset | None:
+        """Batches in stored order, never augmented; None where there are no such images."""
+        return self.dataset("validation") if "validation" in self.counts else None
+
+    @property
+    def test(self) -> tf.data.Dataset | None:
+        """Batches in stored order, never augmented; None where there are no such images."""
+        return self.dataset("test") if "test" in self.counts else None
+
+    @property
+    def augment(self) -> keras.Layer | None:
+        """The layer that augments training images, to be called with `training=True`."""
+        return resolve_augment(self.augmentation, self.seed)
+
+    def dataset(self, split: str, *, training: bool = False) -> tf.data.Dataset:
+        """Returns a split as batches of (float32 images 0..255, labels).
+
+        Args:
+            split: "train", "validation" or "test".
+            training: Whether to shuffle and augment. Default False: stored order, as it is.
+
+        Returns:
+            Dataset of known length; images have the shape (None, height, width, 3).
+
+        Raises:
+            ArgumentError: If there is no such split.
+        """
+        if split not in self.counts:
+            raise ArgumentError(f"There is no split {split!r}, only {', '.join(self.counts)}.")
+        if split in self.splits:
+            batches = self._stored(self.splits[split], training)
+        else:
+            batches = self.streams[split].batch(self.batch_size)
+        batches = batches.map(lambda images, labels: (tf.cast(images, tf.float32), labels))
+        augment = self.augment if training else None
+        if augment is not None:
+            # One batch at a time: parallel calls would draw from the seed in any order.
+            batches = batches.map(lambda images, labels: (augment(images, training=True), labels))
+        return batches.prefetch(tf.data.AUTOTUNE)
+
+    def at_size(self, image_size: int | tuple[int, int]) -> "ImageData":
+        """Reads the same source again at another size; every image stays in its split.
+
+        Args:
+            image_size: Pixels: an integer or (height, width).
+
+        Returns:
+            The data at that size, with the options of this one.
+
+        Raises:
+            ImageSizeError: If the size is not positive.
+            DataError: If the source can no longer be read.
+        """
+        again = self.reload(image_size=image_size)
+        return replace(
+            again,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            augmentation=self.augmentation,
+        )
+
+    def with_options(
+        self,
+        *,
+        batch_size: int | None = None,
+        seed: int | None = None,
+        augment: str | keras.Layer | None = None,
+    ) -> "ImageData":
+        """Returns the same images, with the same memory, under other options.
+
+        Args:
+            batch_size: Images in a batch. Default: as it is.
+            seed: Of order and augmentation; the splits stay as they are. Default: as it is.
+            augment: See `resolve_augment`; "none" for none. Default: as it is.
+
+        Returns:
+            The data; this one is unchanged.
+
+        Raises:
+            ArgumentError: If a value is not allowed.
+        """
+        seed = self.seed if seed is None else seed
+        augmentation = self.augmentation if augment is None else augment
+        resolve_augment(augmentation, seed)
+        return replace(
+            self,
+            batch_size=self.batch_size if batch_size is None else check_batch_size(batch_size),
+            seed=seed,
+            augmentation=augmentation,
+        )
+
+    def summary(self) -> str:
+        """Returns a table of classes by splits, and what was skipped or ignored."""
+        names = [name for name in SPLITS if name in self.counts]
+        rows = list(self.counts["train"])
+        width = max(len(row) for row in [*rows, "total"])
+        lines = [" ".join([" " * width, *(f"{name:>10}" for name in names)])]
+        for row in rows:
+            cells = (f"{self.counts[name][row]:>10,}" for name in names)
+            lines.append(" ".join([f"{row:<{width}}", *cells]))
+        if self.task != "regression":
+            cells = (f"{self._length(name):>10,}" for name in names)
+            lines.append(" ".join([f"{'total':<{width}}", *cells]))
+        height, across = self.image_size
+        lines.append(f"{self.task}, {height} x {across} pixels, resized by {self.resize}")
+        return "\n".join([*lines, str(self.report)]).rstrip()
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def _length(self, split: str) -> int:
+        if split in self.splits:
+            return len(self.splits[split])
+        return int(self.streams[split].cardinality())
+
+    def _stored(self, split: Split, training: bool) -> tf.data.Dataset:
+        indices = tf.data.Dataset.range(len(split))
+        if training:
+            indices = indices.shuffle(
+                max(1, len(split)), seed=self.seed, reshuffle_each_iteration=True
+            )
+        label_type = tf.as_dtype(split.labels.dtype)
+
+        def read(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return np.asarray(split.images[rows]), split.labels[rows]
+
+        def gather(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            images, labels = tf.numpy_function(read, [rows], (tf.uint8, label_type), stateful=False)
+            images.set_shape((None, *split.images.shape[1:]))
+            labels.set_shape((None, *split.labels.shape[1:]))
+            return images, labels
+
+        return indices.batch(self.batch_size).map(gather)
+
+
+def check_batch_size(batch_size: Any) -> int:
+    """Returns `batch_size` if it is a positive integer.
+
+    Raises:
+        ArgumentError: If it is not.
+
+    Example:
+        >>> check_batch_size(8)
+        8
+    """
+    whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
+    if not whole or batch_size < 1:
+        raise ArgumentError(f"`batch_size` must be a positive integer, got {batch_size!r}.")
+    return int(batch_size)
+
+
+def fingerprint(
+    parts: Mapping[str, tuple[Sequence[str], np.ndarray]],
+    image_size: tuple[int, int],
+    resize: str,
+    task: str,
+    class_names: Sequence[str],
+) -> str:
+    """Returns a digest of everything that decides what a model sees, in order.
+
+    Args:
+        parts: Content digests and labels of each split.
+        image_size: (height, width).
+        resize: Way of resizing.
+        task: The task.
+        class_names: Names of the classes.
+
+    Returns:
+        32 hex digits.
+
+    Example:
+        >>> len(fingerprint({}, (8, 8), "crop", "binary", ["a", "b"]))
+        32
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(repr((image_size, resize, task, list(class_names))).encode())
+    for name, (content, labels) in parts.items():
+        digest.update(f"{name}:{len(content)}:{labels.dtype}{labels.shape}".encode())
+        digest.update("".join(content).encode())
+        digest.update(labels.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,129 @@
+"""Image folders: one folder per class, at the top or below train/validation/test."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from finetune.data.images import is_hidden, is_image_name
+from finetune.data.labels import check_same_classes, listed
+from finetune.data.source import PART_NAMES, Item, Part, Source
+from finetune.exceptions import (
+    DataError,
+    DataNotFoundError,
+    EmptyClassError,
+    TooFewClassesError,
+)
+
+
+def scan_folder(folder: str | os.PathLike[str]) -> Source:
+    """Finds the labelled images in a folder, without opening them.
+
+    Class folders lie at the top, or below `train` (`training`) and, where there are any, `val`
+    (`valid`, `validation`) and `test` (`testing`). Images may lie at any depth below their class
+    folder. Files without an image's suffix and hidden folders are ignored and counted.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The source; labels are class names, ids are paths relative to `folder`.
+
+    Raises:
+        DataNotFoundError: If there is no such folder.
+        TooFewClassesError: If there are fewer than two class folders.
+        EmptyClassError: If a class folder of the training part holds no image file.
+        MissingClassError: If another part has other classes.
+        DataError: If the layout can be read in two ways.
+
+    Example:
+        >>> scan_folder("/no/such/folder")
+        Traceback (most recent call last):
+        finetune.exceptions.DataNotFoundError: There is no folder /no/such/folder.
+    """
+    root = Path(folder)
+    if not root.exists():
+        raise DataNotFoundError(f"There is no folder {root}.")
+    if not root.is_dir():
+        raise DataError(f"Expected a folder with one folder per class, got the file {root}.")
+    ignored: Counter[str] = Counter()
+    found = {name: _scan_classes(top, root, ignored) for name, top in _parts(root, ignored).items()}
+    _check_classes(found, root)
+    parts = {name: Part(len(items), items) for name, (_, items) in found.items()}
+    return Source(parts, class_names=found["train"][0], ignored=ignored)
+
+
+def _parts(root: Path, ignored: Counter[str]) -> dict[str, Path]:
+    folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir()]
+    named = [entry for entry in folders if entry.name.lower() in PART_NAMES]
+    parts: dict[str, Path] = {}
+    for entry in named:
+        part = PART_NAMES[entry.name.lower()]
+        if part in parts:
+            raise DataError(
+                f"Both {parts[part]} and {entry} look like the {part} images; keep one of them."
+            )
+        parts[part] = entry
+    if "train" not in parts:
+        if named and len(named) == len([e for e in folders if not is_hidden(e.name)]):
+            raise DataError(
+                f"{root} holds {', '.join(e.name + '/' for e in named)} but no train/ folder. "
+                "Add one, or name the folder that holds the class folders."
+            )
+        return {"train": root}
+    for entry in sorted(root.iterdir()):
+        if entry not in named:
+            ignored[_kind(entry)] += 1
+    return parts
+
+
+def _scan_classes(top: Path, root: Path, ignored: Counter[str]) -> tuple[list[str], list[Item]]:
+    class_names: list[str] = []
+    items: list[Item] = []
+    for entry in sorted(top.iterdir()):
+        if not entry.is_dir() or is_hidden(entry.name):
+            ignored[_kind(entry)] += 1
+            continue
+        class_names.append(entry.name)
+        for file in _images(entry, ignored):
+            items.append(Item(file.relative_to(root).as_posix(), file, entry.name))
+    return class_names, items
+
+
+def _images(folder: Path, ignored: Counter[str]) -> list[Path]:
+    images: list[Path] = []
+    for entry in sorted(folder.iterdir()):
+        if is_hidden(entry.name):
+            ignored[_kind(entry)] += 1
+        elif entry.is_dir():
+            images += _images(entry, ignored)
+        elif is_image_name(entry.name):
+            images.append(entry)
+        else:
+            ignored[_kind(entry)] += 1
+    return images
+
+
+def _kind(entry: Path) -> str:
+    if is_hidden(entry.name):
+        return "hidden folders" if entry.is_dir() else "hidden files"
+    return "other folders" if entry.is_dir() else "stray files"
+
+
+def _check_classes(found: dict[str, tuple[list[str], list[Item]]], root: Path) -> None:
+    class_names, items = found["train"]
+    if len(class_names) < 2:
+        names = f" ({class_names[0]})" if class_names else ""
+        raise TooFewClassesError(
+            f"Found {len(class_names)} class folder{'s' * (len(class_names) != 1)}{names} in "
+            f"{root}; at least two are needed. Expected one folder per class with its images "
+            "inside, such as cats/1.jpg and dogs/1.jpg."
+        )
+    counts = Counter(item.label for item in items)
+    empty = [name for name in class_names if not counts[name]]
+    if empty:
+        raise EmptyClassError(
+            f"No image in the class folder{'s' * (len(empty) > 1)} {listed(empty)} of {root}. "
+            "Add images, or remove the folder."
+        )
+    for part, (_, part_items) in found.items():
+        check_same_classes(class_names, {item.label for item in part_items}, part)

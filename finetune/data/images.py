@@ -1,0 +1,287 @@
+"""One decoder for all images: from a file, its bytes or an array to upright RGB pixels.
+
+Training, prediction on files and TFDS all read images here, so an image looks the same to
+the model wherever it came from. Nothing in this module needs TensorFlow.
+"""
+
+import contextlib
+import hashlib
+import io
+import itertools
+import os
+import struct
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from finetune.data.pixels import (
+    check_image_size,
+    check_resize,
+    resize_image,
+    resize_pixels,
+    to_rgb,
+)
+from finetune.exceptions import DataError, DataNotFoundError, UnreadableImageError
+
+# Listed even where Pillow lacks a decoder (HEIC), so that such files are not passed over silently.
+_SUFFIXES = "jpg jpeg jpe jfif png gif webp bmp dib tif tiff avif heic heif jp2 tga ppm pgm pbm pnm"
+IMAGE_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split(" "))
+
+# EPS would start Ghostscript, whatever suffix the file carries.
+_UNSAFE_FORMATS = frozenset({"EPS", "PDF", "WMF"})
+
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Images handed to the threads at a time: bounds memory, keeps every core busy.
+_CHUNK = 128
+
+Payload: TypeAlias = "str | os.PathLike[str] | bytes | np.ndarray"
+
+
+@dataclass(frozen=True)
+class SkippedFile:
+    """An image that could not be read, and why."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def read_image(
+    source: Payload, image_size: int | tuple[int, int], resize: str = "crop"
+) -> np.ndarray:
+    """Reads one image as upright RGB pixels of a given size.
+
+    Whatever the file holds ends the same way: the first frame, turned as its EXIF orientation
+    says, transparency laid on white, 16 bits scaled to 8, and resized with antialiasing.
+
+    Args:
+        source: A path, the bytes of a file, or uint8 pixels of shape (h, w), (h, w, 1),
+            (h, w, 3) or (h, w, 4).
+        image_size: Pixels: an integer or (height, width).
+        resize: "crop" (default) scales the image until it covers the size and cuts the centre
+            out; "pad" scales it until it fits inside and adds black bars; "squash" changes its
+            proportions.
+
+    Returns:
+        uint8 array of shape (height, width, 3), 0..255.
+
+    Raises:
+        UnreadableImageError: If no image can be made of it; says why.
+        ImageSizeError: If the size is not positive.
+        ArgumentError: If `resize` is not one of the three.
+
+    Example:
+        >>> read_image(np.full((10, 20), 7, np.uint8), 4).shape
+        (4, 4, 3)
+    """
+    size, resize = check_image_size(image_size), check_resize(resize)
+    with _quiet_pillow():
+        result = _decode(source, size, resize)
+    if isinstance(result, str):
+        raise UnreadableImageError(f"{_name(source)} is not an image that can be read: {result}.")
+    return result[1]
+
+
+def read_images(
+    paths: Iterable[str | os.PathLike[str]],
+    image_size: int | tuple[int, int],
+    resize: str = "crop",
+) -> tuple[np.ndarray, list[SkippedFile]]:
+    """Reads image files with all cores; those that cannot be read are left out and listed.
+
+    Args:
+        paths: Image files.
+        image_size: Pixels: an integer or (height, width).
+        resize: See `read_image`.
+
+    Returns:
+        The readable images, uint8 (n, height, width, 3) in the order of `paths`, and the
+        others with the reason.
+
+    Raises:
+        ImageSizeError: If the size is not positive.
+        ArgumentError: If `resize` is not one of "crop", "pad", "squash".
+
+    Example:
+        >>> images, skipped = read_images([], 32)
+        >>> images.shape, skipped
+        ((0, 32, 32, 3), [])
+    """
+    files = [Path(path) for path in paths]
+    size, resize = check_image_size(image_size), check_resize(resize)
+    images = np.empty((len(files), *size, 3), np.uint8)
+    skipped: list[SkippedFile] = []
+    readable = 0
+    for file, result in zip(files, decode_all(files, size, resize), strict=True):
+        if isinstance(result, str):
+            skipped.append(SkippedFile(str(file), result))
+        else:
+            images[readable] = result[1]
+            readable += 1
+    return images[:readable], skipped
+
+
+def decode_all(
+    payloads: Iterable[Payload], image_size: tuple[int, int], resize: str
+) -> Iterator[tuple[str, np.ndarray] | str]:
+    """Decodes images with all cores, in order: (digest, pixels) each, or why it failed.
+
+    The digest is that of the file's bytes (or of the pixels of an array), so that the file is
+    read only once.
+    """
+    stream = iter(payloads)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        while chunk := list(itertools.islice(stream, _CHUNK)):
+            with _quiet_pillow():
+                results = list(
+                    pool.map(lambda payload: _decode(payload, image_size, resize), chunk)
+                )
+            yield from results
+
+
+def find_images(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+) -> list[Path]:
+    """Expands files and folders to image files.
+
+    Folders are searched to any depth, in sorted order; what is hidden or does not have an
+    image's suffix is passed over. A file that is named itself is kept whatever its suffix.
+
+    Args:
+        paths: A file, a folder, or several of them.
+
+    Returns:
+        Image files, in the order given.
+
+    Raises:
+        DataNotFoundError: If a path does not exist.
+        DataError: If a folder holds no image.
+
+    Example:
+        >>> find_images([])
+        []
+    """
+    single = isinstance(paths, (str, os.PathLike))
+    found: list[Path] = []
+    for path in [Path(paths)] if single else map(Path, paths):
+        if path.is_dir():
+            inside = [file for file in walk(path) if is_image_name(file.name)]
+            if not inside:
+                raise DataError(f"No image in {path}: expected files such as .jpg or .png.")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise DataNotFoundError(f"No such file or folder: {path}.")
+    return found
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is one that operating systems hide or leave behind."""
+    return name.startswith(".") or name in {"__MACOSX", "Thumbs.db", "desktop.ini"}
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file's name says that it is an image."""
+    return not is_hidden(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Yields the files below a folder in sorted order; hidden folders are not entered."""
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir():
+            if not is_hidden(entry.name):
+                yield from walk(entry)
+        else:
+            yield entry
+
+
+def _decode(
+    payload: Payload, image_size: tuple[int, int], resize: str
+) -> tuple[str, np.ndarray] | str:
+    try:
+        if isinstance(payload, np.ndarray):
+            digest = _digest(f"{payload.dtype}{payload.shape}".encode(), payload.tobytes())
+            return digest, resize_pixels(payload, image_size, resize)
+        data = payload if isinstance(payload, bytes) else Path(payload).read_bytes()
+        image = to_rgb(_open(data, image_size))
+        return _digest(data), np.asarray(resize_image(image, image_size, resize))
+    # Broken files make decoders raise errors of every class. Each becomes a listed reason.
+    except Exception as error:
+        return _reason(error)
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _open(data: bytes, image_size: tuple[int, int]) -> Image.Image:
+    if not data:
+        raise UnreadableImageError("the file is empty (0 bytes)")
+    Image.init()
+    formats = [name for name in Image.ID if name not in _UNSAFE_FORMATS]
+    image = Image.open(io.BytesIO(data), formats=formats)
+    # JPEG decodes at 1/2, 1/4 or 1/8 of its size many times faster. Twice the size that is
+    # needed leaves the last step to the antialiased resize.
+    longer = 2 * max(image_size)
+    image.draft(None, (longer, longer))
+    image.load()
+    transpose = _TRANSPOSE.get(_orientation(image))
+    return image if transpose is None else image.transpose(transpose)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
+        return 1  # Broken EXIF in a sound image: as if there were none.
+
+
+def _reason(error: Exception) -> str:
+    """One line that a user can act on."""
+    if isinstance(error, UnreadableImageError):
+        return str(error)
+    if isinstance(error, Image.DecompressionBombError):
+        return (
+            f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; make it smaller, "
+            "or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+        )
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "its content is not an image of a known format"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"it is damaged ({' '.join(str(error).split()) or type(error).__name__})"
+
+
+def _name(source: Payload) -> str:
+    if isinstance(source, bytes):
+        return f"The data ({len(source)} bytes)"
+    return "The array" if isinstance(source, np.ndarray) else os.fspath(source)
+
+
+@contextlib.contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Pillow warns about large images and odd metadata; what matters is reported by path."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield

@@ -1,0 +1,312 @@
+"""load_data(): any source of labelled images -> ImageData."""
+
+import itertools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from finetune.data.arrays import from_arrays
+from finetune.data.augmentation import resolve_augment
+from finetune.data.dataset import (
+    SPLITS,
+    DataReport,
+    ImageData,
+    Split,
+    check_batch_size,
+    fingerprint,
+)
+from finetune.data.folder import scan_folder
+from finetune.data.images import SkippedFile, decode_all
+from finetune.data.labels import (
+    Labels,
+    check_class_counts,
+    check_same_classes,
+    count_classes,
+    encode_labels,
+)
+from finetune.data.pixels import check_image_size, check_resize
+from finetune.data.source import Part, Source
+from finetune.data.split import check_fraction, hold_back
+from finetune.data.storage import allocate, reorder
+from finetune.data.stream import load_stream
+from finetune.data.tfds import PREFIX, from_tfds
+from finetune.exceptions import ArgumentError, UnreadableImageError
+
+
+def load_data(
+    source: Any,
+    *,
+    image_size: int | tuple[int, int] = 224,
+    batch_size: int = 32,
+    validation: Any = 0.2,
+    test: Any = None,
+    seed: int = 0,
+    resize: str = "crop",
+    augment: str | keras.Layer | None = "light",
+    strict: bool = False,
+    task: str = "auto",
+    class_names: Sequence[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    download: bool = True,
+    memory_budget: int | None = None,
+) -> ImageData:
+    """Loads labelled images: from folders, TFDS, arrays or `tf.data`.
+
+    Every image is decoded once, and thereby checked, into arrays of the size that is trained on.
+
+    Args:
+        source: One of
+
+            - a folder with one folder per class, at the top or below `train` (`training`), `val`
+              (`valid`, `validation`) and `test` (`testing`);
+            - a TFDS name such as "tfds:mnist" or "tfds:name/config:1.0.0";
+            - (images, labels) arrays: pixels 0..255 of shape (n, h, w) or (n, h, w, 1, 3 or 4),
+              labels as `encode_labels` takes them;
+            - a `tf.data.Dataset` of (image, label), batched or not. It is not stored.
+        image_size: Pixels: an integer or (height, width). Default 224, the size most backbones
+            were trained at.
+        batch_size: Images in a batch. Default 32, as in Keras.
+        validation: What to validate on, if the source has no such part itself: the share to split
+            off from what is not test (default 0.2, as in Keras' guides), or a source of its own;
+            None for none. A source given here takes the place of the source's own part.
+        test: The same for test images. Default None: those of the source, if it has any.
+        seed: Of what is split off, of the order of training images and of augmentation.
+        resize: "crop" (default), "pad" or "squash"; see `read_image`.
+        augment: "none", "light" (default), "strong" or a Keras layer; training images only.
+        strict: Whether an image that cannot be read is an error. Default False: it is left out
+            and listed in `data.report`.
+        task: "auto" (default), "binary", "multiclass", "multilabel" or "regression"; see
+            `encode_labels`.
+        class_names: Names in the order of the class numbers. Default: sorted folder names, the
+            dataset's own names, or "0", "1" and so on.
+        data_dir: Where prepared TFDS datasets lie. Default: TFDS' own.
+        download: Whether TFDS may download. With False nothing is ever fetched.
+        memory_budget: Bytes of decoded images to hold in memory; more are held in a temporary
+            file. Default: half of the memory that is available.
+
+    Returns:
+        The data. What was split off is decided by each image's content and `seed` alone (see
+        `hold_back`): adding images moves no other image, and exact duplicates stay together.
+
+    Raises:
+        ArgumentError: If an argument is not allowed.
+        DataNotFoundError: If there is nothing at `source`.
+        TooFewClassesError: If there are fewer than two classes.
+        EmptyClassError: If a class has no readable training image.
+        MissingClassError: If validation or test lack a class, or have others.
+        UnreadableImageError: If `strict` and an image cannot be read.
+        DatasetNotPreparedError: If a TFDS dataset is not on disk and `download` is False.
+        StorageError: If the disk is full.
+        DataError: If images or labels cannot be trained on as they are.
+
+    Example:
+        >>> pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8)
+        >>> data = load_data((pixels, [0, 1] * 10), image_size=8, batch_size=4)
+        >>> data.class_names, data.task
+        (['0', '1'], 'binary')
+        >>> data.train.element_spec[0].shape
+        TensorShape([None, 8, 8, 3])
+    """
+    size, resize = check_image_size(image_size), check_resize(resize)
+    seed = _check_seed(seed)
+    resolve_augment(augment, seed)
+    given = {"validation": validation, "test": test}
+    options: dict[str, Any] = {
+        "image_size": size,
+        "resize": resize,
+        "batch_size": check_batch_size(batch_size),
+        "seed": seed,
+        "augmentation": augment,
+        "reload": partial(
+            load_data,
+            source,
+            **given,
+            seed=seed,
+            resize=resize,
+            strict=strict,
+            task=task,
+            class_names=class_names,
+            data_dir=data_dir,
+            download=download,
+            memory_budget=memory_budget,
+        ),
+    }
+    if isinstance(source, tf.data.Dataset):
+        return load_stream(source, given, task=task, class_names=class_names, options=options)
+    shares = {
+        name: check_fraction(name, value)
+        for name, value in given.items()
+        if isinstance(value, (int, float))
+    }
+    sources = {
+        name: _open(value, name, data_dir, download)
+        for name, value in given.items()
+        if value is not None and name not in shares
+    }
+    opened = _open(source, "train", data_dir, download)
+    decoded = _decode(_merge(opened, sources), size, resize, memory_budget)
+    if (strict and decoded.skipped) or "train" not in decoded.parts:
+        raise _unreadable(decoded)
+    labels = encode_labels(decoded.labels, task=task, class_names=class_names or opened.class_names)
+    _split_off(decoded, labels, shares, seed)
+    splits = _to_splits(decoded, labels)
+    ignored = sum((other.ignored for other in sources.values()), opened.ignored)
+    return ImageData(
+        splits=splits,
+        streams={},
+        class_names=labels.class_names,
+        counts={
+            name: count_classes(split.labels, labels.task, labels.class_names)
+            for name, split in splits.items()
+        },
+        fingerprint=fingerprint(
+            {name: (split.content, split.labels) for name, split in splits.items()},
+            size,
+            resize,
+            labels.task,
+            labels.class_names,
+        ),
+        task=labels.task,
+        report=DataReport(tuple(decoded.skipped), dict(ignored), _leaked(splits)),
+        **options,
+    )
+
+
+@dataclass
+class _Decoded:
+    """Row by row what was read; `images` may have unused rows at its end."""
+
+    images: np.ndarray
+    parts: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    content: list[str] = field(default_factory=list)
+    labels: list[Any] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
+
+
+def _open(
+    source: Any, name: str, data_dir: str | os.PathLike[str] | None, download: bool
+) -> Source:
+    if isinstance(source, str) and source.startswith(PREFIX):
+        return from_tfds(source, data_dir=data_dir, download=download)
+    if isinstance(source, (str, os.PathLike)):
+        return scan_folder(source)
+    if isinstance(source, (tuple, list)) and len(source) == 2:
+        return from_arrays(*source, name=name)
+    extra = ", a number between 0 and 1" if name != "train" else ""
+    raise ArgumentError(
+        f"The {name} images must be a folder, a TFDS name such as 'tfds:mnist', (images, labels) "
+        f"arrays{extra} or, if all are, a tf.data.Dataset; got {type(source).__name__}."
+    )
+
+
+def _merge(opened: Source, sources: dict[str, Source]) -> dict[str, Part]:
+    parts = dict(opened.parts)
+    for name, other in sources.items():
+        if opened.class_names is not None and other.class_names is not None:
+            check_same_classes(opened.class_names, set(other.class_names), name)
+        parts[name] = other.parts.get(name, other.parts["train"])
+    return {name: parts[name] for name in SPLITS if name in parts}
+
+
+def _decode(
+    parts: dict[str, Part], size: tuple[int, int], resize: str, memory_budget: int | None
+) -> _Decoded:
+    total = sum(part.count for part in parts.values())
+    decoded = _Decoded(allocate((total, *size, 3), memory_budget))
+    for name, part in parts.items():
+        # The decoder reads ahead, so the items it has taken wait here for their pixels.
+        items, ahead = itertools.tee(part.items)
+        results = decode_all((item.payload for item in ahead), size, resize)
+        for item, result in zip(items, results, strict=True):
+            if isinstance(result, str):
+                file = isinstance(item.payload, os.PathLike)
+                decoded.skipped.append(SkippedFile(str(item.payload) if file else item.id, result))
+                continue
+            content, decoded.images[len(decoded.ids)] = result
+            decoded.parts.append(name)
+            decoded.ids.append(item.id)
+            decoded.content.append(content)
+            decoded.labels.append(item.label)
+    return decoded
+
+
+def _split_off(decoded: _Decoded, labels: Labels, shares: dict[str, float], seed: int) -> None:
+    """Moves rows from "train" to what is missing, after checking that no class is empty."""
+    parts = np.array(decoded.parts, dtype=object)
+    check_class_counts(
+        count_classes(labels.values[parts == "train"], labels.task, labels.class_names),
+        decoded.skipped,
+    )
+    # Test first: validation is a share of what is not test.
+    for name in ("test", "validation"):
+        if name in shares and name not in decoded.parts:
+            rows = np.flatnonzero(parts == "train")
+            classes = labels.values[rows] if labels.exclusive else np.zeros(len(rows), np.int32)
+            held = hold_back(
+                [decoded.content[row] for row in rows],
+                classes,
+                shares[name],
+                seed=seed,
+                name=name,
+                class_names=labels.class_names if labels.exclusive else (),
+            )
+            parts[rows[held]] = name
+    decoded.parts = list(parts)
+
+
+def _to_splits(decoded: _Decoded, labels: Labels) -> dict[str, Split]:
+    """Makes each split a run of rows of the one array."""
+    order = np.argsort([SPLITS.index(part) for part in decoded.parts], kind="stable")
+    reorder(decoded.images[: len(order)], order)
+    splits: dict[str, Split] = {}
+    start = 0
+    for name in SPLITS:
+        rows = [row for row in order if decoded.parts[row] == name]
+        if not rows:
+            continue
+        splits[name] = Split(
+            decoded.images[start : start + len(rows)],
+            labels.values[rows],
+            [decoded.ids[row] for row in rows],
+            [decoded.content[row] for row in rows],
+        )
+        start += len(rows)
+        if labels.exclusive:
+            present = {labels.class_names[label] for label in splits[name].labels}
+            check_same_classes(labels.class_names, present, name)
+    return splits
+
+
+def _leaked(splits: dict[str, Split]) -> tuple[str, ...]:
+    train = set(splits["train"].content)
+    return tuple(
+        item
+        for name in ("validation", "test")
+        if name in splits
+        for item, content in zip(splits[name].ids, splits[name].content, strict=True)
+        if content in train
+    )
+
+
+def _unreadable(decoded: _Decoded) -> UnreadableImageError:
+    skipped, total = decoded.skipped, len(decoded.skipped) + len(decoded.ids)
+    lines = [f"{len(skipped)} of {total} images cannot be read:"]
+    lines += [f"  {file}" for file in skipped[:10]]
+    if len(skipped) > 10:
+        lines.append(f"  and {len(skipped) - 10} more")
+    lines.append("Remove or replace them, or leave them out with strict=False.")
+    return UnreadableImageError("\n".join(lines))
+
+
+def _check_seed(seed: Any) -> int:
+    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+    if not whole or seed < 0:
+        raise ArgumentError(f"`seed` must be an integer of at least 0, got {seed!r}.")
+    return int(seed)

@@ -1,0 +1,102 @@
+"""Pixels of any mode and size -> upright RGB pixels of one size."""
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from finetune.exceptions import ArgumentError, ImageSizeError, UnreadableImageError
+
+RESIZE_MODES = ("crop", "pad", "squash")
+
+
+def check_image_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Returns `image_size` as (height, width).
+
+    Args:
+        image_size: Pixels, an integer for a square or (height, width); each at least 1.
+
+    Returns:
+        (height, width).
+
+    Raises:
+        ImageSizeError: If it is neither.
+
+    Example:
+        >>> check_image_size(96)
+        (96, 96)
+    """
+    size = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
+    whole = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in size)
+    if len(size) != 2 or not whole or min(size) < 1:
+        raise ImageSizeError(
+            f"`image_size` must be a positive integer or (height, width), got {image_size!r}."
+        )
+    return int(size[0]), int(size[1])
+
+
+def check_resize(resize: str) -> str:
+    """Returns `resize` if it is one of `RESIZE_MODES`.
+
+    Raises:
+        ArgumentError: If it is not.
+
+    Example:
+        >>> check_resize("pad")
+        'pad'
+    """
+    if resize not in RESIZE_MODES:
+        raise ArgumentError(
+            f'`resize` must be one of "crop", "pad" and "squash", got {resize!r}. "crop" cuts '
+            'the centre out, "pad" adds black bars, "squash" changes the proportions.'
+        )
+    return resize
+
+
+def resize_pixels(pixels: np.ndarray, image_size: tuple[int, int], resize: str) -> np.ndarray:
+    """Makes uint8 pixels (h, w, 1, 3 or 4) RGB pixels of a size, as `read_image` does."""
+    return np.asarray(resize_image(to_rgb(_from_array(pixels)), image_size, resize))
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Makes an image RGB: transparency is laid on white, 16 bits are scaled to 8."""
+    if image.mode.startswith("I"):
+        image = _from_16_bits(image)
+    if image.mode == "F":
+        raise UnreadableImageError(
+            "its pixels are floats, whose range is unknown; save it with 8 or 16 bits"
+        )
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def resize_image(image: Image.Image, image_size: tuple[int, int], resize: str) -> Image.Image:
+    """Resizes an RGB image with antialiasing; see `read_image` for the ways."""
+    height, width = image_size
+    bilinear = Image.Resampling.BILINEAR
+    if image.size == (width, height):
+        return image
+    if resize == "crop":
+        return ImageOps.fit(image, (width, height), bilinear)
+    if resize == "squash":
+        return image.resize((width, height), bilinear)
+    scale = min(width / image.width, height / image.height)
+    inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    padded = Image.new("RGB", (width, height))
+    offset = ((width - inner[0]) // 2, (height - inner[1]) // 2)
+    padded.paste(image.resize(inner, bilinear), offset)
+    return padded
+
+
+def _from_array(pixels: np.ndarray) -> Image.Image:
+    if pixels.ndim == 3 and pixels.shape[-1] == 1:
+        pixels = pixels[..., 0]
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def _from_16_bits(image: Image.Image) -> Image.Image:
+    pixels = np.asarray(image).astype(np.int64)
+    if pixels.min() < 0 or pixels.max() > 65535:
+        raise UnreadableImageError("it has more than 16 bits per pixel; save it with 8 or 16")
+    return Image.fromarray(((pixels + 128) // 257).astype(np.uint8))

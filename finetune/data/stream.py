@@ -1,0 +1,166 @@
+"""Ready `tf.data` datasets: resized and batched as they flow, never stored."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from finetune.data.arrays import check_pixels
+from finetune.data.dataset import SPLITS, DataReport, ImageData, fingerprint
+from finetune.data.labels import (
+    Labels,
+    check_class_counts,
+    check_same_classes,
+    count_classes,
+    encode_labels,
+)
+from finetune.data.pixels import resize_pixels
+from finetune.exceptions import ArgumentError, DataError
+
+
+def load_stream(
+    source: tf.data.Dataset,
+    given: dict[str, Any],
+    *,
+    task: str,
+    class_names: Sequence[str] | None,
+    options: dict[str, Any],
+) -> ImageData:
+    """Makes image data of `tf.data` datasets.
+
+    They are gone through once, to check pixels and labels and to count. Their order is theirs:
+    training images are shuffled only as the dataset itself does.
+
+    Args:
+        source: Training images: a dataset of (image, label), batched or not.
+        given: "validation" and "test": datasets of the same kind, or None.
+        task: See `encode_labels`.
+        class_names: Names in the order of the class numbers. Default: the dataset's attribute
+            `class_names`, which Keras' loaders set, or numbers.
+        options: The fields of `ImageData` that the source does not decide.
+
+    Returns:
+        The data; its `splits` are empty.
+
+    Raises:
+        ArgumentError: If validation or test are not datasets.
+        DataError: If elements, pixels or labels do not fit.
+    """
+    datasets = {"train": source}
+    for name, value in given.items():
+        if isinstance(value, tf.data.Dataset):
+            datasets[name] = value
+        elif value is not None:
+            raise ArgumentError(
+                "The images of a tf.data.Dataset are not stored, so none can be split off from "
+                f"it: expected another tf.data.Dataset (or None) as `{name}`, got {value!r}. "
+                f"For example source.take(100) as `{name}` and source.skip(100) to train on."
+            )
+    size, resize = options["image_size"], options["resize"]
+    class_names = class_names or getattr(source, "class_names", None)
+    images = {name: _single_images(dataset, name) for name, dataset in datasets.items()}
+    images = {name: images[name] for name in SPLITS if name in images}
+    seen = {name: _go_through(dataset, name) for name, dataset in images.items()}
+    labels = encode_labels(
+        np.concatenate([raw for _, raw in seen.values()]), task=task, class_names=class_names
+    )
+    ends = np.cumsum([len(raw) for _, raw in seen.values()])[:-1]
+    encoded = dict(zip(seen, np.split(labels.values, ends), strict=True))
+    counts = {
+        name: count_classes(values, labels.task, labels.class_names)
+        for name, values in encoded.items()
+    }
+    check_class_counts(counts["train"])
+    if labels.exclusive:
+        for name, count in counts.items():
+            present = {class_name for class_name, number in count.items() if number}
+            check_same_classes(labels.class_names, present, name)
+    # Sorted, because a dataset may shuffle itself anew each time.
+    orders = {name: np.argsort(content) for name, (content, _) in seen.items()}
+    content = {
+        name: ([seen[name][0][row] for row in order], encoded[name][order])
+        for name, order in orders.items()
+    }
+    return ImageData(
+        splits={},
+        streams={
+            name: _prepare(dataset, labels, len(encoded[name]), size, resize)
+            for name, dataset in images.items()
+        },
+        class_names=labels.class_names,
+        counts=counts,
+        fingerprint=fingerprint(content, size, resize, labels.task, labels.class_names),
+        task=labels.task,
+        report=DataReport(),
+        **options,
+    )
+
+
+def _single_images(dataset: tf.data.Dataset, name: str) -> tf.data.Dataset:
+    spec: Any = dataset.element_spec
+    pair = isinstance(spec, tuple) and len(spec) == 2
+    if not pair or not all(isinstance(part, tf.TensorSpec) for part in spec):
+        raise DataError(f"The {name} dataset must yield (image, label), got {spec}.")
+    shape = spec[0].shape
+    if shape.rank not in (3, 4) or shape[-1] not in (1, 3, 4):
+        raise DataError(
+            f"Images of the {name} dataset must have the shape (h, w, channels), or (n, h, w, "
+            f"channels) in batches, with 1, 3 or 4 channels; got {shape}."
+        )
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise DataError(
+            f"The {name} dataset never ends: leave out .repeat(), epochs are counted here."
+        )
+    return dataset.unbatch() if shape.rank == 4 else dataset
+
+
+def _go_through(dataset: tf.data.Dataset, name: str) -> tuple[list[str], np.ndarray]:
+    """Content digests and labels of all images, after checking the pixels."""
+    content: list[str] = []
+    labels: list[np.ndarray] = []
+    low, high, kind = math.inf, -math.inf, np.dtype(np.uint8)
+    for image, label in dataset.as_numpy_iterator():
+        content.append(hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest())
+        labels.append(label)
+        # np.minimum keeps a NaN, min() would lose it.
+        low, high = np.minimum(low, image.min()), np.maximum(high, image.max())
+        kind = image.dtype
+    if not content:
+        raise DataError(f"The {name} dataset is empty.")
+    check_pixels(np.array([low, high]).astype(kind))
+    return content, np.stack(labels)
+
+
+def _prepare(
+    dataset: tf.data.Dataset,
+    labels: Labels,
+    count: int,
+    image_size: tuple[int, int],
+    resize: str,
+) -> tf.data.Dataset:
+    def resized(pixels: np.ndarray) -> np.ndarray:
+        return resize_pixels(pixels, image_size, resize)
+
+    def prepare(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        if image.dtype.is_floating:
+            image = tf.round(image)
+        image = tf.cast(image, tf.uint8)
+        if tuple(image.shape) != (*image_size, 3):
+            image = tf.numpy_function(resized, [image], tf.uint8, stateful=False)
+            image.set_shape((*image_size, 3))
+        return image, _target(label, labels)
+
+    return dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).apply(
+        tf.data.experimental.assert_cardinality(count)
+    )
+
+
+def _target(label: tf.Tensor, labels: Labels) -> tf.Tensor:
+    """The same as `encode_labels` does, for one label."""
+    if labels.exclusive and label.shape.rank == 1 and label.shape[0] != 1:
+        return tf.argmax(label, output_type=tf.int32)
+    label = tf.cast(label, tf.int32 if labels.exclusive else tf.float32)
+    return tf.reshape(label, labels.values.shape[1:])

@@ -1,0 +1,162 @@
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from finetune.data import load_data
+from finetune.data.tfds import from_tfds
+from finetune.exceptions import (
+    DataError,
+    DataNotFoundError,
+    DatasetNotPreparedError,
+    StorageError,
+)
+
+
+class FinetuneTiny(tfds.core.GeneratorBasedBuilder):
+    """Gray images 8 x 6, value 10 x number; label "odd" or "even"."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [  # noqa: RUF012
+        tfds.core.BuilderConfig(name="train_only"),
+        tfds.core.BuilderConfig(name="all"),
+        tfds.core.BuilderConfig(name="test_only"),
+        tfds.core.BuilderConfig(name="unlabelled"),
+    ]
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(8, 6, 1), encoding_format="png"),
+                    "label": tfds.features.ClassLabel(names=["odd", "even"]),
+                }
+            ),
+            supervised_keys=None
+            if self.builder_config.name == "unlabelled"
+            else ("image", "label"),
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
+        names = {
+            "train_only": ["train", "unlabelled"],
+            "all": ["train", "validation", "test"],
+            "test_only": ["test"],
+            "unlabelled": ["train"],
+        }[self.builder_config.name]
+        return {name: self._generate_examples(20 if name == "train" else 4) for name in names}
+
+    def _generate_examples(self, count: int) -> Iterator:
+        for number in range(count):
+            image = np.full((8, 6, 1), 10 * number, np.uint8)
+            yield number, {"image": image, "label": "odd" if number % 2 else "even"}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tfds")
+    for config in ("train_only", "all", "test_only", "unlabelled"):
+        FinetuneTiny(config=config, data_dir=str(folder)).download_and_prepare()
+    return folder
+
+
+@pytest.mark.parametrize("name", ["all", "all:1.0.0"])
+def test_the_splits_of_the_dataset_are_used(prepared: Path, name: str):
+    data = load_data(f"tfds:finetune_tiny/{name}", image_size=8, data_dir=prepared, download=False)
+    assert data.class_names == ["odd", "even"]
+    assert data.counts == {
+        "train": {"odd": 10, "even": 10},
+        "validation": {"odd": 2, "even": 2},
+        "test": {"odd": 2, "even": 2},
+    }
+    train = data.splits["train"]
+    values = train.images[:, 4, 4, 0].astype(int)
+    assert sorted(values) == list(range(0, 200, 10))
+    assert [data.class_names[label] for label in train.labels] == [
+        "odd" if value // 10 % 2 else "even" for value in values
+    ]
+    assert train.ids[0] == "train/0"
+
+
+def test_what_is_missing_is_split_off(prepared: Path):
+    options: dict[str, Any] = {"image_size": 8, "data_dir": prepared, "download": False}
+    data = load_data("tfds:finetune_tiny/train_only", validation=0.3, **options)
+    assert set(data.splits) == {"train", "validation"}
+    assert len(data.splits["train"]) + len(data.splits["validation"]) == 20
+    again = load_data("tfds:finetune_tiny/train_only", validation=0.3, **options)
+    assert again.fingerprint == data.fingerprint
+
+
+def test_another_dataset_can_be_the_test_set(prepared: Path):
+    data = load_data(
+        "tfds:finetune_tiny/train_only",
+        test="tfds:finetune_tiny/all",
+        image_size=8,
+        data_dir=prepared,
+        download=False,
+    )
+    assert data.counts["test"] == {"odd": 2, "even": 2}
+
+
+def test_not_prepared_and_not_to_be_downloaded(tmp_path: Path):
+    with pytest.raises(DatasetNotPreparedError) as caught:
+        load_data("tfds:finetune_tiny/all", data_dir=tmp_path, download=False)
+    assert str(caught.value) == (
+        "The TFDS dataset 'finetune_tiny/all' is not prepared at "
+        f"{tmp_path}/finetune_tiny/all/1.0.0, and `download=False` forbids to fetch it. Prepare "
+        "it where there is a network: tfds build finetune_tiny/all --data_dir "
+        f"{tmp_path}; copy the folder here; and name it with `data_dir`."
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["no_such_dataset", "finetune_tiny/no_such_config"])
+def test_an_unknown_name(tmp_path: Path, name: str):
+    with pytest.raises(DataNotFoundError, match=f"TFDS cannot find the dataset '{name}' in"):
+        from_tfds(f"tfds:{name}", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "text"),
+    [
+        (
+            ConnectionError("no route to host"),
+            DataError,
+            r"could not be downloaded .* \(ConnectionError: no route to host\). Check the network",
+        ),
+        (
+            ModuleNotFoundError("No module named 'tifffile'"),
+            DataError,
+            r"\(ModuleNotFoundError: No module named 'tifffile'\). Install the package it needs",
+        ),
+        (OSError(28, "No space left on device"), StorageError, "The disk is full: .*`data_dir`"),
+    ],
+)
+def test_a_failing_download_says_why(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: Exception,
+    error: type[Exception],
+    text: str,
+):
+    def fail(self: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(FinetuneTiny, "download_and_prepare", fail)
+    with pytest.raises(error, match=text):
+        from_tfds("tfds:finetune_tiny/all", data_dir=tmp_path)
+
+
+def test_a_dataset_that_is_not_prepared_is_prepared(tmp_path: Path):
+    assert from_tfds("tfds:finetune_tiny/all", data_dir=tmp_path).parts["train"].count == 20
+
+
+def test_datasets_that_cannot_be_trained_on(prepared: Path):
+    with pytest.raises(DataError, match="has no train split, only 'test'"):
+        from_tfds("tfds:finetune_tiny/test_only", data_dir=prepared)
+    with pytest.raises(DataError, match=r"is not one of labelled images: .* got None"):
+        from_tfds("tfds:finetune_tiny/unlabelled", data_dir=prepared)
