@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -142,8 +142,8 @@ def fine_tune(
     trained, record = tuner.train(
         values, source, callbacks=callbacks, progress=[TrainingProgress(console)] if verbose else []
     )
-    backbone_model = tuner.backbone(values).model
-    depth = resolve_depth(backbone_model, freeze_depth)
+    used = tuner.backbone(values)
+    depth = resolve_depth(used.model, freeze_depth)
     model = FineTunedModel(
         trained,
         ModelCard(
@@ -158,16 +158,18 @@ def fine_tune(
         test=model.evaluate(images, "test") if "test" in images.counts else None,
         seconds=time.perf_counter() - started,
         config={
-            **asdict(values),
+            **({} if isinstance(data, ImageData) else loading),
+            **{field.name: getattr(values, field.name) for field in fields(values)},
+            "backbone": used.name,
             "data": str(data) if isinstance(data, (str, os.PathLike)) else type(data).__name__,
             "fingerprint": images.fingerprint,
             "image_size": list(images.image_size),
+            "task": images.task,
             "class_names": list(images.class_names),
             "counts": images.counts,
-            **({} if isinstance(data, ImageData) else loading),
         },
         folder=folder,
-        freeze=str(describe(backbone_model, depth)),
+        freeze=str(describe(used.model, depth, batch_norm=values.batch_norm)),
     )
     write_run(result)
     return result

@@ -14,9 +14,6 @@ from rich.markup import escape
 
 from finetune.exceptions import FineTuneError
 
-# TensorFlow's start-up notes would bury what the command has to say.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 app = typer.Typer(
     help="Fine-tune a pretrained Keras backbone on a folder of images.",
     no_args_is_help=True,
@@ -40,6 +37,25 @@ def _plain_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         console.print("Stopped.", highlight=False)
         raise typer.Exit(130) from None
+
+
+def _start_tensorflow() -> None:
+    """Load TensorFlow without the notes that would bury what the command has to say."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if "tensorflow" in sys.modules:
+        return
+    # Until TensorFlow has started up, its C++ code heeds no log level: only the file
+    # descriptor can be silenced. Errors of the import are Python's, so none is lost.
+    stderr = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def parse_depth(text: str) -> int | float | str:
@@ -127,6 +143,7 @@ def fit(
 ) -> None:
     """Fine-tune a backbone on images; writes model, metrics and history to a run folder."""
     with _plain_errors():
+        _start_tensorflow()
         from finetune.api import fine_tune
 
         own = {} if preprocess is None else {"preprocess": _none(preprocess)}
@@ -183,6 +200,7 @@ def predict(
 ) -> None:
     """Classify image files."""
     with _plain_errors():
+        _start_tensorflow()
         from finetune.model import load
 
         predictions = load(model).predict(files)
@@ -214,6 +232,7 @@ def evaluate(
 ) -> None:
     """Measure a saved model on labelled images."""
     with _plain_errors():
+        _start_tensorflow()
         from finetune.data import load_data
         from finetune.model import load
 
@@ -243,6 +262,7 @@ def demo(
 ) -> None:
     """Search freeze depth and learning rate on real handwritten digits; needs no network."""
     with _plain_errors():
+        _start_tensorflow()
         from finetune.demo.search import run_demo
 
         run_demo(out or Path("runs") / "demo")

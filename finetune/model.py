@@ -65,8 +65,10 @@ class Score:
         }
 
     def __str__(self) -> str:
-        if self.accuracy is None or self.interval is None:
+        if self.accuracy is None:
             return f"loss {self.loss:.4f} (n={self.n})"
+        if self.interval is None:
+            return f"accuracy {self.accuracy:.3f} (n={self.n})"
         low, high = self.interval
         return f"accuracy {self.accuracy:.3f} [{low:.3f}, {high:.3f}] (n={self.n})"
 
@@ -167,11 +169,17 @@ class FineTunedModel:
         """
         if data.image_size != self.card.image_size:
             data = data.at_size(self.card.image_size)
-        outputs, labels = [], []
-        for batch, batch_labels in data.dataset(split):
-            outputs.append(np.asarray(self.keras_model.predict_on_batch(batch)))
-            labels.append(np.asarray(batch_labels))
-        return score(np.concatenate(labels), np.concatenate(outputs), self.card.task)
+        batches = data.dataset(split)
+        labels = []
+
+        def images() -> Iterator[tuple[np.ndarray]]:
+            # One pass for both: a dataset of the user's may come in another order next time.
+            for batch, batch_labels in batches.as_numpy_iterator():
+                labels.append(batch_labels)
+                yield (batch,)
+
+        outputs = self.keras_model.predict(images(), steps=len(batches), verbose=0)
+        return score(np.concatenate(labels), outputs, self.card.task)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the model, preprocessing, class names and image size included, to one file.

@@ -2,26 +2,32 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import ops
 
 from finetune.exceptions import ArgumentError
 
-OPTIMIZERS = (
-    "adam",
-    "adamw",
-    "sgd",
-    "rmsprop",
-    "nadam",
-    "adagrad",
-    "adadelta",
-    "adamax",
-    "lion",
-    "lamb",
-    "muon",
-    "ftrl",
-)
+# Not `keras.optimizers.get`, which does not know all of them by name.
+_CLASSES: dict[str, type[keras.optimizers.Optimizer]] = {
+    cls.__name__.lower(): cls
+    for cls in (
+        keras.optimizers.Adam,
+        keras.optimizers.AdamW,
+        keras.optimizers.SGD,
+        keras.optimizers.RMSprop,
+        keras.optimizers.Nadam,
+        keras.optimizers.Adagrad,
+        keras.optimizers.Adadelta,
+        keras.optimizers.Adamax,
+        keras.optimizers.Lion,
+        keras.optimizers.Lamb,
+        keras.optimizers.Muon,
+        keras.optimizers.Ftrl,
+    )
+}
+OPTIMIZERS = tuple(_CLASSES)
 
 
 @dataclass(frozen=True)
@@ -80,8 +86,8 @@ def build_optimizer(
     """
     if not learning_rate > 0:
         raise ArgumentError(f"Expected a learning rate above 0, received {learning_rate!r}.")
-    cls = type(keras.optimizers.get(settings.name.lower()))
-    arguments: dict[str, object] = {"learning_rate": learning_rate}
+    cls = _CLASSES[settings.name.lower()]
+    arguments: dict[str, Any] = {"learning_rate": learning_rate}
     if settings.clip_norm is not None:
         arguments["global_clipnorm"] = settings.clip_norm
     if settings.weight_decay is not None:
@@ -95,7 +101,9 @@ def build_optimizer(
 
 def _with_rate_factors(cls: type, factors: dict[str, float]) -> type:
     def update_step(self, gradient, variable, learning_rate):
-        factor = factors.get(variable.path, 1.0)
+        # What arrives here may be the backend's own variable, which has no path.
+        path = self._trainable_variables[self._get_variable_index(variable)].path
+        factor = factors.get(path, 1.0)
         cls.update_step(self, gradient, variable, ops.multiply(learning_rate, factor))
 
     # Scaling the rate, not the gradient: Adam and its kin undo a scaled gradient.

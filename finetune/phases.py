@@ -138,6 +138,7 @@ class BestEpoch(keras.callbacks.Callback):
 
     def adopt(self, head: TrainedHead, phase: str, variables: Sequence[Any]) -> None:
         """Take over the epochs of a head that was trained before, whose weights are in."""
+        self.record.interrupted = head.interrupted
         self.record.best = len(self.record.epochs) + head.best
         self.record.epochs.extend(head.epochs)
         self.record.rates[phase] = head.rates
@@ -227,34 +228,39 @@ def train(
     record = TrainingRecord(monitor=monitor_for(training.head.task))
     best = BestEpoch(record)
     last = training.phases[-1]
+    resumed = initial_epoch if last.epochs else 0
     first_epoch = 0
+    unchanged = shared.head_only
     for phase in training.phases:
-        if not phase.epochs or (initial_epoch and phase is not last):
+        if not phase.epochs or (resumed and phase is not last):
             continue
-        if source.reuse and phase.freeze_depth >= shared.head_only and phase is not last:
+        head_only = phase.freeze_depth >= shared.head_only
+        if source.reuse and head_only and not record.epochs and phase is not last:
             head = _shared_head(shared, training, phase, source, progress)
             _announce(callbacks, model, first_epoch, head.epochs[head.best])
             best.adopt(head, phase.name, shared.assembly(training.head).classifier.variables)
             first_epoch += 1
-            continue
-        try:
-            _run_phase(
-                shared,
-                training,
-                phase,
-                source,
-                best,
-                [*callbacks],
-                [*progress],
-                first_epoch=first_epoch,
-                resumed=initial_epoch if phase is last else 0,
-            )
-        except KeyboardInterrupt:
-            if record.best < 0:
-                raise
-            record.interrupted = True
-        first_epoch += phase.epochs
-        best.restore()
+        else:
+            try:
+                _run_phase(
+                    shared,
+                    training,
+                    phase,
+                    source,
+                    best,
+                    [*callbacks],
+                    [*progress],
+                    first_epoch=first_epoch,
+                    resumed=resumed,
+                    unchanged=unchanged,
+                )
+            except KeyboardInterrupt:
+                if record.best < 0:
+                    raise
+                record.interrupted = True
+            first_epoch += phase.epochs
+            best.restore()
+            unchanged = min(unchanged, phase.freeze_depth)
         if record.interrupted:
             break
     if not record.epochs:
@@ -277,12 +283,20 @@ def _shared_head(
 ) -> TrainedHead:
     """Train the head once for all trials that start from it, and put its weights in."""
     weights = tuple(sorted((training.class_weight or {}).items()))
-    key = (training.head, phase, training.label_smoothing, weights, training.seed, source.key)
+    order = (training.seed, source.batch_size, source.key)
+    key = (training.head, phase, training.label_smoothing, weights, *order)
     variables = shared.assembly(training.head).classifier.variables
     if key not in shared.heads:
         record = TrainingRecord(monitor=monitor_for(training.head.task))
         best = BestEpoch(record)
-        _run_phase(shared, training, phase, source, best, [], [*progress])
+        try:
+            _run_phase(
+                shared, training, phase, source, best, [], [*progress], unchanged=phase.freeze_depth
+            )
+        except KeyboardInterrupt:
+            if record.best < 0:
+                raise
+            record.interrupted = True
         best.restore()
         if record.best < 0:
             raise TrainingError(
@@ -290,9 +304,12 @@ def _shared_head(
                 "head_learning_rate, and check that the images are 0..255 pixels."
             )
         values = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
-        shared.heads[key] = TrainedHead(
-            record.epochs, record.rates[phase.name], record.best, values
+        head = TrainedHead(
+            record.epochs, record.rates[phase.name], record.best, values, record.interrupted
         )
+        if head.interrupted:
+            return head
+        shared.heads[key] = head
     head = shared.heads[key]
     for variable, value in zip(variables, head.weights, strict=True):
         variable.assign(value)
@@ -323,21 +340,24 @@ def _run_phase(
     callbacks: list[keras.callbacks.Callback],
     progress: list[PhaseCallback],
     *,
+    unchanged: int,
     first_epoch: int = 0,
     resumed: int = 0,
 ) -> None:
+    """Train one phase; the first `unchanged` layers still hold the pretrained weights."""
     program = shared.program(
         training.head,
         source,
         freeze_depth=phase.freeze_depth,
+        unchanged=unchanged,
         batch_norm=phase.batch_norm,
         optimizer=phase.optimizer,
         layer_decay=phase.layer_decay,
         label_smoothing=training.label_smoothing,
     )
-    batches, validation = shared.rows(program, source, seed=training.seed, first_epoch=resumed)
+    batches, validation = shared.batches(program, source, seed=training.seed)
     program.restart(phase.learning_rate)
-    steps = int(batches.cardinality()) if hasattr(batches, "cardinality") else len(batches)
+    steps = batches.steps
     schedule = build_schedule(phase.schedule, phase.learning_rate, steps * phase.epochs)
     rates = StepRates(schedule, steps * phase.epochs, first_step=steps * resumed)
     internal = [rates, *schedule_callbacks(phase.schedule)]
@@ -346,15 +366,20 @@ def _run_phase(
     if phase.patience is not None:
         internal.append(keras.callbacks.EarlyStopping("val_loss", patience=phase.patience))
     best.start_phase(phase.name, first_epoch, program.trainee.variables)
+    best.record.rates[phase.name] = rates.rates
+    watchers = [keras.callbacks.TerminateOnNaN(), *callbacks, best, *progress]
     for shown in progress:
         shown.start_phase(phase.name, phase.epochs, first_epoch)
-    watchers = [keras.callbacks.TerminateOnNaN(), *callbacks, best, *progress]
-    program.fit(
-        batches,
-        validation,
-        [*internal, *watchers, _StopRelay(program.trainee)],
-        initial_epoch=first_epoch + resumed,
-        epochs=first_epoch + phase.epochs,
-        class_weight=training.class_weight,
-    )
-    best.record.rates[phase.name] = rates.rates
+    try:
+        program.fit(
+            batches,
+            validation,
+            [*internal, *watchers, _StopRelay(program.trainee)],
+            epochs=phase.epochs,
+            resumed=resumed,
+            offset=first_epoch,
+            class_weight=training.class_weight,
+        )
+    finally:
+        for shown in progress:
+            shown.end_phase()

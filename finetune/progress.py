@@ -11,10 +11,13 @@ _TITLES = {"head": "Head", "fine_tune": "Fine-tuning"}
 
 
 class PhaseCallback(keras.callbacks.Callback):
-    """A callback that is told when a phase begins."""
+    """A callback that is told when a phase begins and ends."""
 
     def start_phase(self, name: str, epochs: int, first_epoch: int) -> None:
         """Called before the phase's training begins."""
+
+    def end_phase(self) -> None:
+        """Called when the phase is over, also where it was stopped or failed."""
 
 
 class TrainingProgress(PhaseCallback):
@@ -39,21 +42,18 @@ class TrainingProgress(PhaseCallback):
         self._name = _TITLES.get(name, name)
         self._epochs = epochs
         self._first = first_epoch
-        self._text = "compiling"
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Show the bar."""
+        self._text = ""
         self._started = time.monotonic()
         if self._console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description:<12}"),
-                BarColumn(24),
+                TextColumn("{task.description:<11}"),
+                BarColumn(min(24, max(1, self._console.width - 80))),
                 TextColumn("{task.completed:>3.0f}/{task.total:.0f}"),
                 TextColumn("{task.fields[text]}"),
                 console=self._console,
             )
             self._bar.start()
-            self._task = self._bar.add_task(self._name, total=self._epochs, text=self._text)
+            self._task = self._bar.add_task(self._name, total=epochs, text="compiling")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Move the bar on."""
@@ -65,25 +65,30 @@ class TrainingProgress(PhaseCallback):
             ends = f"  {left:.0f}s left" if done < self._epochs else ""
             self._bar.update(self._task, completed=done, text=self._text + ends)
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+    def end_phase(self) -> None:
         """Close the bar."""
-        seconds = time.monotonic() - self._started
+        text = f"{self._text}  {time.monotonic() - self._started:.0f}s"
         if self._bar is not None:
-            self._bar.update(self._task, text=f"{self._text}  {seconds:.0f}s")
+            self._bar.update(self._task, text=text)
             self._bar.stop()
             self._bar = None
-        else:
-            self._console.print(f"{self._name}: {self._text}  {seconds:.0f}s", highlight=False)
+        elif self._text:
+            self._console.print(f"{self._name}: {text}", highlight=False)
 
 
 def describe_epoch(logs: dict[str, Any]) -> str:
-    """Loss and metric of an epoch, training and validation, in one line."""
-    metric = next((m for m in ("accuracy", "mae") if m in logs), None)
-    parts = [f"loss {logs['loss']:.4f}"] if "loss" in logs else []
-    if metric:
-        parts.append(f"{metric} {logs[metric]:.3f}")
-    if "val_loss" in logs:
-        parts.append(f"| validation loss {logs['val_loss']:.4f}")
-        if metric:
-            parts.append(f"{metric} {logs[f'val_{metric}']:.3f}")
-    return " ".join(parts)
+    """Loss and metric of an epoch, training and validation, in one line of at most 50 signs.
+
+    Example:
+        >>> describe_epoch({"loss": 0.5, "accuracy": 0.75, "val_loss": 0.6, "val_accuracy": 0.7})
+        'loss 0.5000 acc 0.750 | val loss 0.6000 acc 0.700'
+    """
+    parts = []
+    for prefix, title in (("", ""), ("val_", "val ")):
+        if f"{prefix}loss" in logs:
+            text = f"{title}loss {logs[f'{prefix}loss']:.4f}"
+            for metric, short in (("accuracy", "acc"), ("mae", "mae")):
+                if f"{prefix}{metric}" in logs:
+                    text += f" {short} {logs[f'{prefix}{metric}']:.3f}"
+            parts.append(text)
+    return " | ".join(parts)

@@ -1,7 +1,7 @@
 """FineTuneResult: what one fine-tuning gave, and the run folder that holds it."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class FineTuneResult:
         seconds: Wall time of the whole call.
         config: The settings that were used.
         folder: The run folder.
+        freeze: What the freeze depth means for the backbone, in words.
     """
 
     model: FineTunedModel
@@ -33,8 +34,7 @@ class FineTuneResult:
     seconds: float
     config: dict[str, Any]
     folder: Path
-    freeze: str = ""
-    notes: list[str] = field(default_factory=list)
+    freeze: str
 
     @property
     def history(self) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """FineTuner: a KerasTuner HyperModel that fine-tunes a pretrained backbone in two phases."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -18,15 +19,16 @@ from finetune.assembly import assemble
 from finetune.backbones import UNSET, Backbone, load_backbone
 from finetune.data import ImageData, load_data
 from finetune.exceptions import ArgumentError, DataError, ImageSizeError
-from finetune.freezing import default_depths, resolve_depth
+from finetune.freezing import apply_freeze_depth, default_depths, resolve_depth
 from finetune.heads import TASKS, Head, loss_for, metrics_for
-from finetune.optimizers import OptimizerSettings
+from finetune.optimizers import OptimizerSettings, build_optimizer, layer_decay_factors
 from finetune.phases import FINE_TUNE, HEAD, Phase, Training, TrainingRecord, train
 from finetune.precision import dtype_policy, policy_name
 from finetune.progress import PhaseCallback, TrainingProgress
 from finetune.reuse.features import FeatureCache
 from finetune.reuse.shared import SharedBackbone
 from finetune.reuse.source import Source, StoredSource, StreamSource
+from finetune.schedules import build_schedule
 from finetune.spaces import choose, is_space
 
 log = logging.getLogger("finetune")
@@ -125,6 +127,11 @@ class FineTuner(keras_tuner.HyperModel):
         reuse: Whether the frozen part's outputs are computed once and kept: "auto" (default:
             where the images are stored, so that their augmentation is known), True, or False.
         views: Augmented copies of each training image that are kept with `reuse`. Default 4.
+        cache_budget: Bytes of memory for those outputs; more are kept on disk. Default: two
+            fifths of the free memory.
+        cache_dir: Where they are kept for later runs. Default: the environment variable
+            `FINETUNE_CACHE`, or "~/.cache/finetune".
+        cache_dtype: "float32" (default) or "float16", which takes half the room.
         seed: Seed of head, order and dropout. Default 0. Further executions of one trial
             count up from it.
 
@@ -170,6 +177,9 @@ class FineTuner(keras_tuner.HyperModel):
         patience: Any = None,
         reuse: bool | str = "auto",
         views: Any = 4,
+        cache_budget: int | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_dtype: str = "float32",
         seed: Any = 0,
     ) -> None:
         super().__init__()
@@ -188,11 +198,11 @@ class FineTuner(keras_tuner.HyperModel):
         self._spaces = {field.name: given[field.name] for field in fields(Settings)}
         self._preprocess = preprocess
         self._reuse = reuse
+        self._task = task
         self._facts: _Facts | None = None
         if num_classes is not None:
-            task = task or ("binary" if num_classes == 2 else "multiclass")
-            self._facts = _Facts(task, num_classes, None)
-        self._cache = FeatureCache()
+            self._facts = _Facts(task or _classification(num_classes), num_classes, None)
+        self._cache = FeatureCache(cache_budget, cache_dir, cache_dtype)
         self._backbones: dict[str, SharedBackbone] = {}
         self._sources: dict[Any, Source] = {}
         self._inputs: list[tuple[Any, Any, Any]] = []
@@ -210,20 +220,30 @@ class FineTuner(keras_tuner.HyperModel):
         return [*names, *(["freeze_depth"] if self._spaces["freeze_depth"] is None else [])]
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """Make a new model with pretrained weights and an untrained head, compiled.
+        """Make a new model with pretrained weights and an untrained head.
 
         Args:
             hp: The trial's hyperparameters.
 
         Returns:
-            The whole model: from float pixels 0..255 to predictions.
+            The whole model, from float pixels 0..255 to predictions; frozen up to the freeze
+            depth and compiled, as Keras' own `fit` needs it. `FineTuner.fit` does not.
         """
         settings = self._settings(hp)
         facts = self._facts or _Facts("multiclass", 2, None)
         with dtype_policy(policy_name(settings.mixed_precision)):
             assembly = assemble(self._load(settings), self._head(settings, facts))
+        backbone = assembly.backbone.model
+        depth = resolve_depth(backbone, settings.freeze_depth)
+        apply_freeze_depth(backbone, depth, batch_norm=settings.batch_norm)
+        optimizer = build_optimizer(self._optimizer(settings), settings.learning_rate)
+        # A tuner's checkpoint holds the optimizer of the phase that the best epoch was in, which
+        # has other variables: Keras would warn that it leaves them out.
+        optimizer.load_own_variables = lambda store: None
         assembly.model.compile(
-            loss=loss_for(facts.task, settings.label_smoothing), metrics=metrics_for(facts.task)
+            optimizer,
+            loss=loss_for(facts.task, settings.label_smoothing),
+            metrics=metrics_for(facts.task),
         )
         return assembly.model
 
@@ -254,13 +274,13 @@ class FineTuner(keras_tuner.HyperModel):
                 does.
             initial_epoch: Epoch of the second phase to continue from.
             batch_size: Images in a batch, where `x` is an array.
-            callbacks: Keras callbacks. They see the whole model; the head phase reaches them
-                as one epoch.
+            callbacks: Keras callbacks. They see the whole model; a head that trials share
+                reaches them as one epoch.
             verbose: 0 for silence; otherwise a line per phase.
 
         Returns:
-            History of the head's best epoch and all epochs of the second phase, `phase` among
-            its columns (0 head, 1 fine-tuning), with the best epoch's weights in `model`.
+            History of the epochs that callbacks saw, `phase` among its columns (0 head, 1
+            fine-tuning), with the best epoch's weights in `model`.
         """
         settings = self._settings(hp)
         if epochs is not None:
@@ -285,7 +305,14 @@ class FineTuner(keras_tuner.HyperModel):
         # A model built before the data was seen has an output for each of two classes.
         if model.output_shape == trained.output_shape and model.input_shape == trained.input_shape:
             model.set_weights(trained.get_weights())
-        return _history(record)
+        elif checkpoint is None:
+            log.warning(
+                "The model that was passed stays untrained: it was built before the data was seen, "
+                "for %s and outputs %s instead of %s and %s. Pass num_classes and image_size.",
+                *(model.input_shape, model.output_shape),
+                *(trained.input_shape, trained.output_shape),
+            )
+        return _history(record, head_as_one=source.reuse)
 
     def settings(self) -> Settings:
         """The values to train with where nothing is tunable, or the first of each space."""
@@ -325,10 +352,11 @@ class FineTuner(keras_tuner.HyperModel):
         shared.freeze_depths.update(self._depths(settings, shared))
         head = self._head(settings, self._facts)
         model = shared.reset(head)
-        if start is not None:
+        phases = self._phases(settings, shared)
+        if start is not None and phases[-1].epochs:
             model.set_weights(start)
         training = Training(
-            tuple(self._phases(settings, shared)),
+            tuple(phases),
             head,
             label_smoothing=settings.label_smoothing,
             class_weight=self._class_weight(settings, source),
@@ -366,6 +394,10 @@ class FineTuner(keras_tuner.HyperModel):
         self._optimizer(settings)
         policy_name(settings.mixed_precision)
         Head("multiclass", 2, settings.hidden_units, settings.dropout)
+        loss_for("multiclass", settings.label_smoothing)
+        build_schedule(settings.schedule, 1.0, steps=1)
+        if settings.layer_decay is not None:
+            layer_decay_factors([], settings.layer_decay)
         for name in ("epochs", "head_epochs"):
             value = getattr(settings, name)
             if not isinstance(value, (int, np.integer)) or value < 0:
@@ -436,9 +468,9 @@ class FineTuner(keras_tuner.HyperModel):
         name = settings.backbone
         if isinstance(name, keras.Model):
             name = f"{name.name}@{id(name)}"
-        size = (size, size) if isinstance(size, (int, np.integer)) else size
-        options = settings.backbone_options
-        return "/".join(map(str, (name, settings.weights, size, options, settings.mixed_precision)))
+        precision = policy_name(settings.mixed_precision)
+        parts = (name, settings.weights, _pair(size), settings.backbone_options, precision)
+        return "/".join(map(str, parts))
 
     def _head(self, settings: Settings, facts: _Facts) -> Head:
         return Head(
@@ -519,14 +551,8 @@ class FineTuner(keras_tuner.HyperModel):
                     "Expected validation_data as a tf.data.Dataset like the training images, "
                     f"received {type(validation).__name__}."
                 )
-            self._learn_from_dataset(x)
-            if self._reuse is not True:
-                log.info(
-                    "Training on whole images in every epoch: the augmentation of a "
-                    "tf.data.Dataset cannot be seen. Pass an ImageData, or reuse=True if it has "
-                    "none."
-                )
-            return StreamSource(x, validation, self._reuse is True, batch_size)
+            self._learn_from_dataset(x, settings)
+            return self._stream(self._readied(x), self._readied(validation), batch_size)
         if x is None or y is None or not isinstance(validation, (tuple, list)):
             raise ArgumentError(
                 "Expected an ImageData, a tf.data.Dataset, or images and labels with "
@@ -540,8 +566,19 @@ class FineTuner(keras_tuner.HyperModel):
             image_size=images.shape[1:3],
             batch_size=batch_size,
             augment="none",
+            task=self._task or "auto",
         )
         return self.source_of(data, settings)
+
+    def _stream(
+        self, train: tf.data.Dataset, validation: tf.data.Dataset, batch_size: int
+    ) -> StreamSource:
+        if self._reuse is not True:
+            log.info(
+                "Training on whole images in every epoch: the augmentation of a tf.data.Dataset "
+                "cannot be seen. Pass stored images, or reuse=True if it has none."
+            )
+        return StreamSource(train, validation, self._reuse is True, batch_size)
 
     def source_of(self, data: ImageData, settings: Settings) -> Source:
         """Training and validation images of an `ImageData` as `train` takes them."""
@@ -550,11 +587,14 @@ class FineTuner(keras_tuner.HyperModel):
                 "Expected validation images: they decide which epoch is kept, but there are none. "
                 "Load the data with validation=0.2."
             )
-        size = settings.image_size
-        if size is not None:
-            size = (size, size) if isinstance(size, (int, np.integer)) else tuple(size)
-            if size != data.image_size:
-                data = data.at_size(size)
+        size = _pair(settings.image_size)
+        if size not in (None, data.image_size):
+            data = data.at_size(size)
+        if self._task not in (None, data.task):
+            raise ArgumentError(
+                f"Expected images for task={self._task!r}, received some for {data.task!r}. Give "
+                "the task to load_data(task=...) too."
+            )
         outputs = len(data.class_names)
         if data.task == "regression":
             shape = next(iter(data.splits.values())).labels.shape if data.splits else (0,)
@@ -562,7 +602,7 @@ class FineTuner(keras_tuner.HyperModel):
         self._learn(_Facts(data.task, outputs, data.image_size))
         if not data.splits:
             assert data.validation is not None  # counted above
-            return StreamSource(data.train, data.validation, self._reuse is True, data.batch_size)
+            return self._stream(data.train, data.validation, data.batch_size)
         views = settings.views if data.augment is not None else 1
         return StoredSource(data, self._reuse is not False, views)
 
@@ -575,20 +615,58 @@ class FineTuner(keras_tuner.HyperModel):
             )
         self._facts = facts
 
-    def _learn_from_dataset(self, dataset: tf.data.Dataset) -> None:
-        images, labels = dataset.element_spec[:2]
+    def _learn_from_dataset(self, dataset: tf.data.Dataset, settings: Settings) -> None:
+        spec: Any = dataset.element_spec
+        if not isinstance(spec, tuple) or len(spec) != 2:
+            raise DataError(f"Expected a dataset of (images, labels), received elements {spec}.")
+        images, labels = spec
         if images.shape.rank != 4 or None in images.shape[1:3]:
             raise ImageSizeError(
                 "Expected batches of images of one size, shape (None, height, width, 3); received "
                 f"{images.shape}. Resize and batch the dataset first."
             )
-        known = self._facts
-        outputs, task = (known.outputs, known.task) if known else (0, "")
-        if not outputs:
-            largest = max(int(np.max(batch)) for _, batch in dataset.as_numpy_iterator())
-            outputs = labels.shape[1] if labels.shape.rank == 2 and labels.shape[1] else largest + 1
-            task = "binary" if outputs == 2 else "multiclass"
-        self._facts = _Facts(task, outputs, tuple(images.shape[1:3]))
+        size = tuple(images.shape[1:3])
+        if _pair(settings.image_size) not in (None, size):
+            raise ImageSizeError(
+                f"Expected images of {_pair(settings.image_size)} pixels, as in image_size; the "
+                f"dataset's are {size}. Resize the dataset, or leave image_size out."
+            )
+        if self._facts is not None:
+            self._facts = replace(self._facts, image_size=size)
+            return
+        columns = labels.shape[1] if labels.shape.rank == 2 else 1
+        if columns == 1 and self._task != "regression":
+            columns = 1 + max(int(np.max(batch)) for _, batch in dataset.as_numpy_iterator())
+        self._facts = _Facts(self._task or _classification(columns), columns, size)
+
+    def _readied(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+        """The dataset with class numbers as labels, and of known length."""
+        assert self._facts is not None  # learned before
+        spec: Any = dataset.element_spec
+        labels = spec[1]
+        one_hot = labels.shape.rank == 2 and labels.shape[1] != 1
+        if one_hot and self._facts.task in ("binary", "multiclass"):
+            dataset = dataset.map(lambda images, rows: (images, tf.argmax(rows, axis=-1)))
+        length = dataset.cardinality()
+        if length == tf.data.INFINITE_CARDINALITY:
+            raise DataError(
+                "Expected a dataset that ends: leave out .repeat(), epochs are counted."
+            )
+        if length == tf.data.UNKNOWN_CARDINALITY:
+            count = dataset.reduce(np.int64(0), lambda number, _: number + 1)
+            dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
+        return dataset
+
+
+def _classification(classes: int) -> str:
+    return "binary" if classes == 2 else "multiclass"
+
+
+def _pair(size: Any) -> tuple[int, int] | None:
+    """(height, width), where one number stands for both; None where it is not given."""
+    if size is None:
+        return None
+    return (int(size), int(size)) if isinstance(size, (int, np.integer)) else tuple(size)
 
 
 def _printer(verbose: Any) -> list[PhaseCallback]:
@@ -597,20 +675,17 @@ def _printer(verbose: Any) -> list[PhaseCallback]:
     return [TrainingProgress(Console())]
 
 
-def _history(record: TrainingRecord) -> keras.callbacks.History:
+def _history(record: TrainingRecord, *, head_as_one: bool) -> keras.callbacks.History:
     """What KerasTuner scores: each epoch that its callbacks saw, with plain numbers alone."""
     history = keras.callbacks.History()
-    head = record.phase(HEAD)
-    tune = record.phase(FINE_TUNE)
-    if record.best < len(head):
-        shown = [record.epochs[record.best], *tune]
-    else:
-        shown = [*_best_of(head, record.monitor), *tune]
-    for row in shown:
+    rows = record.epochs
+    if head_as_one:
+        rows = [*_best_of(record.phase(HEAD), record.monitor), *record.phase(FINE_TUNE)]
+    for row in rows:
         numbers = {k: v for k, v in row.items() if k not in ("phase", "epoch", "seconds")}
         for name, value in {**numbers, "phase": float(row["phase"] != HEAD)}.items():
             history.history.setdefault(name, []).append(value)
-    history.epoch = list(range(len(shown)))
+    history.epoch = list(range(len(rows)))
     return history
 
 

@@ -1,72 +1,124 @@
 """Batches of stored rows in an order that depends on the seed and the epoch alone."""
 
 import math
+from collections.abc import Iterator
+from functools import cached_property
 
 import keras
 import numpy as np
+import tensorflow as tf
+
+from finetune.reuse.store import Shards
 
 
-class RowBatches(keras.utils.PyDataset):
-    """Feeds Keras' `fit` from arrays: images, or features that were computed from them.
+class RowBatches:
+    """Batches from arrays: images, or features that were computed from them.
 
     The same seed gives the same order whatever the rows hold, so a run on features can be
     compared step by step with a run on images, and a resumed run goes on in the same order.
 
     Args:
         inputs: Arrays whose rows belong together, each (views * n, ...); the rows of view v
-            start at `v * n`. uint8 rows are images and become float32.
+            start at `v * n`. uint8 and float16 rows become float32.
         labels: One label or row of labels per image, (n, ...).
         batch_size: Images in a batch.
         seed: Seed of the order; None keeps the stored order.
         views: Number of copies of each image among the rows. In every epoch each image comes
             once; which of its copies moves on by one from epoch to epoch.
         augment: Layer that is applied anew to every batch, or None.
-        first_epoch: Epoch that the first pass stands for; above 0 when training is resumed.
     """
 
     def __init__(
         self,
-        inputs: tuple[np.ndarray, ...],
+        inputs: tuple[np.ndarray | Shards, ...],
         labels: np.ndarray,
         *,
         batch_size: int,
         seed: int | None = None,
         views: int = 1,
         augment: keras.Layer | None = None,
-        first_epoch: int = 0,
     ) -> None:
-        super().__init__()
         self._inputs = inputs
         self._labels = labels
         self._batch_size = batch_size
         self._seed = seed
         self._views = views
         self._augment = augment
-        self._epoch = first_epoch
-        self._order = self._new_order()
+        self._orders: dict[int, np.ndarray] = {}
 
-    def __len__(self) -> int:
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
         return math.ceil(len(self._labels) / self._batch_size)
 
-    def __getitem__(self, index: int) -> tuple:
-        images = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        rows = (images + self._epoch) % self._views * len(self._labels) + images
-        batch = tuple(self._prepare(values[rows]) for values in self._inputs)
-        return batch[0] if len(batch) == 1 else batch, self._labels[images]
+    def batch(self, epoch: int, step: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+        """The inputs and labels of one batch."""
+        images = self._order(epoch)[step * self._batch_size : (step + 1) * self._batch_size]
+        rows = (images + epoch) % self._views * len(self._labels) + images
+        return tuple(self._prepare(values[rows]) for values in self._inputs), self._labels[images]
 
-    def on_epoch_end(self) -> None:
-        """Draw the order of the next epoch."""
-        self._epoch += 1
-        self._order = self._new_order()
+    def __iter__(self) -> Iterator[tuple[tuple[np.ndarray, ...], np.ndarray]]:
+        return (self.batch(0, step) for step in range(self.steps))
 
-    def _new_order(self) -> np.ndarray:
+    def dataset(self, first_epoch: int = 0, epochs: int = 1) -> tf.data.Dataset:
+        """The batches of several epochs, one after the other, `steps` to an epoch.
+
+        One dataset for all epochs: Keras starts a dataset anew for every epoch, and once more
+        than it uses, which would draw from the augmentation's random numbers in any order.
+        """
+        labels = self._labels
+        kinds = [tf.float32] * len(self._inputs) + [tf.as_dtype(labels.dtype)]
+
+        def read(number: np.ndarray) -> list[np.ndarray]:
+            inputs, batch_labels = self.batch(*divmod(int(number), self.steps))
+            return [*inputs, batch_labels]
+
+        def load(number: tf.Tensor) -> tuple:
+            *inputs, batch_labels = tf.numpy_function(read, [number], kinds)
+            for tensor, values in zip(inputs, self._inputs, strict=True):
+                tensor.set_shape((None, *values.shape[1:]))
+            batch_labels.set_shape((None, *labels.shape[1:]))
+            return inputs[0] if len(inputs) == 1 else tuple(inputs), batch_labels
+
+        numbers = tf.data.Dataset.range(
+            first_epoch * self.steps, (first_epoch + epochs) * self.steps
+        )
+        return numbers.map(load).prefetch(2)
+
+    def _order(self, epoch: int) -> np.ndarray:
         if self._seed is None:
             return np.arange(len(self._labels))
-        return np.random.default_rng((self._seed, self._epoch)).permutation(len(self._labels))
+        if epoch not in self._orders:
+            drawn = np.random.default_rng((self._seed, epoch)).permutation(len(self._labels))
+            self._orders = {epoch: drawn}
+        return self._orders[epoch]
 
     def _prepare(self, rows: np.ndarray) -> np.ndarray:
-        if rows.dtype == np.uint8:
-            rows = rows.astype("float32")
+        values = rows.astype("float32", copy=False)
         if self._augment is not None:
-            rows = keras.ops.convert_to_numpy(self._augment(rows, training=True))
-        return rows
+            values = np.asarray(self._augment(values, training=True))
+        return values
+
+
+class StreamBatches:
+    """The batches of a `tf.data` dataset, in the order that they come.
+
+    Args:
+        batches: The dataset.
+    """
+
+    def __init__(self, batches: tf.data.Dataset) -> None:
+        self._batches = batches
+
+    @cached_property
+    def steps(self) -> int:
+        """Batches in an epoch; counted by going through them where the dataset does not know."""
+        known = int(self._batches.cardinality())
+        return known if known >= 0 else sum(1 for _ in self._batches)
+
+    def dataset(self, first_epoch: int = 0, epochs: int = 1) -> tf.data.Dataset:
+        """The batches of several epochs, one after the other."""
+        return self._batches.repeat(epochs)
+
+
+Batches = RowBatches | StreamBatches

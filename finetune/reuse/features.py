@@ -1,12 +1,35 @@
-"""Feature cache: one pass over the images yields every output of the frozen part that is needed."""
+"""Feature cache: one pass over the images yields every output of the frozen part that is needed.
 
+Features are held in memory while they fit a budget, else on disk as memory-mapped files, else
+not at all: then the whole model runs in every step. They are named by content (backbone
+weights, preprocessing, images, size, augmentation, views), so nothing stale is ever served, and
+are left on disk for the next run on the same images.
+"""
+
+import logging
+import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
+import psutil
 
-from finetune.reuse.source import Source
+from finetune.exceptions import ArgumentError
+from finetune.reuse.source import TRAIN, VALIDATION, Source
+from finetune.reuse.store import EntryWriter, FeatureStore, Shards
+
+log = logging.getLogger("finetune")
+
+Extract = Callable[[Sequence[str], np.ndarray], list[tuple[np.ndarray, ...]]]
+
+MEMORY = "memory"
+DISK = "disk"
+
+# Shares of what is free when they are asked for: the rest is left to training and others.
+_MEMORY_SHARE = 0.4
+_DISK_LIMIT = 50 * 10**9
 
 
 @dataclass(frozen=True)
@@ -18,23 +41,84 @@ class Features:
         labels: One label or row of labels per image, (n, ...).
     """
 
-    inputs: tuple[np.ndarray, ...]
+    inputs: tuple[np.ndarray | Shards, ...]
     labels: np.ndarray
 
 
 class FeatureCache:
-    """Keeps features by what they depend on; never computes the same ones twice."""
+    """Keeps features by what they depend on; never computes the same ones twice.
 
-    def __init__(self) -> None:
-        self._kept: dict[tuple[str, ...], Features] = {}
+    Args:
+        budget: Bytes of memory for features. Default: two fifths of what is free.
+        folder: Where they are kept on disk. Default: the environment variable
+            `FINETUNE_CACHE`, or "~/.cache/finetune".
+        dtype: "float32", or "float16" for half the size at a precision of three digits.
+    """
+
+    def __init__(
+        self,
+        budget: int | None = None,
+        folder: str | os.PathLike[str] | None = None,
+        dtype: str = "float32",
+    ) -> None:
+        if dtype not in ("float32", "float16"):
+            raise ArgumentError(
+                f"Expected cache_dtype to be 'float32' or 'float16', received {dtype!r}."
+            )
+        if budget is not None and not budget >= 0:
+            raise ArgumentError(f"Expected cache_budget of 0 bytes or more, received {budget!r}.")
+        self._budget = budget
+        self._dtype = dtype
+        place = folder or os.environ.get("FINETUNE_CACHE") or "~/.cache/finetune"
+        self._store = FeatureStore(Path(place).expanduser(), _DISK_LIMIT)
+        self._kept: dict[tuple[str, str, str], Features] = {}
+        self._held = 0
+
+    def place(
+        self, source: Source, point: str, values: int, seconds_per_image: Callable[[], float]
+    ) -> str | None:
+        """Where the features at a point would be kept, decided by size and measured speed.
+
+        Args:
+            source: The images.
+            point: Name of the place in the model.
+            values: Numbers per image at that place.
+            seconds_per_image: Measures what computing them again costs.
+
+        Returns:
+            "memory", "disk", or None where keeping them does not pay.
+        """
+        if self.holds(source, TRAIN, point):
+            return MEMORY
+        rows = (source.rows(TRAIN) or 0) + (source.rows(VALIDATION) or 0)
+        per_row = values * np.dtype(self._dtype).itemsize
+        size = rows * per_row
+        if size <= self._room():
+            return MEMORY
+        if not source.persistent or size > self._store.free():
+            log.info(
+                "Training on whole images: features would take %.1f GB, more than memory and "
+                "disk have room for.",
+                size / 1e9,
+            )
+            return None
+        compute, load = seconds_per_image(), self._store.seconds_per_byte() * per_row
+        if load > compute:
+            log.info(
+                "Training on whole images: loading features takes %.1f ms an image, computing "
+                "them %.1f ms.",
+                load * 1e3,
+                compute * 1e3,
+            )
+            return None
+        return DISK
+
+    def holds(self, source: Source, split: str, point: str) -> bool:
+        """Whether the features are at hand without any work."""
+        return (source.key, split, point) in self._kept
 
     def get(
-        self,
-        source: Source,
-        split: str,
-        point: str,
-        wanted: Sequence[str],
-        extract: Callable[[Sequence[str], np.ndarray], list[tuple[np.ndarray, ...]]],
+        self, source: Source, split: str, point: str, wanted: Sequence[str], extract: Extract
     ) -> Features:
         """Features of a split at a point of the model, computed with others if they are missing.
 
@@ -48,32 +132,116 @@ class FeatureCache:
         Returns:
             The features at `point`.
         """
-        if (source.key, split, point) not in self._kept:
-            missing = [
-                p
-                for p in dict.fromkeys([point, *wanted])
-                if (source.key, split, p) not in self._kept
-            ]
-            for name, features in _compute(source, split, missing, extract).items():
-                self._kept[source.key, split, name] = features
+        points = dict.fromkeys([point, *wanted])
+        missing = [name for name in points if not self._find(source, split, name)]
+        if missing:
+            self._compute(source, split, missing, extract)
         return self._kept[source.key, split, point]
 
+    def _room(self) -> int:
+        if self._budget is not None:
+            return self._budget - self._held
+        return int(psutil.virtual_memory().available * _MEMORY_SHARE)
 
-def _compute(
-    source: Source, split: str, points: Sequence[str], extract: Callable[..., Any]
-) -> dict[str, Features]:
-    columns: list[list[list[np.ndarray]]] = [[] for _ in points]
-    labels = []
-    for pixels, batch_labels in source.passes(split):
-        labels.append(np.asarray(batch_labels))
-        for column, arrays in zip(columns, extract(points, pixels), strict=True):
-            column.append(list(arrays))
-    all_labels = np.concatenate(labels)
-    views = source.views if split == "train" else 1
-    return {
-        point: Features(
-            tuple(np.concatenate(parts) for parts in zip(*column, strict=True)),
-            all_labels[: len(all_labels) // views],
+    def _find(self, source: Source, split: str, point: str) -> bool:
+        """Whether the features are at hand; fetches them from disk if they are there."""
+        key = source.key, split, point
+        if key in self._kept:
+            return True
+        found = self._store.read(self._name(*key)) if source.persistent else None
+        if found is None:
+            return False
+        arrays, labels = found
+        self._keep(key, arrays, labels)
+        log.info("Features of %s images found in %s.", split, self._store.folder)
+        return True
+
+    def _keep(
+        self, key: tuple[str, str, str], arrays: Sequence[np.ndarray | Shards], labels: np.ndarray
+    ) -> None:
+        size = sum(int(np.prod(a.shape)) * a.dtype.itemsize for a in arrays)
+        if size <= self._room():
+            arrays = [array.load() if isinstance(array, Shards) else array for array in arrays]
+            self._held += size
+        self._kept[key] = Features(tuple(arrays), labels)
+
+    def _name(self, key: str, split: str, point: str) -> str:
+        return f"{key}|{split}|{point}|{self._dtype}"
+
+    def _compute(self, source: Source, split: str, points: Sequence[str], extract: Extract) -> None:
+        """One pass over the images, each point's features into memory or to disk."""
+        started = time.perf_counter()
+        sinks = [_Sink(self._writer(source, split, point), self._room()) for point in points]
+        labels = []
+        for pixels, batch_labels in source.passes(split):
+            labels.append(np.asarray(batch_labels))
+            for sink, arrays in zip(sinks, extract(points, pixels), strict=True):
+                sink.add([np.asarray(array, self._dtype) for array in arrays])
+        merged = np.concatenate(labels)
+        views = source.views if split == TRAIN else 1
+        merged = merged[: len(merged) // views]
+        for point, sink in zip(points, sinks, strict=True):
+            key = source.key, split, point
+            sink.finish(merged)
+            if sink.in_memory:
+                self._keep(key, sink.arrays(), merged)
+            elif not self._find(source, split, point):
+                raise OSError(f"The features written to {self._store.folder} cannot be read back.")
+        self._store.prune()
+        log.info(
+            "Features of %d %s images x %d views computed in %.1f s.",
+            len(merged),
+            split,
+            views,
+            time.perf_counter() - started,
         )
-        for point, column in zip(points, columns, strict=True)
-    }
+
+    def _writer(self, source: Source, split: str, point: str) -> EntryWriter | None:
+        if not source.persistent:
+            return None
+        try:
+            return self._store.writer(self._name(source.key, split, point))
+        except OSError as error:
+            log.warning("Features are not kept for later runs: %s.", error)
+            return None
+
+
+class _Sink:
+    """Takes the rows of one point: to disk for later runs, and to memory while they fit."""
+
+    def __init__(self, writer: EntryWriter | None, room: int) -> None:
+        self._writer = writer
+        self._room = room
+        self._rows: list[list[np.ndarray]] = []
+        self.in_memory = True
+
+    def add(self, arrays: Sequence[np.ndarray]) -> None:
+        if self._writer is not None:
+            try:
+                self._writer.add(arrays)
+            except OSError as error:
+                self._give_up(error)
+        if self.in_memory:
+            self._rows.append(list(arrays))
+            self._room -= sum(array.nbytes for array in arrays)
+            if self._room < 0 and self._writer is not None:
+                self.in_memory = False
+                self._rows.clear()
+
+    def finish(self, labels: np.ndarray) -> None:
+        if self._writer is not None:
+            try:
+                self._writer.finish(labels)
+            except OSError as error:
+                self._give_up(error)
+
+    def arrays(self) -> list[np.ndarray]:
+        return [np.concatenate(parts) for parts in zip(*self._rows, strict=True)]
+
+    def _give_up(self, error: OSError) -> None:
+        assert self._writer is not None
+        self._writer.abandon()
+        self._writer = None
+        if not self.in_memory:
+            raise error
+        log.warning("Features are not kept for later runs: %s.", error)

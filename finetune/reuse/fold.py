@@ -64,15 +64,12 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
             return args[0]
         if id(operation) in folded:
             return folded[id(operation)](args[0])
-        # What the graph was drawn with must not outlast the mode that the model is called in.
-        kwargs.pop("training", None)
         return operation(*args, **kwargs)
 
     graph = keras.models.clone_model(
         keras.Model(*ends(flat)), clone_function=lambda layer: layer, call_function=call
     )
-    # A `Function` tracks no variables, so the model keeps the order of its own layers.
-    return FoldedModel(*ends(model), keras.Function(graph.inputs, graph.output), name=model.name)
+    return FoldedModel(*ends(model), graph, name=model.name)
 
 
 class FoldedModel(keras.Model):
@@ -81,21 +78,21 @@ class FoldedModel(keras.Model):
     Args:
         inputs: Inputs of the model.
         outputs: Outputs of the model.
-        graph: What is run instead, from the flat list of inputs to the same outputs.
+        graph: The model that is run instead.
         name: Name of the model.
+
+    Attributes:
+        get_graph: Returns the model that is run.
     """
 
-    def __init__(self, inputs: Any, outputs: Any, graph: keras.Function, *, name: str) -> None:
+    def __init__(self, inputs: Any, outputs: Any, graph: keras.Model, *, name: str) -> None:
         super().__init__(inputs=inputs, outputs=outputs, name=name)
-        self._graph = graph
+        # Keras would count the layers of a model that it finds in an attribute a second time.
+        self.get_graph = lambda: graph
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Runs the folded graph; `training` reaches its layers by Keras' call context."""
-        tensors = [
-            keras.ops.cast(value, tensor.dtype)
-            for value, tensor in zip(keras.tree.flatten(inputs), self.inputs, strict=True)
-        ]
-        return self._graph(tensors)
+        """Runs the folded graph."""
+        return self.get_graph()(inputs, training=training)
 
 
 class FoldedBatchNorm(keras.Operation):

@@ -54,6 +54,8 @@ def is_graph(layer: Any) -> bool:
     """Whether the layer is a model that computes exactly what its graph says."""
     if not isinstance(layer, (keras.Function, keras.Sequential)):
         return False
+    if isinstance(layer, keras.Sequential) and not layer.built:
+        return False
     owner = next(cls for cls in type(layer).__mro__ if "call" in vars(cls))
     return owner.__module__.split(".")[0] == "keras"
 

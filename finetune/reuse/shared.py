@@ -1,7 +1,11 @@
 """What trials on one backbone share: its pretrained weights, features, heads and programs."""
 
+import hashlib
+import json
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,13 +18,12 @@ from finetune.freezing import apply_freeze_depth, leaf_layers
 from finetune.heads import Head, build_classifier, loss_for, metrics_for
 from finetune.optimizers import OptimizerSettings, build_optimizer, layer_decay_factors
 from finetune.precision import dtype_policy
-from finetune.reuse.batches import RowBatches
+from finetune.reuse.batches import Batches, RowBatches
 from finetune.reuse.features import FeatureCache, Features
 from finetune.reuse.fold import fold_batch_norm
-from finetune.reuse.source import TRAIN, VALIDATION, Source
-from finetune.reuse.extract import extractor
 from finetune.reuse.graph import CannotSplit, flatten
-from finetune.reuse.split import Cut, find_cut, split
+from finetune.reuse.source import TRAIN, VALIDATION, Source, without_names
+from finetune.reuse.split import Cut, extractor, find_cut, split
 
 log = logging.getLogger("finetune")
 
@@ -57,26 +60,41 @@ class Program:
 
     def fit(
         self,
-        batches: Any,
-        validation: Any,
+        batches: Batches,
+        validation: Batches,
         callbacks: Sequence[keras.callbacks.Callback],
         *,
-        initial_epoch: int,
         epochs: int,
+        resumed: int,
+        offset: int,
         class_weight: dict[int, float] | None,
     ) -> None:
-        """Train; callbacks see the whole model."""
-        steps = len(batches) if hasattr(batches, "__len__") else None
+        """Train; callbacks see the whole model.
+
+        Args:
+            batches: Training batches.
+            validation: Validation batches.
+            callbacks: Keras callbacks.
+            epochs: Epoch to end before.
+            resumed: Epoch to begin with.
+            offset: What callbacks see added to the number of an epoch.
+            class_weight: Weight of each class number in the loss.
+        """
         seen = keras.callbacks.CallbackList(
-            list(callbacks), model=self.model, epochs=epochs, steps=steps, verbose=0
+            list(callbacks),
+            model=self.model,
+            epochs=offset + epochs,
+            steps=batches.steps,
+            verbose=0,
         )
         self.trainee.history = None
         self.trainee.fit(
-            batches,
-            validation_data=validation,
+            batches.dataset(resumed, epochs - resumed),
+            steps_per_epoch=batches.steps,
+            validation_data=validation.dataset(),
             callbacks=seen,
-            initial_epoch=initial_epoch,
-            epochs=epochs,
+            initial_epoch=offset + resumed,
+            epochs=offset + epochs,
             class_weight=class_weight,
             shuffle=False,  # the order comes with the batches
             verbose=0,
@@ -92,12 +110,14 @@ class TrainedHead:
         rates: Rate of every step.
         best: Index of the epoch that was kept.
         weights: Its variables' values at that epoch.
+        interrupted: Whether the user stopped it; then no other trial starts from it.
     """
 
     epochs: list[dict[str, Any]]
     rates: list[float]
     best: int
     weights: list[np.ndarray]
+    interrupted: bool = False
 
 
 @dataclass
@@ -123,10 +143,12 @@ class SharedBackbone:
     def __post_init__(self) -> None:
         self._leaves = len(leaf_layers(self.backbone.model))
         self._pretrained = _values(self.backbone.model.variables)
+        self._content = _content(self.backbone, self._pretrained)
         self._assemblies: dict[Head, Assembly] = {}
         self._programs: dict[Any, Program] = {}
         self._cuts: dict[str, Cut] = {}
         self._extractors: dict[tuple[str, ...], Any] = {}
+        self._rooms: dict[tuple[str, int], int] = {}
         self._flat: keras.Model | None = None
 
     @property
@@ -156,32 +178,41 @@ class SharedBackbone:
         source: Source,
         *,
         freeze_depth: int,
+        unchanged: int,
         batch_norm: str,
         optimizer: OptimizerSettings,
         layer_decay: float | None,
         label_smoothing: float,
     ) -> Program:
-        """The compiled step for this structure, built if no trial has needed it before."""
+        """The compiled step for this structure, built if no trial has needed it before.
+
+        Args:
+            head: What is on top; its seed does not matter.
+            source: The images; what matters is whether frozen work is kept.
+            freeze_depth: Number of layers, from the input, that stay frozen.
+            unchanged: Number of layers, from the input, that no earlier phase has trained: only
+                their outputs may come from the cache.
+            batch_norm: See `apply_freeze_depth`.
+            optimizer: Which optimizer.
+            layer_decay: See `layer_decay_factors`.
+            label_smoothing: See `loss_for`.
+
+        Returns:
+            The program, to be restarted before it is used.
+        """
         structure = replace(head, seed=0)
-        key = (
-            structure,
-            source.reuse,
-            freeze_depth,
-            batch_norm,
-            optimizer,
-            layer_decay,
-            label_smoothing,
-        )
+        apply_freeze_depth(self.backbone.model, freeze_depth, batch_norm=batch_norm)
+        kept = self._affordable(source, min(freeze_depth, unchanged)) if source.reuse else 0
+        key = (structure, kept, freeze_depth, batch_norm, optimizer, layer_decay, label_smoothing)
         if key not in self._programs:
-            self._programs[key] = self._build(
-                structure, source, freeze_depth, batch_norm, optimizer, layer_decay, label_smoothing
-            )
+            with dtype_policy(self.precision):
+                self._programs[key] = self._build(*key)
         return self._programs[key]
 
     def _build(
         self,
         head: Head,
-        source: Source,
+        kept: int,
         freeze_depth: int,
         batch_norm: str,
         settings: OptimizerSettings,
@@ -194,7 +225,7 @@ class SharedBackbone:
             apply_freeze_depth(self.backbone.model, freeze_depth, batch_norm=batch_norm)
 
         freeze()
-        point, trainee = self._trainee(assembly, source, freeze_depth)
+        point, trainee = self._trainee(assembly, kept)
         factors = None
         if layer_decay is not None:
             factors = layer_decay_factors(leaf_layers(self.backbone.model), layer_decay)
@@ -206,18 +237,16 @@ class SharedBackbone:
         trainee.optimizer.build(assembly.model.trainable_variables)
         return Program(assembly.model, trainee, point, freeze, _values(trainee.optimizer.variables))
 
-    def _trainee(
-        self, assembly: Assembly, source: Source, freeze_depth: int
-    ) -> tuple[str, keras.Model]:
+    def _trainee(self, assembly: Assembly, kept: int) -> tuple[str, keras.Model]:
         """The part of the model that has to run in training, and where it begins."""
         whole = PIXELS, keras.Model(assembly.model.inputs, assembly.model.outputs)
-        if not source.reuse:
+        if not kept:
             return whole
-        if freeze_depth >= self._leaves:
+        if kept >= self._leaves:
             classifier = assembly.classifier
             return POOLED, keras.Model(classifier.inputs, classifier.outputs)
         try:
-            cut = self._cut(freeze_depth)
+            cut = self._cut(kept)
         except CannotSplit as refusal:
             log.info("Training the whole model: %s.", refusal.reason)
             return whole
@@ -229,6 +258,18 @@ class SharedBackbone:
         outputs = assembly.classifier(assembly.pool(features))
         return _name(cut), keras.Model(inputs, outputs)
 
+    def _affordable(self, source: Source, depth: int) -> int:
+        """The depth, or 0 where there is no room for what it would keep."""
+        if 0 < depth < self._leaves and (source.key, depth) not in self._rooms:
+            try:
+                cut = self._cut(depth)
+                name = self._full_name(_name(cut))
+                place = cut.depth and self.cache.place(source, name, cut.values, self._cost)
+            except CannotSplit:
+                place = True  # the refusal is told where the program is built
+            self._rooms[source.key, depth] = depth if place else 0
+        return self._rooms.get((source.key, depth), depth)
+
     def _flattened(self) -> keras.Model:
         if self._flat is None:
             self._flat = flatten(self.backbone.model)
@@ -236,18 +277,32 @@ class SharedBackbone:
 
     def _cut(self, freeze_depth: int) -> Cut:
         """Where to cut for a depth, whose flags must be set."""
-        cut = find_cut(self._flattened(), freeze_depth)
+        flat = self._flattened()
+        cheapest = find_cut(flat, freeze_depth)
+        # A boundary of up to twice the size costs little more to load, and often spares running
+        # a block of frozen layers in every step.
+        cut = find_cut(flat, freeze_depth, affordable=2 * cheapest.values)
         return self._cuts.setdefault(_name(cut), cut)
 
     def features(self, program: Program, source: Source, split_name: str) -> Features:
         """What the frozen part computes for every image where this program begins."""
-        return self.cache.get(
-            source,
-            split_name,
-            self._full_name(program.point),
-            [self._full_name(point) for point in self._wanted()],
-            self._extract,
-        )
+        name = self._full_name(program.point)
+        if self.cache.holds(source, split_name, name):
+            return self.cache.get(source, split_name, name, [], self._extract)
+        wanted = [self._full_name(point) for point in self._wanted()]
+        with self._pretrained_weights():
+            return self.cache.get(source, split_name, name, wanted, self._extract)
+
+    @contextmanager
+    def _pretrained_weights(self) -> Iterator[None]:
+        """Features are of the pretrained backbone, whatever a trial has made of it by now."""
+        variables = self.backbone.model.variables
+        now = _values(variables)
+        _assign(variables, self._pretrained)
+        try:
+            yield
+        finally:
+            _assign(variables, now)
 
     def _wanted(self) -> list[str]:
         points = [POOLED]
@@ -262,11 +317,19 @@ class SharedBackbone:
                     points.append(_name(cut))
         return points
 
+    def _cost(self) -> float:
+        """Seconds that the whole backbone takes for one image, measured."""
+        pixels = np.zeros((16, *self.backbone.image_size, 3), "float32")
+        self._extract([self._full_name(POOLED)], pixels)
+        started = time.perf_counter()
+        self._extract([self._full_name(POOLED)], pixels)
+        return (time.perf_counter() - started) / len(pixels)
+
     def _full_name(self, point: str) -> str:
-        return f"{self.key}/{point}"
+        return f"{self._content}/{point}"
 
     def _extract(self, names: Sequence[str], pixels: np.ndarray) -> list[tuple[np.ndarray, ...]]:
-        points = tuple(name.removeprefix(f"{self.key}/") for name in names)
+        points = tuple(name.removeprefix(f"{self._content}/") for name in names)
         if points not in self._extractors:
             self._extractors[points] = self._build_extractor(points)
         counts = [1 if point == POOLED else len(self._cuts[point].tensors) for point in points]
@@ -286,35 +349,36 @@ class SharedBackbone:
         outputs = body(assembly.prepare(assembly.prepare.inputs[0]))
         return extractor(keras.Model(assembly.prepare.inputs, outputs))
 
-    def rows(
-        self, program: Program, source: Source, *, seed: int, first_epoch: int
-    ) -> tuple[Any, Any]:
-        """What `fit` is fed with: training batches and validation batches."""
+    def batches(self, program: Program, source: Source, *, seed: int) -> tuple[Batches, Batches]:
+        """What a program is trained and validated on."""
         if program.point == PIXELS:
-            return (
-                source.pixels(TRAIN, seed=seed, first_epoch=first_epoch),
-                source.pixels(VALIDATION, seed=None, first_epoch=0),
-            )
+            return source.pixels(TRAIN, seed=seed), source.pixels(VALIDATION, seed=None)
         train = self.features(program, source, TRAIN)
         validation = self.features(program, source, VALIDATION)
+        size = source.batch_size
         return (
-            RowBatches(
-                train.inputs,
-                train.labels,
-                batch_size=source.batch_size,
-                seed=seed,
-                views=source.views,
-                first_epoch=first_epoch,
-            ),
-            RowBatches(validation.inputs, validation.labels, batch_size=source.batch_size),
+            RowBatches(train.inputs, train.labels, batch_size=size, seed=seed, views=source.views),
+            RowBatches(validation.inputs, validation.labels, batch_size=size),
         )
+
+
+def _content(backbone: Backbone, weights: Sequence[np.ndarray]) -> str:
+    """Digest of everything that a feature depends on besides the image."""
+    pixels = keras.Input((*backbone.image_size, 3))
+    prepare = keras.Model(pixels, backbone.preprocess(pixels))
+    digest = hashlib.sha256()
+    for model in (prepare, backbone.model):
+        digest.update(json.dumps(without_names(model.get_config()), default=str).encode())
+    for values in (*_values(prepare.variables), *weights):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()[:24]
 
 
 def _name(cut: Cut) -> str:
     """A name that tells cuts of one backbone apart and stays the same in the next process."""
     names = []
     for tensor in cut.tensors:
-        history = tensor._keras_history
+        history: Any = vars(tensor)["_keras_history"]
         names.append(f"{history.operation.name}:{history.tensor_index}")
     return "+".join(names)
 

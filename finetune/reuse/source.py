@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from finetune.data import ImageData
-from finetune.reuse.batches import RowBatches
+from finetune.reuse.batches import Batches, RowBatches, StreamBatches
 
 TRAIN = "train"
 VALIDATION = "validation"
@@ -25,19 +25,25 @@ class Source(Protocol):
         views: Number of augmented copies of each training image that are kept.
         batch_size: Images in a batch.
         key: What the features depend on besides the model; equal keys mean equal images.
+        persistent: Whether the key names content, so that features may outlive the process.
     """
 
     reuse: bool
     views: int
     batch_size: int
     key: str
+    persistent: bool
 
-    def pixels(self, split: str, *, seed: int | None, first_epoch: int) -> Any:
+    def pixels(self, split: str, *, seed: int | None) -> Batches:
         """What Keras' `fit` is fed with to train or validate on whole images."""
         ...
 
     def passes(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Batches of (pixels, labels) of one pass over the images, view by view."""
+        ...
+
+    def rows(self, split: str) -> int | None:
+        """Number of feature rows, all views counted; None where that is not known."""
         ...
 
     def labels(self) -> np.ndarray:
@@ -58,6 +64,7 @@ class StoredSource:
     data: ImageData
     reuse: bool
     views: int = 1
+    persistent: bool = True
 
     @property
     def batch_size(self) -> int:
@@ -70,11 +77,11 @@ class StoredSource:
         augment = self.data.augment
         if augment is None:
             return self.data.fingerprint
-        described = json.dumps(_without_names(keras.saving.serialize_keras_object(augment)))
+        described = json.dumps(without_names(keras.saving.serialize_keras_object(augment)))
         digest = hashlib.sha256(described.encode()).hexdigest()[:16]
         return f"{self.data.fingerprint}/{self.views} views/{digest}"
 
-    def pixels(self, split: str, *, seed: int | None, first_epoch: int = 0) -> RowBatches:
+    def pixels(self, split: str, *, seed: int | None) -> RowBatches:
         """Images in the order of the seed, augmented anew in every epoch."""
         images = self.data.splits[split]
         return RowBatches(
@@ -83,7 +90,6 @@ class StoredSource:
             batch_size=self.batch_size,
             seed=seed,
             augment=self.data.augment if split == TRAIN else None,
-            first_epoch=first_epoch,
         )
 
     def passes(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -91,19 +97,25 @@ class StoredSource:
         images = self.data.splits[split]
         augment = self.data.augment if split == TRAIN else None
         for _ in range(self.views if split == TRAIN else 1):
-            yield from RowBatches((images.images,), images.labels, batch_size=64, augment=augment)
+            batches = RowBatches((images.images,), images.labels, batch_size=64, augment=augment)
+            for (pixels,), labels in batches:
+                yield pixels, labels
+
+    def rows(self, split: str) -> int:
+        """Number of feature rows, all views counted."""
+        return len(self.data.splits[split]) * (self.views if split == TRAIN else 1)
 
     def labels(self) -> np.ndarray:
         """Labels of the training images."""
         return self.data.splits[TRAIN].labels
 
 
-def _without_names(config: Any) -> Any:
+def without_names(config: Any) -> Any:
     """A layer's configuration without the names that Keras counts up at every call."""
     if isinstance(config, dict):
-        return {k: _without_names(v) for k, v in sorted(config.items()) if k != "name"}
+        return {k: without_names(v) for k, v in sorted(config.items()) if k != "name"}
     if isinstance(config, (list, tuple)):
-        return [_without_names(value) for value in config]
+        return [without_names(value) for value in config]
     return config
 
 
@@ -123,6 +135,7 @@ class StreamSource:
     reuse: bool
     batch_size: int
     views: int = 1
+    persistent: bool = False
 
     @property
     def key(self) -> str:
@@ -132,13 +145,18 @@ class StreamSource:
     def _dataset(self, split: str) -> tf.data.Dataset:
         return self.train if split == TRAIN else self.validation
 
-    def pixels(self, split: str, *, seed: int | None, first_epoch: int = 0) -> tf.data.Dataset:
+    def pixels(self, split: str, *, seed: int | None) -> StreamBatches:
         """The dataset as it is: the order of its images is its own."""
-        return self._dataset(split)
+        return StreamBatches(self._dataset(split))
 
     def passes(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """One pass over the dataset."""
-        return iter(self._dataset(split).as_numpy_iterator())
+        yield from self._dataset(split).as_numpy_iterator()  # pyright: ignore[reportReturnType]
+
+    def rows(self, split: str) -> int | None:
+        """Number of images, if the dataset tells its length."""
+        batches = int(self._dataset(split).cardinality())
+        return batches * self.batch_size if batches > 0 else None
 
     def labels(self) -> np.ndarray:
         """Labels of the training images, for which it goes through them once."""

@@ -50,8 +50,8 @@ _SAME_WHEN_TRAINING = {
     keras.layers.SpatialDropout3D,
 }
 
-# The calls before a boundary, and the tensors that cross it.
-_Boundary: TypeAlias = tuple[list[Any], tuple[keras.KerasTensor, ...]]
+# What a boundary costs, the calls before it, and the tensors that cross it.
+_Boundary: TypeAlias = tuple[int, list[Any], tuple[keras.KerasTensor, ...]]
 
 # Above every real number of values, and far enough below the largest int32 to add flows to.
 _UNLIMITED = 2**30
@@ -65,7 +65,7 @@ class Cut:
         depth: Number of leaf layers in the prefix; 0 where the cut is the input itself.
         tensors: The model's tensors that cross from prefix to suffix.
         values: Number of values per image that cross.
-        limit: Why frozen layers behind the cut may not be cached; None where all may.
+        limit: Why the first frozen layer that may not be cached may not; None where all may.
     """
 
     depth: int
@@ -114,38 +114,41 @@ def find_cut(model: keras.Model, freeze_depth: int, *, affordable: int = 0) -> C
         raise CannotSplit("the size of the model's input is not fixed")
     nodes = list_calls(model)
     leaves = leaf_layers(model)
-    unfrozen = {id(leaf) for leaf in leaves[freeze_depth:]}
-    limits: list[str] = []
+    place = {id(leaf): number for number, leaf in enumerate(leaves)}
+    limits: dict[int, str] = {}
     blocked = set()
     for node in nodes:
         if node.is_input:
             continue
         inner = _inner_layers(node.operation)
-        if freeze_depth == 0 or any(id(layer) in unfrozen for layer in inner):
+        if freeze_depth == 0 or any(place.get(id(layer), 0) >= freeze_depth for layer in inner):
             blocked.add(id(node))
             continue
         reasons = [reason for layer in inner if (reason := _why_not_cached(layer))]
         if reasons:
             blocked.add(id(node))
-            limits.append(reasons[0])
+            first = min(place.get(id(layer), len(leaves)) for layer in inner)
+            limits.setdefault(first, reasons[0])
 
     uncuttable: set[int] = set()
     while True:
         cut_behind = partial(_minimum_cut, model, nodes, blocked, uncuttable)
-        before, tensors = _affordable_cut(cut_behind, leaves[:freeze_depth], affordable)
+        _, before, tensors = _affordable_cut(
+            cut_behind, leaves[:freeze_depth], min(affordable, _UNLIMITED - 1)
+        )
         mixed = _without_batch_axis(model, tensors)
         if not mixed:
             break
         uncuttable |= mixed
 
-    limit = limits[-1] if limits else None
+    limit = limits[min(limits)] if limits else None
     if all(node.is_input for node in before):
         if limit:
             raise CannotSplit(limit)
         return Cut(depth=0, tensors=tensors, values=_values(tensors))
     behind = {id(node) for node in nodes} - {id(node) for node in before}
     twice = _layer_ids(node for node in nodes if id(node) in behind)
-    depth = len(_layer_ids(before).difference(twice) & {id(leaf) for leaf in leaves})
+    depth = len(_layer_ids(before).difference(twice) & set(place))
     return Cut(depth=depth, tensors=tensors, values=_values(tensors), limit=limit)
 
 
@@ -187,7 +190,7 @@ def extractor(prefix: keras.Model) -> Callable[[Any], tuple[tf.Tensor, ...]]:
     """Makes the fastest function that computes a prefix's outputs, with frozen batch norm folded.
 
     The function reads the variables anew in every call and runs in inference mode. It is traced
-    once for all batch sizes; large batches (64 to 128 images) are quickest.
+    once for all batch sizes.
 
     Args:
         prefix: A model; its layers' `trainable` flags say which batch norm is frozen.
@@ -256,7 +259,7 @@ def _affordable_cut(
     """The deepest boundary that is affordable; where there is none, the cheapest."""
 
     def costs_more(depth: int) -> bool:
-        return _values(cut_behind(frozen[:depth], affordable)[1]) > affordable
+        return cut_behind(frozen[:depth], affordable)[0] > affordable
 
     depth = bisect_left(range(len(frozen) + 1), True, key=costs_more)
     return cut_behind(frozen[: depth - 1], affordable) if depth else cut_behind([], 0)
@@ -270,23 +273,21 @@ def _minimum_cut(
     wanted: list[keras.Layer],
     affordable: int,
 ) -> _Boundary:
-    """The deepest minimum cut behind the wanted layers, if one is affordable.
-
-    Leaving a wanted layer behind the cut costs more than what is affordable.
-    """
+    """The deepest minimum cut; leaving wanted layers behind it costs what nobody can afford."""
     wanted_ids = {id(layer) for layer in wanted}
     tensors = [tensor for node in nodes for tensor in node.output_tensors]
     number = {id(item): index for index, item in enumerate([*nodes, *tensors])}
     producer = {id(tensor): number[id(node)] for node in nodes for tensor in node.output_tensors}
-    source, sink = len(number), len(number) + 1
+    source, sink, want = range(len(number), len(number) + 3)
 
     edges = {(number[id(tensor)], sink): _UNLIMITED for tensor in model.outputs}
+    edges[source, want] = affordable + 1
     for node in nodes:
         call = number[id(node)]
         if node.is_input:
             edges[source, call] = _UNLIMITED
         elif any(id(layer) in wanted_ids for layer in _inner_layers(node.operation)):
-            edges[source, call] = affordable + 1
+            edges[want, call] = _UNLIMITED
         if id(node) in blocked:
             edges[call, sink] = _UNLIMITED
         for tensor in node.input_tensors:
@@ -298,9 +299,10 @@ def _minimum_cut(
 
     rows, columns = np.array(list(edges)).T
     capacity = csr_array(
-        (np.array(list(edges.values()), "int32"), (rows, columns)), shape=(sink + 1, sink + 1)
+        (np.array(list(edges.values()), "int32"), (rows, columns)), shape=(want + 1, want + 1)
     )
-    residual = csr_array(capacity - maximum_flow(capacity, source, sink).flow)
+    flow = maximum_flow(capacity, source, sink)
+    residual = csr_array(capacity - flow.flow)
     residual.eliminate_zeros()
     behind = set(breadth_first_order(residual.T, sink, return_predecessors=False).tolist())
     before = [node for node in nodes if number[id(node)] not in behind]
@@ -310,7 +312,7 @@ def _minimum_cut(
         for tensor in node.output_tensors
         if number[id(tensor)] in behind
     ]
-    return before, tuple(crossing)
+    return int(flow.flow_value), before, tuple(crossing)
 
 
 def _values(tensors: Iterable[keras.KerasTensor]) -> int:

@@ -1,0 +1,63 @@
+"""recipes/mnist.py: digits from a folder and from TFDS, two phases, never mirrored."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mnist
+import mnist_from_idx
+
+TINY = ["--weights", "none", "--image-size", "32", "--epochs", "1"]
+
+
+@pytest.fixture(scope="module")
+def idx_dir(tmp_path_factory):
+    """Ten digits in noise, each a white square at a place of its own."""
+    folder = tmp_path_factory.mktemp("idx")
+    random = np.random.default_rng(0)
+    for stem, count in (("train", 120), ("t10k", 20)):
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        images = random.integers(0, 32, (count, 28, 28), dtype=np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            row, column = divmod(int(label), 4)
+            image[row * 9 : row * 9 + 7, column * 7 : column * 7 + 7] = 255
+        for name, array in (("images-idx3", images), ("labels-idx1", labels)):
+            sizes = np.array(array.shape, ">u4").tobytes()
+            data = b"\0\0\x08" + bytes([array.ndim]) + sizes + array.tobytes()
+            (folder / f"{stem}-{name}-ubyte.gz").write_bytes(gzip.compress(data))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["folder", "tfds"])
+def test_trains_on_a_folder_and_on_a_prepared_tfds_dataset(idx_dir, tmp_path, capsys, kind):
+    mnist_from_idx.main([str(idx_dir), str(tmp_path / "data"), "--format", kind])
+    source = [] if kind == "tfds" else ["--data", str(tmp_path / "data")]
+    place = ["--data-dir", str(tmp_path / "data")] if kind == "tfds" else []
+    out = tmp_path / "run"
+    mnist.main([*source, *place, *TINY, "--out", str(out)])
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["test"]["n"] == 20
+    assert "test:       accuracy " in capsys.readouterr().out
+    history = (out / "history.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in history[1:]] == ["head", "head", "head", "fine_tune"]
+    assert (out / "model.keras").is_file()
+
+
+def test_digits_are_shifted_and_turned_but_never_mirrored():
+    image = np.zeros((1, 64, 64, 3), "float32")
+    image[:, 16:48, 34:60] = 255.0  # to the right of the middle: a mirror would move it left
+    augment = mnist.shift_and_turn(seed=0)
+    drawn = np.concatenate([np.asarray(augment(image, training=True)) for _ in range(20)])
+    assert len({picture.tobytes() for picture in drawn}) > 10
+    columns = (drawn.sum(axis=(1, 3)) * np.arange(64)).sum(axis=1) / drawn.sum(axis=(1, 2, 3))
+    assert columns.min() > 32
+    assert drawn.min() >= 0 and drawn.max() <= 255.01
+
+
+def test_opens_with_the_command_that_runs_it_and_is_short():
+    text = Path(mnist.__file__).read_text()
+    assert "python recipes/mnist.py" in text[:200]
+    assert len(text.splitlines()) < 80
