@@ -36,7 +36,7 @@ def fine_tune(
     batch_size: int = 32,
     validation: Any = 0.2,
     test: Any = None,
-    resize: str = "crop",
+    resize: str = "pad",
     augment: str | keras.Layer | None = "light",
     strict: bool = False,
     task: str = "auto",
@@ -64,7 +64,7 @@ def fine_tune(
         batch_size: Images in a batch. Default 32.
         validation: See `load_data`. Default 0.2: a fifth is split off.
         test: See `load_data`. Default: the source's own test images, if any.
-        resize: "crop" (default), "pad" or "squash".
+        resize: "pad" (default), "crop" or "squash".
         augment: "light" (default), "none", "strong" or a Keras layer.
         strict: Whether an unreadable image is an error.
         task: See `load_data`. Default "auto".

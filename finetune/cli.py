@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -91,7 +91,7 @@ def fit(
     validation: Annotated[
         float, typer.Option(help="Share split off, where none is given.", rich_help_panel=_DATA)
     ] = 0.2,
-    resize: Annotated[str, typer.Option(help="crop, pad, squash", rich_help_panel=_DATA)] = "crop",
+    resize: Annotated[str, typer.Option(help="pad, crop, squash", rich_help_panel=_DATA)] = "pad",
     augment: Annotated[
         str, typer.Option(help="none, light, strong", rich_help_panel=_DATA)
     ] = "light",
@@ -146,7 +146,7 @@ def fit(
         _start_tensorflow()
         from finetune.api import fine_tune
 
-        own = {} if preprocess is None else {"preprocess": _none(preprocess)}
+        own: dict[str, Any] = {} if preprocess is None else {"preprocess": _none(preprocess)}
         result = fine_tune(
             data,
             backbone=backbone,

@@ -1,6 +1,7 @@
 """What is put on top of a backbone: pooling, dropout, hidden layer, outputs, loss and metrics."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import ops
@@ -68,14 +69,14 @@ def build_classifier(features: int, head: Head) -> keras.Model:
     if head.hidden_units:
         if head.dropout:
             x = keras.layers.Dropout(head.dropout, seed=head.seed + 1, name="hidden_dropout")(x)
-        he_normal = keras.initializers.HeNormal(seed=head.seed + 1)
+        he_normal: Any = keras.initializers.HeNormal(seed=head.seed + 1)
         x = keras.layers.Dense(
             head.hidden_units, activation="relu", kernel_initializer=he_normal, name="hidden"
         )(x)
     if head.dropout:
         x = keras.layers.Dropout(head.dropout, seed=head.seed, name="dropout")(x)
     activation = {"multiclass": "softmax", "regression": "linear"}.get(head.task, "sigmoid")
-    glorot = keras.initializers.GlorotUniform(seed=head.seed)
+    glorot: Any = keras.initializers.GlorotUniform(seed=head.seed)
     outputs = keras.layers.Dense(
         head.units,
         activation=activation,

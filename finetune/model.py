@@ -257,7 +257,7 @@ def score(labels: np.ndarray, outputs: np.ndarray, task: str) -> Score:
     """Quality of predictions against labels."""
     n = len(labels)
     targets = labels.reshape(outputs.shape) if task != "multiclass" else labels
-    loss = float(loss_for(task)(targets.astype("float32"), outputs))
+    loss = float(np.asarray(loss_for(task)(targets.astype("float32"), outputs)))
     if task == "regression":
         return Score(None, loss, n, None)
     if task == "multiclass":

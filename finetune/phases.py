@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from finetune.exceptions import ArgumentError, TrainingError
+from finetune.freezing import BatchNorm
 from finetune.heads import Head, monitor_for
 from finetune.optimizers import OptimizerSettings
 from finetune.progress import PhaseCallback
@@ -46,7 +47,7 @@ class Phase:
     schedule: Schedule = "constant"
     patience: int | None = None
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
-    batch_norm: str = "frozen"
+    batch_norm: BatchNorm = "frozen"
     layer_decay: float | None = None
 
     def __post_init__(self) -> None:
@@ -102,7 +103,7 @@ class BestEpoch(keras.callbacks.Callback):
         super().__init__()
         self.record = record
         self._score: tuple[float, float] | None = None
-        self._weights: list[tuple[Any, np.ndarray]] = []
+        self._weights: list[tuple[Any, Any]] = []
         self._variables: list[Any] = []
         self._phase = ""
         self._first = 0
@@ -163,18 +164,19 @@ class BestEpoch(keras.callbacks.Callback):
 class _StopRelay(keras.callbacks.Callback):
     """Callbacks ask the whole model to stop; what is being trained is a part of it."""
 
-    def __init__(self, trainee: keras.Model) -> None:
+    def __init__(self, whole: keras.Model, trainee: keras.Model) -> None:
         super().__init__()
+        self._whole = whole
         self._trainee = trainee
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self.model.stop_training = False
+        self._whole.stop_training = False
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._trainee.stop_training = self.model.stop_training
+        self._trainee.stop_training = self._whole.stop_training
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._trainee.stop_training = self.model.stop_training
+        self._trainee.stop_training = self._whole.stop_training
 
 
 @dataclass(frozen=True)
@@ -374,7 +376,7 @@ def _run_phase(
         program.fit(
             batches,
             validation,
-            [*internal, *watchers, _StopRelay(program.trainee)],
+            [*internal, *watchers, _StopRelay(program.model, program.trainee)],
             epochs=phase.epochs,
             resumed=resumed,
             offset=first_epoch,

@@ -109,7 +109,7 @@ class StepRates(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Set and record the rate of the step that begins."""
-        optimizer = self.model.optimizer
+        optimizer: Any = self.model.optimizer  # pyright: ignore[reportOptionalMemberAccess]
         if self._table is not None:
             optimizer.learning_rate = self._table[min(self._step, len(self._table) - 1)]
         self.rates.append(float(optimizer.learning_rate))

@@ -82,4 +82,5 @@ def _choice(hp: keras_tuner.HyperParameters, name: str, value: list) -> Any:
             return hp.Boolean(name, default=value[0])
         return hp.Choice(name, value)
     # KerasTuner's choices are plain and of one type: anything else is chosen by its number.
-    return value[hp.Choice(f"{name}_index", list(range(len(value))))]
+    number: Any = hp.Choice(f"{name}_index", list(range(len(value))))
+    return value[number]

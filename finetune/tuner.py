@@ -19,7 +19,7 @@ from finetune.assembly import assemble
 from finetune.backbones import UNSET, Backbone, load_backbone
 from finetune.data import ImageData, load_data
 from finetune.exceptions import ArgumentError, DataError, ImageSizeError
-from finetune.freezing import apply_freeze_depth, default_depths, resolve_depth
+from finetune.freezing import BatchNorm, apply_freeze_depth, default_depths, resolve_depth
 from finetune.heads import TASKS, Head, loss_for, metrics_for
 from finetune.optimizers import OptimizerSettings, build_optimizer, layer_decay_factors
 from finetune.phases import FINE_TUNE, HEAD, Phase, Training, TrainingRecord, train
@@ -56,7 +56,7 @@ class Settings:
     hidden_units: int
     label_smoothing: float
     class_weight: Any
-    batch_norm: str
+    batch_norm: BatchNorm
     layer_decay: float | None
     clip_norm: float | None
     weight_decay: float | None
@@ -374,7 +374,7 @@ class FineTuner(keras_tuner.HyperModel):
 
     def _settings(self, hp: keras_tuner.HyperParameters, *, depth: bool = True) -> Settings:
         """The values of this trial; declares what is tunable."""
-        values = {
+        values: dict[str, Any] = {
             # A pair is (height, width) here, never a range.
             name: value
             if name == "image_size" and isinstance(value, tuple)
@@ -640,21 +640,17 @@ class FineTuner(keras_tuner.HyperModel):
         self._facts = _Facts(self._task or _classification(columns), columns, size)
 
     def _readied(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        """The dataset with class numbers as labels, and of known length."""
+        """The dataset with class numbers as labels; one that never ends is refused."""
         assert self._facts is not None  # learned before
         spec: Any = dataset.element_spec
         labels = spec[1]
         one_hot = labels.shape.rank == 2 and labels.shape[1] != 1
         if one_hot and self._facts.task in ("binary", "multiclass"):
             dataset = dataset.map(lambda images, rows: (images, tf.argmax(rows, axis=-1)))
-        length = dataset.cardinality()
-        if length == tf.data.INFINITE_CARDINALITY:
+        if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
             raise DataError(
                 "Expected a dataset that ends: leave out .repeat(), epochs are counted."
             )
-        if length == tf.data.UNKNOWN_CARDINALITY:
-            count = dataset.reduce(np.int64(0), lambda number, _: number + 1)
-            dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
         return dataset
 
 

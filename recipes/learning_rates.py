@@ -48,7 +48,7 @@ def draw(records, path):
         accuracies.set(xlabel="epoch", xticks=range(1, len(curve) + 1))
     above[0].set(ylabel="learning rate", ylim=(0, None))
     above[0].ticklabel_format(axis="y", scilimits=(0, 0))
-    below[0].set(ylabel="validation accuracy")
+    below[0].set(ylabel="validation accuracy\n(grey: constant rate)")
     figure.savefig(path, dpi=150)
 
 

@@ -49,7 +49,7 @@ def report(name, rows, data, path):
         axes = figure.add_subplot(1, 2, column + 1)
         for row, (_, curves) in rows.items():
             axes.plot(epochs, np.resize(curves[:, column], len(epochs)), ".-", label=row)
-        axes.set(xlabel="epoch", xticks=epochs, ylabel=f"validation {quantity}", ymargin=1)
+        axes.set(xlabel="epoch", xticks=epochs, ylabel=f"validation {quantity}", ymargin=0.5)
     axes.legend(title=name, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=150)
 

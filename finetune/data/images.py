@@ -64,7 +64,7 @@ class SkippedFile:
 
 
 def read_image(
-    source: Payload, image_size: int | tuple[int, int], resize: str = "crop"
+    source: Payload, image_size: int | tuple[int, int], resize: str = "pad"
 ) -> np.ndarray:
     """Reads one image as upright RGB pixels of a given size.
 
@@ -75,9 +75,9 @@ def read_image(
         source: A path, the bytes of a file, or uint8 pixels of shape (h, w), (h, w, 1),
             (h, w, 3) or (h, w, 4).
         image_size: Pixels: an integer or (height, width).
-        resize: "crop" (default) scales the image until it covers the size and cuts the centre
-            out; "pad" scales it until it fits inside and adds black bars; "squash" changes its
-            proportions.
+        resize: "pad" (default, see docs/data.md for why) scales the image until it fits inside and
+            adds white bars; "crop" scales it until it covers the size and cuts the centre out;
+            "squash" changes its proportions.
 
     Returns:
         uint8 array of shape (height, width, 3), 0..255.
@@ -102,7 +102,7 @@ def read_image(
 def read_images(
     paths: Iterable[str | os.PathLike[str]],
     image_size: int | tuple[int, int],
-    resize: str = "crop",
+    resize: str = "pad",
 ) -> tuple[np.ndarray, list[SkippedFile]]:
     """Reads image files with all cores; those that cannot be read are left out and listed.
 

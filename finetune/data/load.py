@@ -47,7 +47,7 @@ def load_data(
     validation: Any = 0.2,
     test: Any = None,
     seed: int = 0,
-    resize: str = "crop",
+    resize: str = "pad",
     augment: str | keras.Layer | None = "light",
     strict: bool = False,
     task: str = "auto",
@@ -77,7 +77,7 @@ def load_data(
             None for none. A source given here takes the place of the source's own part.
         test: The same for test images. Default None: those of the source, if it has any.
         seed: Of what is split off, of the order of training images and of augmentation.
-        resize: "crop" (default), "pad" or "squash"; see `read_image`.
+        resize: "pad" (default), "crop" or "squash"; see `read_image`.
         augment: "none", "light" (default), "strong" or a Keras layer; training images only.
         strict: Whether an image that cannot be read is an error. Default False: it is left out
             and listed in `data.report`.

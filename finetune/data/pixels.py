@@ -46,7 +46,7 @@ def check_resize(resize: str) -> str:
     if resize not in RESIZE_MODES:
         raise ArgumentError(
             f'`resize` must be one of "crop", "pad" and "squash", got {resize!r}. "crop" cuts '
-            'the centre out, "pad" adds black bars, "squash" changes the proportions.'
+            'the centre out, "pad" adds white bars, "squash" changes the proportions.'
         )
     return resize
 
@@ -83,7 +83,7 @@ def resize_image(image: Image.Image, image_size: tuple[int, int], resize: str) -
         return image.resize((width, height), bilinear)
     scale = min(width / image.width, height / image.height)
     inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    padded = Image.new("RGB", (width, height))
+    padded = Image.new("RGB", (width, height), "white")
     offset = ((width - inner[0]) // 2, (height - inner[1]) // 2)
     padded.paste(image.resize(inner, bilinear), offset)
     return padded

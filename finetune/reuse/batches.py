@@ -73,6 +73,7 @@ class RowBatches:
             inputs, batch_labels = self.batch(*divmod(int(number), self.steps))
             return [*inputs, batch_labels]
 
+        @tf.autograph.experimental.do_not_convert
         def load(number: tf.Tensor) -> tuple:
             *inputs, batch_labels = tf.numpy_function(read, [number], kinds)
             for tensor, values in zip(inputs, self._inputs, strict=True):

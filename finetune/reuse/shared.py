@@ -14,7 +14,7 @@ import numpy as np
 
 from finetune.assembly import Assembly, assemble
 from finetune.backbones import Backbone
-from finetune.freezing import apply_freeze_depth, leaf_layers
+from finetune.freezing import BatchNorm, apply_freeze_depth, leaf_layers
 from finetune.heads import Head, build_classifier, loss_for, metrics_for
 from finetune.optimizers import OptimizerSettings, build_optimizer, layer_decay_factors
 from finetune.precision import dtype_policy
@@ -179,7 +179,7 @@ class SharedBackbone:
         *,
         freeze_depth: int,
         unchanged: int,
-        batch_norm: str,
+        batch_norm: BatchNorm,
         optimizer: OptimizerSettings,
         layer_decay: float | None,
         label_smoothing: float,
@@ -214,7 +214,7 @@ class SharedBackbone:
         head: Head,
         kept: int,
         freeze_depth: int,
-        batch_norm: str,
+        batch_norm: BatchNorm,
         settings: OptimizerSettings,
         layer_decay: float | None,
         label_smoothing: float,

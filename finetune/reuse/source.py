@@ -18,21 +18,32 @@ VALIDATION = "validation"
 
 
 class Source(Protocol):
-    """Images that can be trained on, whole or as features computed from them.
+    """Images that can be trained on, whole or as features computed from them."""
 
-    Attributes:
-        reuse: Whether frozen work may be computed once and kept.
-        views: Number of augmented copies of each training image that are kept.
-        batch_size: Images in a batch.
-        key: What the features depend on besides the model; equal keys mean equal images.
-        persistent: Whether the key names content, so that features may outlive the process.
-    """
+    @property
+    def reuse(self) -> bool:
+        """Whether frozen work may be computed once and kept."""
+        ...
 
-    reuse: bool
-    views: int
-    batch_size: int
-    key: str
-    persistent: bool
+    @property
+    def views(self) -> int:
+        """Number of augmented copies of each training image that are kept."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a batch."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """What the features depend on besides the model; equal keys mean equal images."""
+        ...
+
+    @property
+    def persistent(self) -> bool:
+        """Whether the key names content, so that features may outlive the process."""
+        ...
 
     def pixels(self, split: str, *, seed: int | None) -> Batches:
         """What Keras' `fit` is fed with to train or validate on whole images."""

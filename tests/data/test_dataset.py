@@ -130,7 +130,7 @@ def test_summary_is_a_table_of_classes_and_splits():
         "cat            2          2\n"
         "dog            2          2\n"
         "total          4          4\n"
-        "binary, 8 x 8 pixels, resized by crop\n"
+        "binary, 8 x 8 pixels, resized by pad\n"
         "4 validation or test images are training images too, such as validation/0"
     )
 

@@ -147,7 +147,7 @@ def test_resize_modes_differ_on_a_wide_image():
     squashed = read_image(data, 9, "squash")
     assert tuple(squashed[4, 0]) == RED and tuple(squashed[4, 8]) == BLUE
     padded = read_image(data, 9, "pad")
-    assert (padded[:3] == 0).all() and (padded[6:] == 0).all()
+    assert (padded[:3] == 255).all() and (padded[6:] == 255).all()
     assert tuple(padded[4, 0]) == RED and tuple(padded[4, 4]) == GREEN
 
 

@@ -1,0 +1,183 @@
+"""A grid search of freeze depths and rates: stock KerasTuner against FineTuner.
+
+    python benchmarks/search.py shoes_brands/ --weights mobilenet_v2_1.0_224_no_top.h5
+
+Each run is a process of its own, the two in turn (A B A B), with the seed of its round. Writes
+a table and, with --json, every figure.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def stock(options: argparse.Namespace, data, folder: str):
+    """The usual two-phase HyperModel, written as a good user would."""
+    import keras
+    import keras_tuner
+    import tensorflow as tf
+
+    def build(hp):
+        base = keras.applications.MobileNetV2(
+            (options.image_size, options.image_size, 3), include_top=False, weights=options.weights
+        )
+        base.trainable = False
+        pixels = keras.Input((options.image_size, options.image_size, 3))
+        x = keras.layers.Rescaling(1 / 127.5, offset=-1)(pixels)
+        x = keras.layers.GlobalAveragePooling2D()(base(x, training=False))
+        x = keras.layers.Dropout(0.2)(x)
+        outputs = keras.layers.Dense(len(data.class_names), activation="softmax")(x)
+        hp.Choice("freeze_depth", options.depths)
+        hp.Choice("learning_rate", options.rates)
+        model = keras.Model(pixels, outputs)
+        compile_model(model, 1e-3)
+        model.base = base
+        return model
+
+    def compile_model(model, rate):
+        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", ["accuracy"])
+
+    class TwoPhases(keras_tuner.HyperModel):
+        def build(self, hp):
+            return build(hp)
+
+        def fit(self, hp, model, *args, callbacks=(), **kwargs):
+            head = model.fit(*args, epochs=options.epochs, callbacks=callbacks, **kwargs)
+            for number, layer in enumerate(model.base.layers):
+                frozen_norm = isinstance(layer, keras.layers.BatchNormalization)
+                layer.trainable = number >= hp.get("freeze_depth") and not frozen_norm
+            compile_model(model, hp.get("learning_rate"))
+            tuned = model.fit(
+                *args,
+                initial_epoch=options.epochs,
+                epochs=2 * options.epochs,
+                callbacks=callbacks,
+                **kwargs,
+            )
+            for name, values in tuned.history.items():
+                head.history[name] += values
+            return head
+
+    def cached(split, training):
+        rows = data.splits[split]
+        batches = tf.data.Dataset.from_tensor_slices((rows.images, rows.labels)).cache()
+        if training:
+            batches = batches.shuffle(len(rows), seed=options.seed)
+        return batches.batch(32).prefetch(tf.data.AUTOTUNE)
+
+    tuner = keras_tuner.GridSearch(
+        TwoPhases(), objective="val_accuracy", directory=folder, project_name="stock"
+    )
+    tuner.search(
+        cached("train", True), validation_data=cached("validation", False), shuffle=False, verbose=0
+    )
+    return tuner
+
+
+def ours(options: argparse.Namespace, data, folder: str):
+    """The same grid with FineTuner, in the same stock tuner."""
+    import keras_tuner
+
+    from finetune import FineTuner
+
+    tuner = keras_tuner.GridSearch(
+        FineTuner(
+            weights=options.weights,
+            image_size=options.image_size,
+            freeze_depth=options.depths,
+            learning_rate=options.rates,
+            epochs=options.epochs,
+            seed=options.seed,
+            cache_dir=os.path.join(folder, "features"),  # no help from an earlier run
+        ),
+        objective="val_accuracy",
+        directory=folder,
+        project_name="ours",
+    )
+    tuner.search(data, verbose=0)
+    return tuner
+
+
+def run(options: argparse.Namespace) -> None:
+    """One search in this process; prints one JSON object."""
+    started = time.perf_counter()
+    from finetune import load_data
+
+    data = load_data(options.data, image_size=options.image_size, seed=options.seed, augment="none")
+    with tempfile.TemporaryDirectory() as folder:
+        tuner = {"stock": stock, "ours": ours}[options.side](options, data, folder)
+        seconds = time.perf_counter() - started
+        trials = tuner.oracle.get_best_trials(1000)
+        best = tuner.get_best_models()[0]
+        test = best.evaluate(data.test, verbose=0, return_dict=True)["accuracy"]
+    scores = [trial.score for trial in trials]
+    print(
+        json.dumps(
+            {
+                "side": options.side,
+                "seed": options.seed,
+                "seconds": round(seconds, 1),
+                "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+                "trials": len(scores),
+                "mean_validation": statistics.mean(scores),
+                "best_validation": max(scores),
+                "test_of_best": test,
+            }
+        )
+    )
+
+
+def main() -> None:
+    """Run both sides in turn and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data")
+    parser.add_argument("--weights", default="imagenet")
+    parser.add_argument("--image-size", type=int, default=160)
+    parser.add_argument("--depths", type=int, nargs="+", default=[50, 100, 116])
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-5, 3e-5, 1e-4, 3e-4])
+    parser.add_argument("--epochs", type=int, default=5, help="in each phase of the stock side")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--side", choices=["stock", "ours"], help="run one side, in this process")
+    parser.add_argument("--json", help="file for every figure")
+    options = parser.parse_args()
+    if options.side:
+        return run(options)
+    rows = []
+    for seed in range(options.seed, options.seed + options.rounds):
+        for side in ("ours", "stock"):
+            command = [sys.executable, __file__, *sys.argv[1:], "--side", side, "--seed", str(seed)]
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            rows.append(json.loads(output.strip().splitlines()[-1]))
+            print(rows[-1], file=sys.stderr)
+    print("| side | seconds | peak GB | mean validation | best validation | test of best |")
+    print("|---|---|---|---|---|---|")
+    for side in ("stock", "ours"):
+        mine = [row for row in rows if row["side"] == side]
+        median = {
+            key: statistics.median(row[key] for row in mine) for key in ("seconds", "peak_gb")
+        }
+        means = [
+            statistics.mean(row[key] for row in mine)
+            for key in ("mean_validation", "best_validation", "test_of_best")
+        ]
+        figures = " | ".join(f"{mean:.3f}" for mean in means)
+        print(f"| {side} | {median['seconds']:.0f} | {median['peak_gb']:.2f} | {figures} |")
+    pairs = zip(rows[1::2], rows[::2], strict=True)
+    ratios = [stock["seconds"] / ours["seconds"] for stock, ours in pairs]
+    print(f"\nstock / ours, by round: {', '.join(f'{ratio:.1f}x' for ratio in ratios)}")
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(rows, file, indent=2)
+
+
+if __name__ == "__main__":
+    main()
