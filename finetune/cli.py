@@ -259,13 +259,14 @@ def backbones() -> None:
 @app.command()
 def demo(
     out: Annotated[Path | None, typer.Option(help="Folder. Default: runs/demo.")] = None,
+    seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Search freeze depth and learning rate on real handwritten digits; needs no network."""
     with _plain_errors():
         _start_tensorflow()
         from finetune.demo.search import run_demo
 
-        run_demo(out or Path("runs") / "demo")
+        run_demo(out or Path("runs") / "demo", seed=seed)
 
 
 def _none(text: str) -> str | None:

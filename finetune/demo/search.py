@@ -66,7 +66,7 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, float]:
     )
     console.print(f"[bold]Handwritten digits[/] in {out / 'digits'}\n{data.summary()}\n")
 
-    backbone = keras.models.load_model(backbone_path(), compile=False)
+    backbone: Any = keras.models.load_model(backbone_path(), compile=False)
     depths = _depths(backbone)
     tuner = _DemoTuner(
         FineTuner(
@@ -158,7 +158,7 @@ def _board(tuner: keras_tuner.Tuner, backbone: keras.Model, n: int) -> Table:
     names = {block.end: block.name for block in blocks(backbone)}
     for rank, trial in enumerate(tuner.oracle.get_best_trials(100), start=1):
         values = trial.hyperparameters.values
-        low, high = accuracy_interval(trial.score, n)
+        low, high = accuracy_interval(trial.score or 0.0, n)
         depth = values["freeze_depth"]
         table.add_row(
             str(rank),

@@ -203,7 +203,16 @@ class SharedBackbone:
         structure = replace(head, seed=0)
         apply_freeze_depth(self.backbone.model, freeze_depth, batch_norm=batch_norm)
         kept = self._affordable(source, min(freeze_depth, unchanged)) if source.reuse else 0
-        key = (structure, kept, freeze_depth, batch_norm, optimizer, layer_decay, label_smoothing)
+        key = (
+            structure,
+            source.reuse,
+            kept,
+            freeze_depth,
+            batch_norm,
+            optimizer,
+            layer_decay,
+            label_smoothing,
+        )
         if key not in self._programs:
             with dtype_policy(self.precision):
                 self._programs[key] = self._build(*key)
@@ -212,6 +221,7 @@ class SharedBackbone:
     def _build(
         self,
         head: Head,
+        reuse: bool,
         kept: int,
         freeze_depth: int,
         batch_norm: BatchNorm,
@@ -225,7 +235,7 @@ class SharedBackbone:
             apply_freeze_depth(self.backbone.model, freeze_depth, batch_norm=batch_norm)
 
         freeze()
-        point, trainee = self._trainee(assembly, kept)
+        point, trainee = self._trainee(assembly, reuse, kept)
         factors = None
         if layer_decay is not None:
             factors = layer_decay_factors(leaf_layers(self.backbone.model), layer_decay)
@@ -237,21 +247,23 @@ class SharedBackbone:
         trainee.optimizer.build(assembly.model.trainable_variables)
         return Program(assembly.model, trainee, point, freeze, _values(trainee.optimizer.variables))
 
-    def _trainee(self, assembly: Assembly, kept: int) -> tuple[str, keras.Model]:
+    def _trainee(self, assembly: Assembly, reuse: bool, kept: int) -> tuple[str, keras.Model]:
         """The part of the model that has to run in training, and where it begins."""
-        whole = PIXELS, keras.Model(assembly.model.inputs, assembly.model.outputs)
-        if not kept:
-            return whole
+        if not reuse:
+            return PIXELS, keras.Model(assembly.model.inputs, assembly.model.outputs)
         if kept >= self._leaves:
             classifier = assembly.classifier
             return POOLED, keras.Model(classifier.inputs, classifier.outputs)
-        try:
-            cut = self._cut(kept)
-        except CannotSplit as refusal:
-            log.info("Training the whole model: %s.", refusal.reason)
-            return whole
-        if cut.depth == 0:
-            return whole
+        cut = None
+        if kept:
+            try:
+                cut = self._cut(kept)
+            except CannotSplit as refusal:
+                log.info("Training the whole model: %s.", refusal.reason)
+        if cut is None or cut.depth == 0:
+            pixels = keras.Input(assembly.model.input_shape[1:])
+            features = fold_batch_norm(self.backbone.model)(assembly.prepare(pixels))
+            return PIXELS, keras.Model(pixels, assembly.classifier(assembly.pool(features)))
         _, suffix = split(self._flattened(), cut)
         inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in cut.tensors]
         features = fold_batch_norm(suffix)(inputs[0] if len(inputs) == 1 else inputs)
