@@ -94,7 +94,7 @@ def fit(
     resize: Annotated[str, typer.Option(help="pad, crop, squash", rich_help_panel=_DATA)] = "pad",
     augment: Annotated[
         str, typer.Option(help="none, light, strong", rich_help_panel=_DATA)
-    ] = "light",
+    ] = "none",
     strict: Annotated[
         bool, typer.Option("--strict", help="Unreadable images are errors.", rich_help_panel=_DATA)
     ] = False,
@@ -104,10 +104,10 @@ def fit(
     download: Annotated[bool, typer.Option(rich_help_panel=_DATA)] = True,
     freeze_depth: Annotated[
         str, typer.Option(help="Layers, fraction, or block name.", rich_help_panel=_FIT)
-    ] = "0.65",
-    learning_rate: Annotated[float, typer.Option(rich_help_panel=_FIT)] = 1e-4,
+    ] = "0.35",
+    learning_rate: Annotated[float, typer.Option(rich_help_panel=_FIT)] = 3e-4,
     head_learning_rate: Annotated[float, typer.Option(rich_help_panel=_FIT)] = 1e-3,
-    epochs: Annotated[int, typer.Option(help="Of the second phase.", rich_help_panel=_FIT)] = 10,
+    epochs: Annotated[int, typer.Option(help="Of the second phase.", rich_help_panel=_FIT)] = 15,
     head_epochs: Annotated[
         int, typer.Option(help="At most, of the head phase.", rich_help_panel=_FIT)
     ] = 60,
@@ -117,10 +117,12 @@ def fit(
         typer.Option(
             help="constant, exponential, piecewise, cosine, plateau", rich_help_panel=_FIT
         ),
-    ] = "constant",
+    ] = "cosine",
     dropout: Annotated[float, typer.Option(rich_help_panel=_FIT)] = 0.2,
     hidden_units: Annotated[int, typer.Option(rich_help_panel=_FIT)] = 0,
-    label_smoothing: Annotated[float, typer.Option(rich_help_panel=_FIT)] = 0.0,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Default: 0.1 for classes.", rich_help_panel=_FIT)
+    ] = None,
     class_weight: Annotated[str | None, typer.Option(help="balanced", rich_help_panel=_FIT)] = None,
     batch_norm: Annotated[str, typer.Option(help="frozen, adapt", rich_help_panel=_FIT)] = "frozen",
     layer_decay: Annotated[float | None, typer.Option(rich_help_panel=_FIT)] = None,

@@ -362,7 +362,7 @@ def _run_phase(
     steps = batches.steps
     schedule = build_schedule(phase.schedule, phase.learning_rate, steps * phase.epochs)
     rates = StepRates(schedule, steps * phase.epochs, first_step=steps * resumed)
-    internal = [rates, *schedule_callbacks(phase.schedule)]
+    internal = [rates, *schedule_callbacks(phase.schedule, first_epoch)]
     if phase.optimizer.ema is not None:
         internal.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
     if phase.patience is not None:

@@ -7,6 +7,9 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+# In a log file: often enough to see that it lives, seldom enough to read.
+_SECONDS_BETWEEN_LINES = 10
+
 _TITLES = {"head": "Head", "fine_tune": "Fine-tuning"}
 
 
@@ -21,7 +24,7 @@ class PhaseCallback(keras.callbacks.Callback):
 
 
 class TrainingProgress(PhaseCallback):
-    """A bar per phase on a terminal; a line per phase where there is none.
+    """A bar per phase on a terminal; where there is none, a line every ten seconds.
 
     Args:
         console: Where to write.
@@ -35,6 +38,7 @@ class TrainingProgress(PhaseCallback):
         self._epochs = 0
         self._first = 0
         self._started = 0.0
+        self._printed = 0.0
         self._text = ""
 
     def start_phase(self, name: str, epochs: int, first_epoch: int) -> None:
@@ -43,7 +47,7 @@ class TrainingProgress(PhaseCallback):
         self._epochs = epochs
         self._first = first_epoch
         self._text = ""
-        self._started = time.monotonic()
+        self._started = self._printed = time.monotonic()
         if self._console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description:<11}"),
@@ -64,6 +68,10 @@ class TrainingProgress(PhaseCallback):
         if self._bar is not None:
             ends = f"  {left:.0f}s left" if done < self._epochs else ""
             self._bar.update(self._task, completed=done, text=self._text + ends)
+        elif time.monotonic() - self._printed > _SECONDS_BETWEEN_LINES and done < self._epochs:
+            self._printed = time.monotonic()
+            text = f"{self._name} {done}/{self._epochs}: {self._text}  {left:.0f}s left"
+            self._console.print(text, highlight=False)
 
     def end_phase(self) -> None:
         """Close the bar."""

@@ -70,12 +70,31 @@ def build_schedule(
     )
 
 
-def schedule_callbacks(schedule: Schedule) -> list[keras.callbacks.Callback]:
-    """Keras' own callbacks for the schedules that follow epochs instead of steps."""
+class _PhaseEpochs(keras.callbacks.LearningRateScheduler):
+    """Counts epochs from the beginning of the phase, as the user's function expects."""
+
+    def __init__(self, schedule: Callable[..., float], first_epoch: int) -> None:
+        super().__init__(schedule)
+        self._first_epoch = first_epoch
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        super().on_epoch_begin(epoch - self._first_epoch, logs)
+
+
+def schedule_callbacks(schedule: Schedule, first_epoch: int = 0) -> list[keras.callbacks.Callback]:
+    """Keras' own callbacks for the schedules that follow epochs instead of steps.
+
+    Args:
+        schedule: See `build_schedule`.
+        first_epoch: Number that the phase's first epoch has for callbacks.
+
+    Returns:
+        The callbacks; none for a schedule that follows steps.
+    """
     if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
         return []
     if callable(schedule):
-        return [keras.callbacks.LearningRateScheduler(schedule)]
+        return [_PhaseEpochs(schedule, first_epoch)]
     if schedule == "plateau":
         return [keras.callbacks.ReduceLROnPlateau(monitor="val_loss", factor=0.3, patience=2)]
     return []

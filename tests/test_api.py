@@ -30,6 +30,8 @@ def tune(make_backbone, tmp_path_factory):
             "head_epochs": 3,
             "epochs": 2,
             "learning_rate": 1e-2,
+            "schedule": "constant",
+            "label_smoothing": 0.0,
             "batch_size": 16,
             "augment": "none",
             "out": tmp_path_factory.mktemp("run"),
@@ -239,3 +241,12 @@ def test_a_place_that_cannot_be_written_is_known_before_any_work(tune, arrays, t
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match=r"run folder that can be written.*Name another.*out="):
         tune(arrays, out=tmp_path / "file" / "run")
+
+
+def test_classes_are_smoothed_by_default_and_regressed_values_are_not(tune, folder, tmp_path):
+    smoothed = tune(folder, label_smoothing=None, out=tmp_path / "classes")
+    assert smoothed.config["label_smoothing"] == 0.1
+    images = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), np.uint8)
+    values = images.mean(axis=(1, 2, 3)).astype("float32") / 255
+    regressed = tune((images, values), task="regression", label_smoothing=None, out=tmp_path / "r")
+    assert regressed.config["label_smoothing"] == 0.0

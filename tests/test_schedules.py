@@ -93,3 +93,19 @@ def test_without_a_schedule_the_rate_is_only_recorded():
     callback.on_epoch_end(0, logs)
     assert np.allclose(callback.rates, [0.5, 0.25, 0.125])
     assert logs == {"learning_rate": 0.125}
+
+
+def test_a_function_counts_epochs_from_the_beginning_of_the_phase():
+    seen = []
+
+    def schedule(epoch, rate):
+        seen.append(epoch)
+        return rate
+
+    (function,) = schedule_callbacks(schedule, first_epoch=4)
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    function.set_model(model)
+    for epoch in (4, 5):
+        function.on_epoch_begin(epoch)
+    assert seen == [0, 1]

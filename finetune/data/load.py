@@ -48,7 +48,7 @@ def load_data(
     test: Any = None,
     seed: int = 0,
     resize: str = "pad",
-    augment: str | keras.Layer | None = "light",
+    augment: str | keras.Layer | None = "none",
     strict: bool = False,
     task: str = "auto",
     class_names: Sequence[str] | None = None,
@@ -78,7 +78,7 @@ def load_data(
         test: The same for test images. Default None: those of the source, if it has any.
         seed: Of what is split off, of the order of training images and of augmentation.
         resize: "pad" (default), "crop" or "squash"; see `read_image`.
-        augment: "none", "light" (default), "strong" or a Keras layer; training images only.
+        augment: "none" (default), "light", "strong" or a Keras layer; training images only.
         strict: Whether an image that cannot be read is an error. Default False: it is left out
             and listed in `data.report`.
         task: "auto" (default), "binary", "multiclass", "multilabel" or "regression"; see
