@@ -1,0 +1,114 @@
+"""The feature cache: where features are kept, and that nothing stale is served."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from finetune.data import load_data
+from finetune.exceptions import ArgumentError
+from finetune.reuse.features import DISK, MEMORY, FeatureCache
+from finetune.reuse.source import StoredSource
+from finetune.tuner import FineTuner
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
+
+
+@pytest.fixture
+def source() -> StoredSource:
+    data = load_data((IMAGES, np.arange(40) % 2), image_size=16, batch_size=8)
+    return StoredSource(data, reuse=True)
+
+
+def means(calls: list[int]):
+    """A frozen part that gives the mean of each channel, and counts the images it was given."""
+
+    def extract(points, pixels):
+        calls.append(len(pixels))
+        return [(pixels.mean(axis=(1, 2)),) for _ in points]
+
+    return extract
+
+
+def test_features_are_computed_once_for_all_points(source, tmp_path):
+    calls: list[int] = []
+    cache = FeatureCache(folder=tmp_path)
+    first = cache.get(source, "train", "a", ["a", "b"], means(calls))
+    seen = sum(calls)
+    cache.get(source, "train", "b", [], means(calls))
+    assert sum(calls) == seen == len(source.data.splits["train"])
+    images = source.data.splits["train"].images.astype("float32")
+    np.testing.assert_allclose(first.inputs[0], images.mean(axis=(1, 2)), rtol=1e-6)
+    np.testing.assert_array_equal(first.labels, source.labels())
+
+
+def test_the_next_process_finds_them_on_disk(source, tmp_path):
+    calls: list[int] = []
+    first = FeatureCache(folder=tmp_path).get(source, "train", "a", [], means(calls))
+    again = FeatureCache(folder=tmp_path).get(source, "train", "a", [], means([]))
+    np.testing.assert_array_equal(first.inputs[0], again.inputs[0])
+    assert sum(calls) == len(source.data.splits["train"])
+
+
+def test_other_images_are_never_served_the_old_features(source, tmp_path):
+    FeatureCache(folder=tmp_path).get(source, "train", "a", [], means([]))
+    changed = IMAGES.copy()
+    changed[3, 0, 0, 0] ^= 255
+    data = load_data((changed, np.arange(40) % 2), image_size=16, batch_size=8)
+    calls: list[int] = []
+    cache = FeatureCache(folder=tmp_path)
+    cache.get(replace(source, data=data), "train", "a", [], means(calls))
+    assert sum(calls) == len(data.splits["train"])
+
+
+def test_features_beyond_the_budget_are_read_from_disk_and_equal(source, tmp_path):
+    held = FeatureCache(folder=tmp_path / "1").get(source, "train", "a", [], means([]))
+    small = FeatureCache(budget=10, folder=tmp_path / "2")
+    mapped = small.get(source, "train", "a", [], means([]))
+    rows = np.array([3, 0, 7])
+    np.testing.assert_array_equal(mapped.inputs[0][rows], held.inputs[0][rows])
+    assert not isinstance(mapped.inputs[0], np.ndarray)
+
+
+def test_half_precision_takes_half_the_room(source, tmp_path):
+    cache = FeatureCache(folder=tmp_path, dtype="float16")
+    assert cache.get(source, "train", "a", [], means([])).inputs[0].dtype == np.float16
+    with pytest.raises(ArgumentError, match="Expected cache_dtype to be 'float32' or 'float16'"):
+        FeatureCache(folder=tmp_path, dtype="int8")
+    with pytest.raises(ArgumentError, match="Expected cache_budget of 0 bytes or more"):
+        FeatureCache(budget=-1, folder=tmp_path)
+
+
+def test_the_place_follows_from_size_and_measured_speed(source, tmp_path, caplog):
+    cache = FeatureCache(budget=1000, folder=tmp_path)
+    assert cache.place(source, "a", 5, lambda: 1.0) == MEMORY
+    assert cache.place(source, "a", 5000, lambda: 1.0) == DISK
+    with caplog.at_level(logging.INFO, logger="finetune"):
+        assert cache.place(source, "a", 5000, lambda: 0.0) is None
+        assert cache.place(source, "a", 10**12, lambda: 1.0) is None
+    assert "loading features takes" in caplog.text
+    assert "more than memory and disk have room for" in caplog.text
+
+
+def test_memory_disk_and_no_room_at_all_train_to_the_same_result(make_backbone, tmp_path):
+    data = load_data((IMAGES, np.arange(40) % 2), image_size=16, batch_size=8)
+    losses = []
+    for number, (budget, reuse) in enumerate([(None, True), (10, True), (None, False)]):
+        tuner = FineTuner(
+            make_backbone(),
+            preprocess="tf",
+            freeze_depth=10,
+            learning_rate=1e-2,
+            head_epochs=2,
+            epochs=2,
+            dropout=0.0,
+            reuse=reuse,
+            cache_budget=budget,
+            cache_dir=tmp_path / str(number),
+        )
+        settings = tuner.settings()
+        _, record = tuner.train(settings, tuner.source_of(data, settings))
+        losses.append([row["val_loss"] for row in record.epochs])
+    assert losses[0] == losses[1]
+    np.testing.assert_allclose(losses[0], losses[2], rtol=1e-4)
