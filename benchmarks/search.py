@@ -43,7 +43,11 @@ def stock(options: argparse.Namespace, data, folder: str):
         return model
 
     def compile_model(model, rate):
-        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", ["accuracy"])
+        model.compile(
+            keras.optimizers.Adam(rate),
+            loss="sparse_categorical_crossentropy",
+            metrics=["accuracy"],
+        )
 
     class TwoPhases(keras_tuner.HyperModel):
         def build(self, hp):

@@ -1,6 +1,7 @@
 """The `finetune` command: parses, calls the API, prints. TensorFlow is loaded only to train."""
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -56,6 +57,28 @@ def _start_tensorflow() -> None:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+
+
+class _Notes(logging.Handler):
+    """Prints what the package logs, such as where features are kept, as plain lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record))
+
+
+@contextmanager
+def _notes(quiet: bool) -> Iterator[None]:
+    """Show what the package logs while a command runs."""
+    logger = logging.getLogger("finetune")
+    handler = _Notes(logging.CRITICAL if quiet else logging.INFO)
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 def parse_depth(text: str) -> int | float | str:
@@ -144,7 +167,7 @@ def fit(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
 ) -> None:
     """Fine-tune a backbone on images; writes model, metrics and history to a run folder."""
-    with _plain_errors():
+    with _plain_errors(), _notes(quiet):
         _start_tensorflow()
         from finetune.api import fine_tune
 

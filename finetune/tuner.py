@@ -2,78 +2,38 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import keras
 import keras_tuner
 import numpy as np
-import tensorflow as tf
 from keras_tuner.src.engine.tuner_utils import SaveBestEpoch
 from rich.console import Console
-from sklearn.utils.class_weight import compute_class_weight
 
 from finetune.assembly import assemble
 from finetune.backbones import UNSET, Backbone, load_backbone
-from finetune.data import ImageData, load_data
-from finetune.exceptions import ArgumentError, DataError, ImageSizeError
-from finetune.freezing import BatchNorm, apply_freeze_depth, default_depths, resolve_depth
-from finetune.heads import TASKS, Head, loss_for, metrics_for
-from finetune.optimizers import OptimizerSettings, build_optimizer, layer_decay_factors
-from finetune.phases import FINE_TUNE, HEAD, Phase, Training, TrainingRecord, train
+from finetune.data import ImageData
+from finetune.exceptions import ArgumentError
+from finetune.freezing import apply_freeze_depth, default_depths, resolve_depth
+from finetune.heads import TASKS, loss_for, metrics_for
+from finetune.inputs import Inputs, pair
+from finetune.optimizers import build_optimizer
+from finetune.phases import FINE_TUNE, HEAD, Training, TrainingRecord, train
 from finetune.precision import dtype_policy, policy_name
 from finetune.progress import PhaseCallback, TrainingProgress
 from finetune.reuse.features import FeatureCache
 from finetune.reuse.shared import SharedBackbone
-from finetune.reuse.source import Source, StoredSource, StreamSource
-from finetune.schedules import build_schedule
+from finetune.reuse.source import Source
+from finetune.settings import Facts, Settings
 from finetune.spaces import choose, is_space
 
 log = logging.getLogger("finetune")
 
 # With several backbones to choose from a depth in layers means something else in each.
 _FRACTIONS = [0.0, 0.25, 0.5, 0.75, 1.0]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The values of one trial, every choice made. The names are those of `FineTuner`."""
-
-    backbone: Any
-    weights: Any
-    image_size: Any
-    backbone_options: Any
-    freeze_depth: Any
-    learning_rate: float
-    head_learning_rate: float
-    head_epochs: int
-    epochs: int
-    optimizer: str
-    schedule: Any
-    dropout: float
-    hidden_units: int
-    label_smoothing: float
-    class_weight: Any
-    batch_norm: BatchNorm
-    layer_decay: float | None
-    clip_norm: float | None
-    weight_decay: float | None
-    ema: float | None
-    mixed_precision: bool | str
-    patience: int | None
-    views: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class _Facts:
-    """What the data decides about the model."""
-
-    task: str
-    outputs: int
-    image_size: tuple[int, int] | None
 
 
 class FineTuner(keras_tuner.HyperModel):
@@ -197,15 +157,9 @@ class FineTuner(keras_tuner.HyperModel):
         given = locals()
         self._spaces = {field.name: given[field.name] for field in fields(Settings)}
         self._preprocess = preprocess
-        self._reuse = reuse
-        self._task = task
-        self._facts: _Facts | None = None
-        if num_classes is not None:
-            self._facts = _Facts(task or _classification(num_classes), num_classes, None)
+        self._inputs = Inputs(task, num_classes, reuse)
         self._cache = FeatureCache(cache_budget, cache_dir, cache_dtype)
         self._backbones: dict[str, SharedBackbone] = {}
-        self._sources: dict[Any, Source] = {}
-        self._inputs: list[tuple[Any, Any, Any]] = []
         self._executions: WeakKeyDictionary[SaveBestEpoch, int] = WeakKeyDictionary()
         # Refuse what can be refused now, not in the first trial.
         self._settings(keras_tuner.HyperParameters(), depth=False)
@@ -230,13 +184,13 @@ class FineTuner(keras_tuner.HyperModel):
             depth and compiled, as Keras' own `fit` needs it. `FineTuner.fit` does not.
         """
         settings = self._settings(hp)
-        facts = self._facts or _Facts("multiclass", 2, None)
+        facts = self._inputs.facts or Facts("multiclass", 2)
         with dtype_policy(policy_name(settings.mixed_precision)):
-            assembly = assemble(self._load(settings), self._head(settings, facts))
+            assembly = assemble(self._load(settings), settings.head(facts))
         backbone = assembly.backbone.model
         depth = resolve_depth(backbone, settings.freeze_depth)
         apply_freeze_depth(backbone, depth, batch_norm=settings.batch_norm)
-        optimizer = build_optimizer(self._optimizer(settings), settings.learning_rate)
+        optimizer = build_optimizer(settings.optimizer_settings(), settings.learning_rate)
         # A tuner's checkpoint holds the optimizer of the phase that the best epoch was in, which
         # has other variables: Keras would warn that it leaves them out.
         optimizer.load_own_variables = lambda store: None
@@ -285,7 +239,7 @@ class FineTuner(keras_tuner.HyperModel):
         settings = self._settings(hp)
         if epochs is not None:
             settings = replace(settings, epochs=epochs)
-        source = self._source(x, y, validation_data, batch_size, settings)
+        source = self._inputs.source(x, y, validation_data, batch_size, settings)
         checkpoint = next((c for c in callbacks or () if isinstance(c, SaveBestEpoch)), None)
         execution = self._executions.get(checkpoint, 0) if checkpoint else 0
         if checkpoint:
@@ -322,6 +276,10 @@ class FineTuner(keras_tuner.HyperModel):
         """The backbone that trainings with these settings share."""
         return self._shared(settings).backbone
 
+    def source_of(self, data: ImageData, settings: Settings) -> Source:
+        """Training and validation images of an `ImageData` as `train` takes them."""
+        return self._inputs.stored(data, settings)
+
     def train(
         self,
         settings: Settings,
@@ -346,20 +304,22 @@ class FineTuner(keras_tuner.HyperModel):
             The shared model with the best epoch's weights (the next training changes them),
             and what happened.
         """
-        if self._facts is None:
+        facts = self._inputs.facts
+        if facts is None:
             raise ArgumentError("num_classes is not known: pass it, or train on an ImageData.")
         shared = self._shared(settings)
         shared.freeze_depths.update(self._depths(settings, shared))
-        head = self._head(settings, self._facts)
+        head = settings.head(facts)
         model = shared.reset(head)
-        phases = self._phases(settings, shared)
+        depth = resolve_depth(shared.backbone.model, settings.freeze_depth)
+        phases = settings.phases(depth, shared.head_only)
         if start is not None and phases[-1].epochs:
             model.set_weights(start)
         training = Training(
             tuple(phases),
             head,
             label_smoothing=settings.label_smoothing,
-            class_weight=self._class_weight(settings, source),
+            class_weight=settings.weights_of_classes(facts, source.labels),
             seed=settings.seed,
         )
         record = train(
@@ -383,36 +343,11 @@ class FineTuner(keras_tuner.HyperModel):
             if name != "freeze_depth"
         }
         settings = Settings(**values, freeze_depth=0)
-        self._check(settings)
+        settings.check()
         if not depth:
             return settings
         space = self._depth_space(settings)
         return replace(settings, freeze_depth=choose(hp, "freeze_depth", space))
-
-    def _check(self, settings: Settings) -> None:
-        """Refuse values that cannot work, whatever the data."""
-        self._optimizer(settings)
-        policy_name(settings.mixed_precision)
-        Head("multiclass", 2, settings.hidden_units, settings.dropout)
-        loss_for("multiclass", settings.label_smoothing)
-        build_schedule(settings.schedule, 1.0, steps=1)
-        if settings.layer_decay is not None:
-            layer_decay_factors([], settings.layer_decay)
-        for name in ("epochs", "head_epochs"):
-            value = getattr(settings, name)
-            if not isinstance(value, (int, np.integer)) or value < 0:
-                raise ArgumentError(f"Expected {name} as a whole number, 0 or more; got {value!r}.")
-        if settings.epochs + settings.head_epochs == 0:
-            raise ArgumentError("Expected epochs or head_epochs above 0, received 0 for both.")
-        for name in ("learning_rate", "head_learning_rate"):
-            if not getattr(settings, name) > 0:
-                raise ArgumentError(f"Expected {name} above 0, got {getattr(settings, name)!r}.")
-        if not isinstance(settings.views, (int, np.integer)) or settings.views < 1:
-            raise ArgumentError(f"Expected views of 1 or more, received {settings.views!r}.")
-        if settings.batch_norm not in ("frozen", "adapt"):
-            raise ArgumentError(
-                f"Expected batch_norm to be 'frozen' or 'adapt', received {settings.batch_norm!r}."
-            )
 
     def _depth_space(self, settings: Settings) -> Any:
         """The freeze depths to choose from, as KerasTuner can hold them."""
@@ -433,8 +368,9 @@ class FineTuner(keras_tuner.HyperModel):
         return {resolve_depth(shared.backbone.model, depth) for depth in depths}
 
     def _image_size(self, settings: Settings) -> Any:
-        if settings.image_size is None and self._facts is not None:
-            return self._facts.image_size
+        facts = self._inputs.facts
+        if settings.image_size is None and facts is not None:
+            return facts.image_size
         return settings.image_size
 
     def _load(self, settings: Settings) -> Backbone:
@@ -469,200 +405,8 @@ class FineTuner(keras_tuner.HyperModel):
         if isinstance(name, keras.Model):
             name = f"{name.name}@{id(name)}"
         precision = policy_name(settings.mixed_precision)
-        parts = (name, settings.weights, _pair(size), settings.backbone_options, precision)
+        parts = (name, settings.weights, pair(size), settings.backbone_options, precision)
         return "/".join(map(str, parts))
-
-    def _head(self, settings: Settings, facts: _Facts) -> Head:
-        return Head(
-            facts.task, facts.outputs, settings.hidden_units, settings.dropout, settings.seed
-        )
-
-    def _optimizer(self, settings: Settings) -> OptimizerSettings:
-        return OptimizerSettings(
-            settings.optimizer, settings.clip_norm, settings.weight_decay, settings.ema
-        )
-
-    def _phases(self, settings: Settings, shared: SharedBackbone) -> list[Phase]:
-        depth = resolve_depth(shared.backbone.model, settings.freeze_depth)
-        optimizer = self._optimizer(settings)
-        head = Phase(
-            HEAD,
-            shared.head_only,
-            settings.head_learning_rate,
-            settings.head_epochs,
-            patience=10,
-            optimizer=replace(optimizer, ema=None),
-        )
-        tune = Phase(
-            FINE_TUNE,
-            depth,
-            settings.learning_rate,
-            settings.epochs,
-            schedule=settings.schedule,
-            patience=settings.patience,
-            optimizer=optimizer,
-            batch_norm=settings.batch_norm,
-            layer_decay=settings.layer_decay,
-        )
-        return [head, tune] if depth < shared.head_only else [head, replace(tune, epochs=0)]
-
-    def _class_weight(self, settings: Settings, source: Source) -> dict[int, float] | None:
-        weight = settings.class_weight
-        if weight is None:
-            return None
-        if self._facts is not None and self._facts.task not in ("binary", "multiclass"):
-            raise ArgumentError(f"class_weight has no meaning for task={self._facts.task!r}.")
-        if isinstance(weight, Mapping):
-            return {int(number): float(value) for number, value in weight.items()}
-        if weight != "balanced":
-            raise ArgumentError(
-                "Expected class_weight to be {class number: weight}, 'balanced' or None, "
-                f"received {weight!r}."
-            )
-        labels = source.labels()
-        classes = np.unique(labels)
-        values = compute_class_weight("balanced", classes=classes, y=labels)
-        return dict(zip(map(int, classes), map(float, values), strict=True))
-
-    def _source(
-        self, x: Any, y: Any, validation: Any, batch_size: int, settings: Settings
-    ) -> Source:
-        """Bring what a tuner was given into the form that training takes; learn from it."""
-        key = (id(x), id(y), id(validation), settings.image_size, settings.views)
-        if key not in self._sources:
-            self._sources[key] = self._make_source(x, y, validation, batch_size, settings)
-            # Held with the source, so that no other object gets their ids.
-            self._inputs.append((x, y, validation))
-        return self._sources[key]
-
-    def _make_source(
-        self, x: Any, y: Any, validation: Any, batch_size: int, settings: Settings
-    ) -> Source:
-        if isinstance(x, ImageData):
-            if validation is not None:
-                raise ArgumentError(
-                    "validation_data does not go with an ImageData, which brings its own. Give it "
-                    "to load_data(validation=...)."
-                )
-            return self.source_of(x, settings)
-        if isinstance(x, tf.data.Dataset):
-            if not isinstance(validation, tf.data.Dataset):
-                raise ArgumentError(
-                    "Expected validation_data as a tf.data.Dataset like the training images, "
-                    f"received {type(validation).__name__}."
-                )
-            self._learn_from_dataset(x, settings)
-            return self._stream(self._readied(x), self._readied(validation), batch_size)
-        if x is None or y is None or not isinstance(validation, (tuple, list)):
-            raise ArgumentError(
-                "Expected an ImageData, a tf.data.Dataset, or images and labels with "
-                "validation_data=(images, labels); received "
-                f"{type(x).__name__} and validation_data of type {type(validation).__name__}."
-            )
-        images = np.asarray(x)
-        data = load_data(
-            (images, y),
-            validation=tuple(validation),
-            image_size=images.shape[1:3],
-            batch_size=batch_size,
-            augment="none",
-            task=self._task or "auto",
-        )
-        return self.source_of(data, settings)
-
-    def _stream(
-        self, train: tf.data.Dataset, validation: tf.data.Dataset, batch_size: int
-    ) -> StreamSource:
-        if self._reuse is not True:
-            log.info(
-                "Training on whole images in every epoch: the augmentation of a tf.data.Dataset "
-                "cannot be seen. Pass stored images, or reuse=True if it has none."
-            )
-        return StreamSource(train, validation, self._reuse is True, batch_size)
-
-    def source_of(self, data: ImageData, settings: Settings) -> Source:
-        """Training and validation images of an `ImageData` as `train` takes them."""
-        if "validation" not in data.counts:
-            raise DataError(
-                "Expected validation images: they decide which epoch is kept, but there are none. "
-                "Load the data with validation=0.2."
-            )
-        size = _pair(settings.image_size)
-        if size not in (None, data.image_size):
-            data = data.at_size(size)
-        if self._task not in (None, data.task):
-            raise ArgumentError(
-                f"Expected images for task={self._task!r}, received some for {data.task!r}. Give "
-                "the task to load_data(task=...) too."
-            )
-        outputs = len(data.class_names)
-        if data.task == "regression":
-            shape = next(iter(data.splits.values())).labels.shape if data.splits else (0,)
-            outputs = shape[1] if len(shape) > 1 else 1
-        self._learn(_Facts(data.task, outputs, data.image_size))
-        if not data.splits:
-            assert data.validation is not None  # counted above
-            return self._stream(data.train, data.validation, data.batch_size)
-        views = settings.views if data.augment is not None else 1
-        return StoredSource(data, self._reuse is not False, views)
-
-    def _learn(self, facts: _Facts) -> None:
-        known = self._facts
-        if known is not None and known.outputs != facts.outputs:
-            raise ArgumentError(
-                f"Expected images of {known.outputs} classes, as in num_classes or in the data "
-                f"before, received {facts.outputs}."
-            )
-        self._facts = facts
-
-    def _learn_from_dataset(self, dataset: tf.data.Dataset, settings: Settings) -> None:
-        spec: Any = dataset.element_spec
-        if not isinstance(spec, tuple) or len(spec) != 2:
-            raise DataError(f"Expected a dataset of (images, labels), received elements {spec}.")
-        images, labels = spec
-        if images.shape.rank != 4 or None in images.shape[1:3]:
-            raise ImageSizeError(
-                "Expected batches of images of one size, shape (None, height, width, 3); received "
-                f"{images.shape}. Resize and batch the dataset first."
-            )
-        size = tuple(images.shape[1:3])
-        if _pair(settings.image_size) not in (None, size):
-            raise ImageSizeError(
-                f"Expected images of {_pair(settings.image_size)} pixels, as in image_size; the "
-                f"dataset's are {size}. Resize the dataset, or leave image_size out."
-            )
-        if self._facts is not None:
-            self._facts = replace(self._facts, image_size=size)
-            return
-        columns = labels.shape[1] if labels.shape.rank == 2 else 1
-        if columns == 1 and self._task != "regression":
-            columns = 1 + max(int(np.max(batch)) for _, batch in dataset.as_numpy_iterator())
-        self._facts = _Facts(self._task or _classification(columns), columns, size)
-
-    def _readied(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        """The dataset with class numbers as labels; one that never ends is refused."""
-        assert self._facts is not None  # learned before
-        spec: Any = dataset.element_spec
-        labels = spec[1]
-        one_hot = labels.shape.rank == 2 and labels.shape[1] != 1
-        if one_hot and self._facts.task in ("binary", "multiclass"):
-            dataset = dataset.map(lambda images, rows: (images, tf.argmax(rows, axis=-1)))
-        if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
-            raise DataError(
-                "Expected a dataset that ends: leave out .repeat(), epochs are counted."
-            )
-        return dataset
-
-
-def _classification(classes: int) -> str:
-    return "binary" if classes == 2 else "multiclass"
-
-
-def _pair(size: Any) -> tuple[int, int] | None:
-    """(height, width), where one number stands for both; None where it is not given."""
-    if size is None:
-        return None
-    return (int(size), int(size)) if isinstance(size, (int, np.integer)) else tuple(size)
 
 
 def _printer(verbose: Any) -> list[PhaseCallback]:

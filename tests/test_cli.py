@@ -36,8 +36,9 @@ def test_fit_writes_a_run_and_prints_its_summary(run):
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0] == "Images: 18 train, 6 validation, 3 classes"
-    assert lines[1].startswith("Head: loss ")
-    assert lines[2].startswith("Fine-tuning: loss ")
+    assert lines[1].startswith("Features of ")
+    assert lines[3].startswith("Head: loss ")
+    assert lines[4].startswith("Fine-tuning: loss ")
     assert "mobilenet_v2, 144 of 154 layers frozen" in result.stdout
     assert lines[-1] == f"Use it: finetune predict {out / 'model.keras'} IMAGES..."
     metrics = json.loads((out / "metrics.json").read_text())

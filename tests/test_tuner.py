@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from finetune.data import load_data
 from finetune.exceptions import ArgumentError, DataError, ImageSizeError
+from finetune.settings import Facts
 from finetune.tuner import FineTuner
 
 
@@ -275,7 +276,8 @@ def test_every_task_trains(make_tuner, task, labels, shape):
 def test_balanced_class_weights_come_from_the_training_labels(make_tuner, data):
     hyper = make_tuner(class_weight="balanced", num_classes=3)
     source = hyper.source_of(data, hyper.settings())
-    weights = hyper._class_weight(hyper.settings(), source)
+    facts = Facts("multiclass", 3)
+    weights = hyper.settings().weights_of_classes(facts, source.labels)
     labels = data.splits["train"].labels
     assert weights == pytest.approx(
         {number: len(labels) / 3 / np.sum(labels == number) for number in range(3)}
@@ -320,7 +322,7 @@ def test_a_dataset_of_unknown_length_is_counted(make_tuner):
     train, validation = plain_datasets()
     train = train.filter(lambda x, y: True)
     hyper = make_tuner(freeze_depth=16, num_classes=3)
-    source = hyper._source(train, None, validation, 32, hyper.settings())
+    source = hyper._inputs.source(train, None, validation, 32, hyper.settings())
     assert source.pixels("train", seed=0).steps == 3
 
 
@@ -336,14 +338,14 @@ def test_datasets_that_cannot_be_trained_on_are_refused(make_tuner, change, erro
     train, validation = plain_datasets()
     hyper = make_tuner(num_classes=3)
     with pytest.raises(error, match=text):
-        hyper._source(change(train), None, validation, 32, hyper.settings())
+        hyper._inputs.source(change(train), None, validation, 32, hyper.settings())
 
 
 def test_a_dataset_of_another_size_is_refused():
     train, validation = plain_datasets(size=32)
     hyper = FineTuner("MobileNetV2", weights=None, image_size=48, num_classes=3, freeze_depth=0)
     with pytest.raises(ImageSizeError, match=r"images of \(48, 48\) pixels.*are \(32, 32\)"):
-        hyper._source(train, None, validation, 32, hyper.settings())
+        hyper._inputs.source(train, None, validation, 32, hyper.settings())
 
 
 def test_validation_images_must_be_there(make_tuner, arrays, data):
@@ -353,11 +355,11 @@ def test_validation_images_must_be_there(make_tuner, arrays, data):
     with pytest.raises(DataError, match=r"validation images.*Load the data with validation=0.2"):
         hyper.source_of(without, settings)
     with pytest.raises(ArgumentError, match=r"validation_data as a tf.data.Dataset.*NoneType"):
-        hyper._source(data.train, None, None, 32, settings)
+        hyper._inputs.source(data.train, None, None, 32, settings)
     with pytest.raises(ArgumentError, match="validation_data does not go with an ImageData"):
-        hyper._source(data, None, data.validation, 32, settings)
+        hyper._inputs.source(data, None, data.validation, 32, settings)
     with pytest.raises(ArgumentError, match=r"validation_data=\(images, labels\)"):
-        hyper._source(np.zeros((4, 16, 16, 3)), np.zeros(4), None, 32, settings)
+        hyper._inputs.source(np.zeros((4, 16, 16, 3)), np.zeros(4), None, 32, settings)
 
 
 def test_images_of_other_classes_or_tasks_are_refused(make_tuner, data):

@@ -153,7 +153,7 @@ class FeatureCache:
             return False
         arrays, labels = found
         self._keep(key, arrays, labels)
-        log.info("Features of %s images found in %s.", split, self._store.folder)
+        log.debug("Features of %s images found in %s.", split, self._store.folder)
         return True
 
     def _keep(
