@@ -13,6 +13,7 @@ from rich.console import Console
 
 from finetune.backbones import UNSET
 from finetune.data import ImageData, load_data
+from finetune.data.folder import scan_folder
 from finetune.exceptions import ArgumentError
 from finetune.freezing import describe, resolve_depth
 from finetune.model import FineTunedModel, ModelCard
@@ -132,6 +133,8 @@ def fine_tune(
             "value each, or pass FineTuner(...) to a KerasTuner tuner."
         )
     folder = check_writable(_new_folder(out))
+    if isinstance(data, (str, os.PathLike)) and not str(data).startswith("tfds:"):
+        scan_folder(data)  # a wrong path is told before weights are fetched for it
     values = tuner.settings()
     loading = {
         "batch_size": batch_size,

@@ -71,14 +71,15 @@ def _notes(quiet: bool) -> Iterator[None]:
     """Show what the package logs while a command runs."""
     logger = logging.getLogger("finetune")
     handler = _Notes(logging.CRITICAL if quiet else logging.INFO)
-    before = logger.level
+    before = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    logger.propagate = False  # another handler would print them again
     try:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(before)
+        logger.level, logger.propagate = before
 
 
 def parse_depth(text: str) -> int | float | str:

@@ -38,16 +38,21 @@ def write_run(result: FineTuneResult) -> None:
 
 
 def check_writable(folder: Path) -> Path:
-    """Make the run folder before any work is done, so that a bad place is known at once.
+    """Try the run folder before any work is done, so that a bad place is known at once.
+
+    Nothing is left behind: a run that fails before its end makes no empty folder.
 
     Raises:
         StorageError: If it cannot be made or written.
     """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.touch()
         probe.unlink()
+        for place in made:
+            place.rmdir()
     except OSError as error:
         raise StorageError(
             f"Expected a run folder that can be written, but {folder} cannot: {error}. Name "

@@ -250,3 +250,9 @@ def test_classes_are_smoothed_by_default_and_regressed_values_are_not(tune, fold
     values = images.mean(axis=(1, 2, 3)).astype("float32") / 255
     regressed = tune((images, values), task="regression", label_smoothing=None, out=tmp_path / "r")
     assert regressed.config["label_smoothing"] == 0.0
+
+
+def test_a_wrong_path_is_told_before_weights_are_fetched_and_leaves_no_folder(tmp_path):
+    with pytest.raises(DataError, match="nowhere"):
+        fine_tune(tmp_path / "nowhere", out=tmp_path / "runs" / "1", verbose=0)
+    assert list(tmp_path.iterdir()) == []

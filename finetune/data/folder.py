@@ -38,11 +38,14 @@ def scan_folder(folder: str | os.PathLike[str]) -> Source:
     Example:
         >>> scan_folder("/no/such/folder")
         Traceback (most recent call last):
-        finetune.exceptions.DataNotFoundError: There is no folder /no/such/folder.
+        finetune.exceptions.DataNotFoundError: There is no folder /no/such/folder. Expected ...
     """
     root = Path(folder)
     if not root.exists():
-        raise DataNotFoundError(f"There is no folder {root}.")
+        raise DataNotFoundError(
+            f"There is no folder {root}. Expected one that holds a folder of images for each class, "
+            "or a TFDS name such as tfds:mnist."
+        )
     if not root.is_dir():
         raise DataError(f"Expected a folder with one folder per class, got the file {root}.")
     ignored: Counter[str] = Counter()
