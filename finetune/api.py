@@ -148,8 +148,10 @@ def fine_tune(
         "data_dir": data_dir,
         "download": download,
     }
-    images = data
-    if not isinstance(data, ImageData):
+    images: ImageData
+    if isinstance(data, ImageData):
+        images = data
+    else:
         size = tuner.backbone(values).image_size
         images = load_data(data, image_size=size, seed=seed, **loading)
     console = Console(quiet=not verbose, soft_wrap=True)

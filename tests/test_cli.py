@@ -84,15 +84,15 @@ def test_evaluate_measures_a_saved_model(run, folder):
     ("arguments", "text"),
     [
         (["fit", "/nowhere", *FIT], "/nowhere"),
-        (["fit", "/nowhere", "--backbone", "resnet_9000"], "resnet_9000"),
+        (["fit", "FOLDER", "--backbone", "resnet_9000"], "resnet_9000"),
         (["fit", "/nowhere", *FIT, "--learning-rate", "0"], "Expected learning_rate above 0"),
         (["fit", "/nowhere", *FIT, "--schedule", "linear"], "Expected schedule to be one of"),
         (["predict", "/nowhere.keras", "a.png"], "there is none at"),
     ],
 )
-def test_errors_are_one_readable_message(arguments, text, tmp_path, monkeypatch):
+def test_errors_are_one_readable_message(arguments, text, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = call(*arguments)
+    result = call(*(folder if argument == "FOLDER" else argument for argument in arguments))
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: ")
     assert text in result.stderr.replace("\n", "")

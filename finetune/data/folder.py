@@ -43,8 +43,8 @@ def scan_folder(folder: str | os.PathLike[str]) -> Source:
     root = Path(folder)
     if not root.exists():
         raise DataNotFoundError(
-            f"There is no folder {root}. Expected one that holds a folder of images for each class, "
-            "or a TFDS name such as tfds:mnist."
+            f"There is no folder {root}. Expected one that holds a folder of images for each "
+            "class, or a TFDS name such as tfds:mnist."
         )
     if not root.is_dir():
         raise DataError(f"Expected a folder with one folder per class, got the file {root}.")
