@@ -92,6 +92,11 @@ class TrainingRecord:
         return [epoch for epoch in self.epochs if epoch["phase"] == name]
 
 
+def epoch_score(row: dict[str, Any], monitor: str) -> tuple[float, float]:
+    """What epochs are compared by, higher is better: the monitored quantity, then the loss."""
+    return (-row["val_loss"] if monitor == "val_loss" else row[monitor]), -row["val_loss"]
+
+
 class BestEpoch(keras.callbacks.Callback):
     """Records every epoch and keeps the weights of the best one, over all phases.
 
@@ -131,7 +136,7 @@ class BestEpoch(keras.callbacks.Callback):
         self.record.epochs.append(row)
         if not np.isfinite(row["val_loss"]):
             return
-        score = self._score_of(row)
+        score = epoch_score(row, self.record.monitor)
         if self._score is None or score > self._score:
             self._score = score
             self.record.best = len(self.record.epochs) - 1
@@ -143,14 +148,9 @@ class BestEpoch(keras.callbacks.Callback):
         self.record.best = len(self.record.epochs) + head.best
         self.record.epochs.extend(head.epochs)
         self.record.rates[phase] = head.rates
-        self._score = self._score_of(head.epochs[head.best])
+        self._score = epoch_score(head.epochs[head.best], self.record.monitor)
         self._variables = list(variables)
         self._keep()
-
-    def _score_of(self, row: dict[str, Any]) -> tuple[float, float]:
-        if self.record.monitor == "val_loss":
-            return -row["val_loss"], -row["val_loss"]
-        return row[self.record.monitor], -row["val_loss"]
 
     def restore(self) -> None:
         """Put the best epoch's weights back."""

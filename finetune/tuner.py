@@ -21,7 +21,7 @@ from finetune.freezing import apply_freeze_depth, default_depths, resolve_depth
 from finetune.heads import TASKS, loss_for, metrics_for
 from finetune.inputs import Inputs, pair
 from finetune.optimizers import build_optimizer
-from finetune.phases import FINE_TUNE, HEAD, Training, TrainingRecord, train
+from finetune.phases import FINE_TUNE, HEAD, Training, TrainingRecord, epoch_score, train
 from finetune.precision import dtype_policy, policy_name
 from finetune.progress import PhaseCallback, TrainingProgress
 from finetune.reuse.features import FeatureCache
@@ -396,7 +396,7 @@ class FineTuner(keras_tuner.HyperModel):
             with dtype_policy(precision):
                 backbone = self._load(settings)
             full = self._key(settings, backbone.image_size)
-            self._backbones[full] = SharedBackbone(backbone, full, self._cache, precision)
+            self._backbones[full] = SharedBackbone(backbone, self._cache, precision)
             self._backbones[key] = self._backbones[full]
         return self._backbones[key]
 
@@ -430,7 +430,5 @@ def _history(record: TrainingRecord, *, head_as_one: bool) -> keras.callbacks.Hi
 
 
 def _best_of(rows: list[dict[str, Any]], monitor: str) -> list[dict[str, Any]]:
-    if not rows:
-        return []
-    sign = -1 if monitor == "val_loss" else 1
-    return [max(rows, key=lambda row: (sign * row[monitor], -row["val_loss"]))]
+    finite = [row for row in rows if np.isfinite(row["val_loss"])]
+    return [max(finite, key=lambda row: epoch_score(row, monitor))] if finite else []

@@ -21,7 +21,7 @@ STEPS = 3  # 41 training images in batches of 16
 def shared(make_backbone):
     """One for all tests, so that equal programs are traced once."""
     return SharedBackbone(
-        load_backbone(make_backbone(), weights="imagenet", preprocess="tf"), "t", FeatureCache()
+        load_backbone(make_backbone(), weights="imagenet", preprocess="tf"), FeatureCache()
     )
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -126,7 +127,6 @@ class SharedBackbone:
 
     Args:
         backbone: What is wrapped. Its model is trained in place and reset before each trial.
-        key: Names the backbone, its weights, size and precision.
         cache: Features, kept across backbones.
         precision: Dtype policy that its layers, and the head's, are made under.
         freeze_depths: Depths that trials are going to use, so that one pass over the images
@@ -134,7 +134,6 @@ class SharedBackbone:
     """
 
     backbone: Backbone
-    key: str
     cache: FeatureCache
     precision: str = "float32"
     freeze_depths: set[int] = field(default_factory=set)
@@ -143,13 +142,18 @@ class SharedBackbone:
     def __post_init__(self) -> None:
         self._leaves = len(leaf_layers(self.backbone.model))
         self._pretrained = _values(self.backbone.model.variables)
-        self._content = _content(self.backbone, self._pretrained)
         self._assemblies: dict[Head, Assembly] = {}
         self._programs: dict[Any, Program] = {}
         self._cuts: dict[str, Cut] = {}
+        self._cut_of_depth: dict[int, Cut] = {}
         self._extractors: dict[tuple[str, ...], Any] = {}
         self._rooms: dict[tuple[str, int], int] = {}
         self._flat: keras.Model | None = None
+
+    @cached_property
+    def _content(self) -> str:
+        """Names the features; worked out on first use, for it reads all the weights."""
+        return _content(self.backbone, self._pretrained)
 
     @property
     def head_only(self) -> int:
@@ -201,7 +205,6 @@ class SharedBackbone:
             The program, to be restarted before it is used.
         """
         structure = replace(head, seed=0)
-        apply_freeze_depth(self.backbone.model, freeze_depth, batch_norm=batch_norm)
         kept = self._affordable(source, min(freeze_depth, unchanged)) if source.reuse else 0
         key = (
             structure,
@@ -234,8 +237,9 @@ class SharedBackbone:
         def freeze() -> None:
             apply_freeze_depth(self.backbone.model, freeze_depth, batch_norm=batch_norm)
 
+        cut = self._cut_for(kept) if reuse else None
         freeze()
-        point, trainee = self._trainee(assembly, reuse, kept)
+        point, trainee = self._trainee(assembly, reuse, kept, cut)
         factors = None
         if layer_decay is not None:
             factors = layer_decay_factors(leaf_layers(self.backbone.model), layer_decay)
@@ -247,20 +251,27 @@ class SharedBackbone:
         trainee.optimizer.build(assembly.model.trainable_variables)
         return Program(assembly.model, trainee, point, freeze, _values(trainee.optimizer.variables))
 
-    def _trainee(self, assembly: Assembly, reuse: bool, kept: int) -> tuple[str, keras.Model]:
+    def _cut_for(self, kept: int) -> Cut | None:
+        """The cut to train from; None where there is none before the head."""
+        if not 0 < kept < self._leaves:
+            return None
+        try:
+            cut = self._cut(kept)
+        except CannotSplit as refusal:
+            log.info("Training the whole model: %s.", refusal.reason)
+            return None
+        return cut if cut.depth else None
+
+    def _trainee(
+        self, assembly: Assembly, reuse: bool, kept: int, cut: Cut | None
+    ) -> tuple[str, keras.Model]:
         """The part of the model that has to run in training, and where it begins."""
         if not reuse:
             return PIXELS, keras.Model(assembly.model.inputs, assembly.model.outputs)
         if kept >= self._leaves:
             classifier = assembly.classifier
             return POOLED, keras.Model(classifier.inputs, classifier.outputs)
-        cut = None
-        if kept:
-            try:
-                cut = self._cut(kept)
-            except CannotSplit as refusal:
-                log.info("Training the whole model: %s.", refusal.reason)
-        if cut is None or cut.depth == 0:
+        if cut is None:
             pixels = keras.Input(assembly.model.input_shape[1:])
             features = fold_batch_norm(self.backbone.model)(assembly.prepare(pixels))
             return PIXELS, keras.Model(pixels, assembly.classifier(assembly.pool(features)))
@@ -288,13 +299,17 @@ class SharedBackbone:
         return self._flat
 
     def _cut(self, freeze_depth: int) -> Cut:
-        """Where to cut for a depth, whose flags must be set."""
+        """Where to cut for a depth; the layers up to there are frozen to find out."""
+        if freeze_depth in self._cut_of_depth:
+            return self._cut_of_depth[freeze_depth]
+        apply_freeze_depth(self.backbone.model, freeze_depth)
         flat = self._flattened()
         cheapest = find_cut(flat, freeze_depth)
         # A boundary of up to twice the size costs little more to load, and often spares running
         # a block of frozen layers in every step.
         cut = find_cut(flat, freeze_depth, affordable=2 * cheapest.values)
-        return self._cuts.setdefault(_name(cut), cut)
+        self._cut_of_depth[freeze_depth] = self._cuts.setdefault(_name(cut), cut)
+        return self._cut_of_depth[freeze_depth]
 
     def features(self, program: Program, source: Source, split_name: str) -> Features:
         """What the frozen part computes for every image where this program begins."""
@@ -320,7 +335,6 @@ class SharedBackbone:
         points = [POOLED]
         for depth in sorted(self.freeze_depths):
             if 0 < depth < self._leaves:
-                apply_freeze_depth(self.backbone.model, depth)
                 try:
                     cut = self._cut(depth)
                 except CannotSplit:
@@ -354,7 +368,7 @@ class SharedBackbone:
         flat = self._flattened()
         tensors = [t for point in points if point != POOLED for t in self._cuts[point].tensors]
         if POOLED in points:
-            position = [p for p in points].index(POOLED)
+            position = points.index(POOLED)
             before = sum(len(self._cuts[p].tensors) for p in points[:position])
             tensors.insert(before, assembly.pool(flat.output))
         body = keras.Model(flat.inputs, tensors)
