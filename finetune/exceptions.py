@@ -72,3 +72,7 @@ class TrainingError(FineTuneError):
 
 class StorageError(FineTuneError, OSError):
     """A file cannot be written: the disk is full, or the place is not writable."""
+
+
+class DamagedFileError(StorageError):
+    """A file of this package's own does not hold what was written to it."""

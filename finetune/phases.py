@@ -1,6 +1,6 @@
 """Phases as data, the loop that goes through them, and which epoch is kept."""
 
-import time
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,9 +13,15 @@ from finetune.freezing import BatchNorm
 from finetune.heads import Head, monitor_for
 from finetune.optimizers import OptimizerSettings
 from finetune.progress import PhaseCallback
-from finetune.reuse.shared import SharedBackbone, TrainedHead
+from finetune.records import BestEpoch, TrainingRecord
+from finetune.relays import Pause, Replay, StateKeeper, StopRelay, SwapAverages
+from finetune.reuse.heads import TrainedHead
+from finetune.reuse.shared import SharedBackbone
 from finetune.reuse.source import Source
 from finetune.schedules import Schedule, StepRates, build_schedule, schedule_callbacks
+from finetune.states import StateFile, TrainingState
+
+log = logging.getLogger("finetune")
 
 HEAD = "head"
 FINE_TUNE = "fine_tune"
@@ -62,123 +68,6 @@ class Phase:
             )
 
 
-@dataclass
-class TrainingRecord:
-    """What happened in training, epoch by epoch over all phases.
-
-    Args:
-        epochs: One entry per epoch: "phase", "epoch" (counted from 1 within the phase),
-            "loss", the metrics, the same with "val_" before them, "learning_rate" and
-            "seconds".
-        rates: The learning rate of every optimizer step, by phase.
-        best: Index in `epochs` of the epoch whose weights were kept.
-        monitor: The quantity that decided.
-        interrupted: Whether the user stopped training before its end.
-    """
-
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    rates: dict[str, list[float]] = field(default_factory=dict)
-    best: int = -1
-    monitor: str = "val_accuracy"
-    interrupted: bool = False
-
-    @property
-    def best_epoch(self) -> dict[str, Any]:
-        """The epoch whose weights were kept."""
-        return self.epochs[self.best]
-
-    def phase(self, name: str) -> list[dict[str, Any]]:
-        """The epochs of one phase."""
-        return [epoch for epoch in self.epochs if epoch["phase"] == name]
-
-
-def epoch_score(row: dict[str, Any], monitor: str) -> tuple[float, float]:
-    """What epochs are compared by, higher is better: the monitored quantity, then the loss."""
-    return (-row["val_loss"] if monitor == "val_loss" else row[monitor]), -row["val_loss"]
-
-
-class BestEpoch(keras.callbacks.Callback):
-    """Records every epoch and keeps the weights of the best one, over all phases.
-
-    Among equals in the monitored quantity the lower validation loss is better: on a few
-    hundred validation images many epochs have the same accuracy.
-    """
-
-    def __init__(self, record: TrainingRecord) -> None:
-        super().__init__()
-        self.record = record
-        self._score: tuple[float, float] | None = None
-        self._weights: list[tuple[Any, Any]] = []
-        self._variables: list[Any] = []
-        self._phase = ""
-        self._first = 0
-        self._started = 0.0
-
-    def start_phase(self, name: str, first_epoch: int, variables: Sequence[Any]) -> None:
-        """Hold on to the variables that this phase is going to change."""
-        self._phase = name
-        self._first = first_epoch
-        self._variables = list(variables)
-        self._keep()
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Start the epoch's clock."""
-        self._started = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Record the epoch, and keep its weights if it is the best so far."""
-        row = {
-            "phase": self._phase,
-            "epoch": epoch - self._first + 1,
-            **{name: float(value) for name, value in (logs or {}).items()},
-            "seconds": time.perf_counter() - self._started,
-        }
-        self.record.epochs.append(row)
-        if not np.isfinite(row["val_loss"]):
-            return
-        score = epoch_score(row, self.record.monitor)
-        if self._score is None or score > self._score:
-            self._score = score
-            self.record.best = len(self.record.epochs) - 1
-            self._keep()
-
-    def adopt(self, head: TrainedHead, phase: str, variables: Sequence[Any]) -> None:
-        """Take over the epochs of a head that was trained before, whose weights are in."""
-        self.record.interrupted = head.interrupted
-        self.record.best = len(self.record.epochs) + head.best
-        self.record.epochs.extend(head.epochs)
-        self.record.rates[phase] = head.rates
-        self._score = epoch_score(head.epochs[head.best], self.record.monitor)
-        self._variables = list(variables)
-        self._keep()
-
-    def restore(self) -> None:
-        """Put the best epoch's weights back."""
-        for variable, value in self._weights:
-            variable.assign(value)
-
-    def _keep(self) -> None:
-        self._weights = [(v, keras.ops.convert_to_numpy(v)) for v in self._variables]
-
-
-class _StopRelay(keras.callbacks.Callback):
-    """Callbacks ask the whole model to stop; what is being trained is a part of it."""
-
-    def __init__(self, whole: keras.Model, trainee: keras.Model) -> None:
-        super().__init__()
-        self._whole = whole
-        self._trainee = trainee
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._whole.stop_training = False
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._trainee.stop_training = self._whole.stop_training
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._trainee.stop_training = self._whole.stop_training
-
-
 @dataclass(frozen=True)
 class Training:
     """Everything that one training needs besides the data.
@@ -206,6 +95,8 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: Sequence[PhaseCallback] = (),
     initial_epoch: int = 0,
+    until: int | None = None,
+    file: StateFile | None = None,
 ) -> TrainingRecord:
     """Go through the phases and leave the best epoch's weights in the model.
 
@@ -219,6 +110,10 @@ def train(
         progress: Callbacks that only show: they see every epoch that is really trained.
         initial_epoch: Epoch to start the last phase from; above 0 the phases before it are
             left out, as for KerasTuner's Hyperband.
+        until: Number of epochs of the last phase after which to pause, to be gone on with from
+            `file`. Default: go through to the end.
+        file: Where the state is kept after every epoch. If it holds one, training goes on from
+            there; a head that trials share is not part of it.
 
     Returns:
         What happened. After Ctrl-C that is what happened until then, if there is a best epoch.
@@ -231,17 +126,21 @@ def train(
     best = BestEpoch(record)
     last = training.phases[-1]
     resumed = initial_epoch if last.epochs else 0
+    state = file.load() if file is not None else None
     first_epoch = 0
     unchanged = shared.head_only
     for phase in training.phases:
         if not phase.epochs or (resumed and phase is not last):
             continue
         head_only = phase.freeze_depth >= shared.head_only
-        if source.reuse and head_only and not record.epochs and phase is not last:
+        shares_head = source.reuse and head_only and not first_epoch and phase is not last
+        over = state is not None and phase.name != state.phase
+        if over:
+            log.debug("Phase %s was over when training stopped.", phase.name)
+        elif shares_head:
             head = _shared_head(shared, training, phase, source, progress)
             _announce(callbacks, model, first_epoch, head.epochs[head.best])
             best.adopt(head, phase.name, shared.assembly(training.head).classifier.variables)
-            first_epoch += 1
         else:
             try:
                 _run_phase(
@@ -255,14 +154,18 @@ def train(
                     first_epoch=first_epoch,
                     resumed=resumed,
                     unchanged=unchanged,
+                    until=until if phase is last else None,
+                    file=file,
+                    state=state,
                 )
             except KeyboardInterrupt:
                 if record.best < 0:
                     raise
                 record.interrupted = True
-            first_epoch += phase.epochs
             best.restore()
-            unchanged = min(unchanged, phase.freeze_depth)
+            state = None
+        first_epoch += 1 if shares_head else phase.epochs
+        unchanged = min(unchanged, phase.freeze_depth)
         if record.interrupted:
             break
     if not record.epochs:
@@ -286,9 +189,10 @@ def _shared_head(
     """Train the head once for all trials that start from it, and put its weights in."""
     weights = tuple(sorted((training.class_weight or {}).items()))
     order = (training.seed, source.batch_size, source.key)
-    key = (training.head, phase, training.label_smoothing, weights, *order)
+    key = repr((shared.content, training.head, phase, training.label_smoothing, weights, *order))
     variables = shared.assembly(training.head).classifier.variables
-    if key not in shared.heads:
+    head = shared.heads.get(key)
+    if head is None:
         record = TrainingRecord(monitor=monitor_for(training.head.task))
         best = BestEpoch(record)
         try:
@@ -311,8 +215,7 @@ def _shared_head(
         )
         if head.interrupted:
             return head
-        shared.heads[key] = head
-    head = shared.heads[key]
+        shared.heads.put(key, head)
     for variable, value in zip(variables, head.weights, strict=True):
         variable.assign(value)
     return head
@@ -345,6 +248,9 @@ def _run_phase(
     unchanged: int,
     first_epoch: int = 0,
     resumed: int = 0,
+    until: int | None = None,
+    file: StateFile | None = None,
+    state: TrainingState | None = None,
 ) -> None:
     """Train one phase; the first `unchanged` layers still hold the pretrained weights."""
     program = shared.program(
@@ -359,24 +265,47 @@ def _run_phase(
     )
     batches, validation = shared.batches(program, source, seed=training.seed)
     program.restart(phase.learning_rate)
+    best.start_phase(phase.name, first_epoch, program.trainee.variables)
+    if state is not None:
+        resumed = state.epochs
+        program.set_values(state.variables, state.optimizer)
+        best.resume(state.record, state.best)
+        if state.finished or (until is not None and resumed >= until):
+            return
     steps = batches.steps
     schedule = build_schedule(phase.schedule, phase.learning_rate, steps * phase.epochs)
     rates = StepRates(schedule, steps * phase.epochs, first_step=steps * resumed)
-    internal = [rates, *schedule_callbacks(phase.schedule, first_epoch)]
-    if phase.optimizer.ema is not None:
-        internal.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
-    if phase.patience is not None:
-        internal.append(keras.callbacks.EarlyStopping("val_loss", patience=phase.patience))
-    best.start_phase(phase.name, first_epoch, program.trainee.variables)
+    rates.rates.extend(best.record.rates.get(phase.name, []))
     best.record.rates[phase.name] = rates.rates
+    stateful = schedule_callbacks(phase.schedule, first_epoch)
+    if phase.patience is not None:
+        stateful.append(keras.callbacks.EarlyStopping("val_loss", patience=phase.patience))
+    internal = [rates, *stateful]
+    if phase.optimizer.ema is not None:
+        internal.append(SwapAverages(inside=state is not None))
     watchers = [keras.callbacks.TerminateOnNaN(), *callbacks, best, *progress]
+    if file is not None:
+        keeper = StateKeeper(
+            file,
+            program,
+            best,
+            phase=phase.name,
+            epochs=phase.epochs,
+            first_epoch=first_epoch,
+        )
+        watchers.append(keeper)
+    if until is not None:
+        watchers.append(Pause(first_epoch + until - 1))
+    relays: list[keras.callbacks.Callback] = [StopRelay(program.model, program.trainee)]
+    if state is not None:
+        relays.append(Replay(stateful, best.record.phase(phase.name), first_epoch))
     for shown in progress:
         shown.start_phase(phase.name, phase.epochs, first_epoch)
     try:
         program.fit(
             batches,
             validation,
-            [*internal, *watchers, _StopRelay(program.model, program.trainee)],
+            [*internal, *watchers, *relays],
             epochs=phase.epochs,
             resumed=resumed,
             offset=first_epoch,

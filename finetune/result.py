@@ -7,7 +7,8 @@ from typing import Any
 
 from finetune.data import ImageData
 from finetune.model import FineTunedModel, Predictions, Score
-from finetune.phases import HEAD, TrainingRecord
+from finetune.phases import HEAD
+from finetune.records import TrainingRecord
 
 
 @dataclass

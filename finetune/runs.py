@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from finetune.exceptions import StorageError
+from finetune.files import write_text
 from finetune.result import FineTuneResult
 
 _PACKAGES = ("keras-finetuner", "keras", "tensorflow", "keras-tuner", "numpy", "pillow")
@@ -59,26 +60,6 @@ def check_writable(folder: Path) -> Path:
             "another one with out=."
         ) from error
     return folder
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that it is whole or not there.
-
-    Raises:
-        StorageError: If it cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise StorageError(
-            f"Could not write {path}: {error}. Free some space or name another place."
-        ) from error
 
 
 def environment() -> dict[str, Any]:

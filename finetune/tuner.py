@@ -21,14 +21,16 @@ from finetune.freezing import apply_freeze_depth, default_depths, resolve_depth
 from finetune.heads import TASKS, loss_for, metrics_for
 from finetune.inputs import Inputs, pair
 from finetune.optimizers import build_optimizer
-from finetune.phases import FINE_TUNE, HEAD, Training, TrainingRecord, epoch_score, train
+from finetune.phases import FINE_TUNE, HEAD, Training, train
 from finetune.precision import dtype_policy, policy_name
 from finetune.progress import PhaseCallback, TrainingProgress
+from finetune.records import TrainingRecord, epoch_score
 from finetune.reuse.features import FeatureCache
 from finetune.reuse.shared import SharedBackbone
 from finetune.reuse.source import Source
 from finetune.settings import Facts, Settings
 from finetune.spaces import choose, is_space
+from finetune.states import StateFile
 
 log = logging.getLogger("finetune")
 
@@ -289,6 +291,8 @@ class FineTuner(keras_tuner.HyperModel):
         progress: Sequence[PhaseCallback] = (),
         initial_epoch: int = 0,
         start: list[np.ndarray] | None = None,
+        until: int | None = None,
+        file: StateFile | None = None,
     ) -> tuple[keras.Model, TrainingRecord]:
         """Train once with these settings on the backbone that trials share.
 
@@ -299,6 +303,8 @@ class FineTuner(keras_tuner.HyperModel):
             progress: Callbacks that only show.
             initial_epoch: See `fit`.
             start: Weights to start from; None for pretrained ones and a new head.
+            until: Epoch of the second phase after which to pause, see `finetune.phases.train`.
+            file: Where the state is kept, to go on from; likewise.
 
         Returns:
             The shared model with the best epoch's weights (the next training changes them),
@@ -329,6 +335,8 @@ class FineTuner(keras_tuner.HyperModel):
             callbacks=callbacks,
             progress=progress,
             initial_epoch=initial_epoch,
+            until=until,
+            file=file,
         )
         return model, record
 

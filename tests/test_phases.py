@@ -227,7 +227,7 @@ def test_equal_trials_are_equal_and_other_seeds_differ(shared, source):
 def test_a_second_trial_computes_no_feature_head_or_program_again(shared, source, monkeypatch):
     phases = [head_phase(shared, 1), Phase("fine_tune", 10, 1e-2, 1)]
     run(shared, source, phases)
-    programs, heads = dict(shared._programs), dict(shared.heads)
+    programs, heads = dict(shared._programs), dict(shared.heads.known)
     passes = []
     monkeypatch.setattr(StoredSource, "passes", lambda self, split: passes.append(split))
     for program in programs.values():
@@ -236,7 +236,7 @@ def test_a_second_trial_computes_no_feature_head_or_program_again(shared, source
     run(shared, source, phases)
     assert passes == []
     assert shared._programs == programs
-    assert {key: id(head) for key, head in shared.heads.items()} == {
+    assert {key: id(head) for key, head in shared.heads.known.items()} == {
         key: id(head) for key, head in heads.items()
     }
 
@@ -266,12 +266,12 @@ def test_stopping_before_there_is_an_epoch_is_a_stop(shared, source):
 
 def test_stopping_a_shared_head_keeps_its_best_epoch_but_shares_it_not(shared, source, press):
     phases = [head_phase(shared, 5, rate=2e-2), Phase("fine_tune", 10, 1e-2, 1)]
-    before = dict(shared.heads)
+    before = dict(shared.heads.known)
     shared.reset(HEAD)
     record = train(shared, Training(tuple(phases), HEAD), source, progress=[press(1)])
     assert record.interrupted
     assert [row["phase"] for row in record.epochs] == ["head"]
-    assert shared.heads == before
+    assert shared.heads.known == before
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from finetune.reuse.batches import Batches, RowBatches
 from finetune.reuse.features import FeatureCache, Features
 from finetune.reuse.fold import fold_batch_norm
 from finetune.reuse.graph import CannotSplit, flatten
+from finetune.reuse.heads import HeadStore
 from finetune.reuse.source import TRAIN, VALIDATION, Source, without_names
 from finetune.reuse.split import Cut, extractor, find_cut, split
 
@@ -58,6 +59,11 @@ class Program:
             variable.assign(value)
         optimizer.learning_rate = learning_rate
         self.model.optimizer = optimizer
+
+    def set_values(self, variables: Sequence[np.ndarray], optimizer: Sequence[np.ndarray]) -> None:
+        """Go on from these values of what is trained and of the optimizer."""
+        _assign(self.trainee.variables, variables)
+        _assign(self.trainee.optimizer.variables, optimizer)
 
     def fit(
         self,
@@ -103,25 +109,6 @@ class Program:
 
 
 @dataclass
-class TrainedHead:
-    """A head that was trained to convergence, for trials to start from.
-
-    Args:
-        epochs: What the record says of its epochs.
-        rates: Rate of every step.
-        best: Index of the epoch that was kept.
-        weights: Its variables' values at that epoch.
-        interrupted: Whether the user stopped it; then no other trial starts from it.
-    """
-
-    epochs: list[dict[str, Any]]
-    rates: list[float]
-    best: int
-    weights: list[np.ndarray]
-    interrupted: bool = False
-
-
-@dataclass
 class SharedBackbone:
     """One backbone, and all that was computed with it so far.
 
@@ -131,13 +118,14 @@ class SharedBackbone:
         precision: Dtype policy that its layers, and the head's, are made under.
         freeze_depths: Depths that trials are going to use, so that one pass over the images
             yields the features of all of them.
+        heads: Heads that were trained on it.
     """
 
     backbone: Backbone
     cache: FeatureCache
     precision: str = "float32"
     freeze_depths: set[int] = field(default_factory=set)
-    heads: dict[Any, TrainedHead] = field(default_factory=dict)
+    heads: HeadStore = field(default_factory=HeadStore)
 
     def __post_init__(self) -> None:
         self._leaves = len(leaf_layers(self.backbone.model))
@@ -151,7 +139,7 @@ class SharedBackbone:
         self._flat: keras.Model | None = None
 
     @cached_property
-    def _content(self) -> str:
+    def content(self) -> str:
         """Names the features; worked out on first use, for it reads all the weights."""
         return _content(self.backbone, self._pretrained)
 
@@ -352,10 +340,10 @@ class SharedBackbone:
         return (time.perf_counter() - started) / len(pixels)
 
     def _full_name(self, point: str) -> str:
-        return f"{self._content}/{point}"
+        return f"{self.content}/{point}"
 
     def _extract(self, names: Sequence[str], pixels: np.ndarray) -> list[tuple[np.ndarray, ...]]:
-        points = tuple(name.removeprefix(f"{self._content}/") for name in names)
+        points = tuple(name.removeprefix(f"{self.content}/") for name in names)
         if points not in self._extractors:
             self._extractors[points] = self._build_extractor(points)
         counts = [1 if point == POOLED else len(self._cuts[point].tensors) for point in points]
