@@ -1,19 +1,14 @@
 """The `finetune` command: parses, calls the API, prints. TensorFlow is loaded only to train."""
 
 import json
-import logging
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from finetune.exceptions import FineTuneError
+from finetune.cli_search import board, search
+from finetune.terminal import none_of, notes, parse_depth, plain_errors, start_tensorflow
 
 app = typer.Typer(
     help="Fine-tune a pretrained Keras backbone on a folder of images.",
@@ -24,77 +19,6 @@ app = typer.Typer(
 
 _FIT = "Training"
 _DATA = "Images"
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Turn refusals into one readable message, and Ctrl-C into a quiet end."""
-    console = Console(stderr=True)
-    try:
-        yield
-    except FineTuneError as error:
-        console.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        console.print("Stopped.", highlight=False)
-        raise typer.Exit(130) from None
-
-
-def _start_tensorflow() -> None:
-    """Load TensorFlow without the notes that would bury what the command has to say."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if "tensorflow" in sys.modules:
-        return
-    # Until TensorFlow has started up, its C++ code heeds no log level: only the file
-    # descriptor can be silenced. Errors of the import are Python's, so none is lost.
-    stderr = os.dup(2)
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        import tensorflow as tf
-
-        tf.config.list_logical_devices()
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-
-
-class _Notes(logging.Handler):
-    """Prints what the package logs, such as where features are kept, as plain lines."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record))
-
-
-@contextmanager
-def _notes(quiet: bool) -> Iterator[None]:
-    """Show what the package logs while a command runs."""
-    logger = logging.getLogger("finetune")
-    handler = _Notes(logging.CRITICAL if quiet else logging.INFO)
-    before = logger.level, logger.propagate
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False  # another handler would print them again
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.level, logger.propagate = before
-
-
-def parse_depth(text: str) -> int | float | str:
-    """A freeze depth as typed: a number of layers, a fraction, or a name.
-
-    Example:
-        >>> parse_depth("100"), parse_depth("0.65"), parse_depth("block_10")
-        (100, 0.65, 'block_10')
-    """
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 @app.command()
@@ -168,16 +92,16 @@ def fit(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
 ) -> None:
     """Fine-tune a backbone on images; writes model, metrics and history to a run folder."""
-    with _plain_errors(), _notes(quiet):
-        _start_tensorflow()
+    with plain_errors(), notes(quiet):
+        start_tensorflow()
         from finetune.api import fine_tune
 
-        own: dict[str, Any] = {} if preprocess is None else {"preprocess": _none(preprocess)}
+        own: dict[str, Any] = {} if preprocess is None else {"preprocess": none_of(preprocess)}
         result = fine_tune(
             data,
             backbone=backbone,
             backbone_options={} if alpha is None else {"alpha": alpha},
-            weights=_none(weights),
+            weights=none_of(weights),
             image_size=image_size,
             batch_size=batch_size,
             validation=validation,
@@ -225,8 +149,8 @@ def predict(
     ] = False,
 ) -> None:
     """Classify image files."""
-    with _plain_errors():
-        _start_tensorflow()
+    with plain_errors():
+        start_tensorflow()
         from finetune.model import load
 
         predictions = load(model).predict(files)
@@ -257,8 +181,8 @@ def evaluate(
     data_dir: Annotated[str | None, typer.Option(help="Prepared TFDS datasets.")] = None,
 ) -> None:
     """Measure a saved model on labelled images."""
-    with _plain_errors():
-        _start_tensorflow()
+    with plain_errors():
+        start_tensorflow()
         from finetune.data import load_data
         from finetune.model import load
 
@@ -288,15 +212,15 @@ def demo(
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Search freeze depth and learning rate on real handwritten digits; needs no network."""
-    with _plain_errors():
-        _start_tensorflow()
+    with plain_errors():
+        start_tensorflow()
         from finetune.demo.search import run_demo
 
         run_demo(out or Path("runs") / "demo", seed=seed)
 
 
-def _none(text: str) -> str | None:
-    return None if text.lower() == "none" else text
+app.command()(search)
+app.command()(board)
 
 
 if __name__ == "__main__":

@@ -76,3 +76,11 @@ class StorageError(FineTuneError, OSError):
 
 class DamagedFileError(StorageError):
     """A file of this package's own does not hold what was written to it."""
+
+
+class StudyError(FineTuneError):
+    """A study's folder cannot be used: it is held, was begun otherwise, or is no study."""
+
+
+class SearchError(FineTuneError):
+    """A search cannot go on: too many trials failed one after the other."""

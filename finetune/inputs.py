@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -38,6 +39,10 @@ class Inputs:
     ) -> Source:
         """The same source for the same objects, so that trials share what was computed."""
         key = (id(x), id(y), id(validation), settings.image_size, settings.views)
+        key = (
+            *key,
+            id(settings.augment) if isinstance(settings.augment, keras.Layer) else settings.augment,
+        )
         if key not in self._sources:
             self._sources[key] = self._make(x, y, validation, batch_size, settings)
             # Held with the source, so that no other object gets their ids.
@@ -97,6 +102,8 @@ class Inputs:
         size = pair(settings.image_size)
         if size not in (None, data.image_size):
             data = data.at_size(size)
+        if settings.augment is not None:
+            data = data.with_options(augment=settings.augment)
         if self._task not in (None, data.task):
             raise ArgumentError(
                 f"Expected images for task={self._task!r}, received some for {data.task!r}. Give "

@@ -1,6 +1,7 @@
 """Phases as data, the loop that goes through them, and which epoch is kept."""
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,15 +17,12 @@ from finetune.progress import PhaseCallback
 from finetune.records import BestEpoch, TrainingRecord
 from finetune.relays import Pause, Replay, StateKeeper, StopRelay, SwapAverages
 from finetune.reuse.heads import TrainedHead
-from finetune.reuse.shared import SharedBackbone
+from finetune.reuse.shared import Program, SharedBackbone
 from finetune.reuse.source import Source
 from finetune.schedules import Schedule, StepRates, build_schedule, schedule_callbacks
 from finetune.states import StateFile, TrainingState
 
 log = logging.getLogger("finetune")
-
-HEAD = "head"
-FINE_TUNE = "fine_tune"
 
 
 @dataclass(frozen=True)
@@ -97,6 +95,7 @@ def train(
     initial_epoch: int = 0,
     until: int | None = None,
     file: StateFile | None = None,
+    pauses: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainingRecord:
     """Go through the phases and leave the best epoch's weights in the model.
 
@@ -114,6 +113,7 @@ def train(
             `file`. Default: go through to the end.
         file: Where the state is kept after every epoch. If it holds one, training goes on from
             there; a head that trials share is not part of it.
+        pauses: Callbacks that may stop training for now: the state says that it is not over.
 
     Returns:
         What happened. After Ctrl-C that is what happened until then, if there is a best epoch.
@@ -155,6 +155,7 @@ def train(
                     resumed=resumed,
                     unchanged=unchanged,
                     until=until if phase is last else None,
+                    pauses=pauses,
                     file=file,
                     state=state,
                 )
@@ -236,6 +237,52 @@ def _announce(
     seen.on_train_end(logs)
 
 
+def seconds_per_epoch(
+    shared: SharedBackbone, training: Training, source: Source, steps: int = 4
+) -> float:
+    """Measure an epoch of the last phase on a few steps; the weights are then to be reset.
+
+    Args:
+        shared: The backbone.
+        training: What is going to be done.
+        source: Training and validation images.
+        steps: Number of steps that are timed. Default 4.
+
+    Returns:
+        Seconds, validation included; 0 where the last phase has no epochs.
+    """
+    phase = training.phases[-1]
+    if not phase.epochs:
+        return 0.0
+    program = _program(shared, training, phase, source, shared.head_only)
+    program.restart(phase.learning_rate)
+    batches, validation = shared.batches(program, source, seed=training.seed)
+    steps = min(steps, batches.steps)
+    # The first round prepares the compiled steps, and is not timed.
+    options = {"steps_per_epoch": steps, "shuffle": False, "verbose": 0}
+    program.trainee.fit(batches.dataset(0, 2), validation_data=validation.dataset(), **options)
+    started = time.perf_counter()
+    program.trainee.fit(batches.dataset(0, 2), **options)
+    trained = time.perf_counter()
+    program.trainee.evaluate(validation.dataset(), verbose=0)
+    return (trained - started) / steps * batches.steps + time.perf_counter() - trained
+
+
+def _program(
+    shared: SharedBackbone, training: Training, phase: Phase, source: Source, unchanged: int
+) -> Program:
+    return shared.program(
+        training.head,
+        source,
+        freeze_depth=phase.freeze_depth,
+        unchanged=unchanged,
+        batch_norm=phase.batch_norm,
+        optimizer=phase.optimizer,
+        layer_decay=phase.layer_decay,
+        label_smoothing=training.label_smoothing,
+    )
+
+
 def _run_phase(
     shared: SharedBackbone,
     training: Training,
@@ -249,28 +296,20 @@ def _run_phase(
     first_epoch: int = 0,
     resumed: int = 0,
     until: int | None = None,
+    pauses: Sequence[keras.callbacks.Callback] = (),
     file: StateFile | None = None,
     state: TrainingState | None = None,
 ) -> None:
     """Train one phase; the first `unchanged` layers still hold the pretrained weights."""
-    program = shared.program(
-        training.head,
-        source,
-        freeze_depth=phase.freeze_depth,
-        unchanged=unchanged,
-        batch_norm=phase.batch_norm,
-        optimizer=phase.optimizer,
-        layer_decay=phase.layer_decay,
-        label_smoothing=training.label_smoothing,
-    )
+    program = _program(shared, training, phase, source, unchanged)
     batches, validation = shared.batches(program, source, seed=training.seed)
     program.restart(phase.learning_rate)
-    best.start_phase(phase.name, first_epoch, program.trainee.variables)
+    best.start_phase(phase.name, first_epoch, phase.epochs, program.trainee.variables)
     if state is not None:
         resumed = state.epochs
         program.set_values(state.variables, state.optimizer)
         best.resume(state.record, state.best)
-        if state.finished or (until is not None and resumed >= until):
+        if state.record.finished or (until is not None and resumed >= until):
             return
     steps = batches.steps
     schedule = build_schedule(phase.schedule, phase.learning_rate, steps * phase.epochs)
@@ -285,15 +324,8 @@ def _run_phase(
         internal.append(SwapAverages(inside=state is not None))
     watchers = [keras.callbacks.TerminateOnNaN(), *callbacks, best, *progress]
     if file is not None:
-        keeper = StateKeeper(
-            file,
-            program,
-            best,
-            phase=phase.name,
-            epochs=phase.epochs,
-            first_epoch=first_epoch,
-        )
-        watchers.append(keeper)
+        watchers.append(StateKeeper(file, program, best, phase.name, first_epoch))
+    watchers.extend(pauses)
     if until is not None:
         watchers.append(Pause(first_epoch + until - 1))
     relays: list[keras.callbacks.Callback] = [StopRelay(program.model, program.trainee)]

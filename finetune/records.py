@@ -10,6 +10,10 @@ import numpy as np
 
 from finetune.reuse.heads import TrainedHead
 
+# Names of the phases.
+HEAD = "head"
+FINE_TUNE = "fine_tune"
+
 
 @dataclass
 class TrainingRecord:
@@ -23,6 +27,7 @@ class TrainingRecord:
         best: Index in `epochs` of the epoch whose weights were kept.
         monitor: The quantity that decided.
         interrupted: Whether the user stopped training before its end.
+        finished: Whether nothing is left to train: false where it was paused.
     """
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
@@ -30,6 +35,7 @@ class TrainingRecord:
     best: int = -1
     monitor: str = "val_accuracy"
     interrupted: bool = False
+    finished: bool = False
 
     @property
     def best_epoch(self) -> dict[str, Any]:
@@ -61,12 +67,17 @@ class BestEpoch(keras.callbacks.Callback):
         self._variables: list[Any] = []
         self._phase = ""
         self._first = 0
+        self._epochs = 0
         self._started = 0.0
 
-    def start_phase(self, name: str, first_epoch: int, variables: Sequence[Any]) -> None:
+    def start_phase(
+        self, name: str, first_epoch: int, epochs: int, variables: Sequence[Any]
+    ) -> None:
         """Hold on to the variables that this phase is going to change."""
+        self.record.finished = False
         self._phase = name
         self._first = first_epoch
+        self._epochs = epochs
         self._variables = list(variables)
         self._keep()
 
@@ -83,6 +94,9 @@ class BestEpoch(keras.callbacks.Callback):
             "seconds": time.perf_counter() - self._started,
         }
         self.record.epochs.append(row)
+        # Whoever only pauses training says so after this.
+        stopping = bool(self.model.stop_training)  # pyright: ignore[reportOptionalMemberAccess]
+        self.record.finished = stopping or row["epoch"] >= self._epochs
         if not np.isfinite(row["val_loss"]):
             return
         score = epoch_score(row, self.record.monitor)
@@ -94,6 +108,7 @@ class BestEpoch(keras.callbacks.Callback):
     def adopt(self, head: TrainedHead, phase: str, variables: Sequence[Any]) -> None:
         """Take over the epochs of a head that was trained before, whose weights are in."""
         self.record.interrupted = head.interrupted
+        self.record.finished = True
         self.record.best = len(self.record.epochs) + head.best
         self.record.epochs.extend(head.epochs)
         self.record.rates[phase] = head.rates
@@ -121,3 +136,22 @@ class BestEpoch(keras.callbacks.Callback):
 
     def _keep(self) -> None:
         self._weights = [(v, keras.ops.convert_to_numpy(v)) for v in self._variables]
+
+
+def merged_history(record: TrainingRecord, *, head_as_one: bool) -> keras.callbacks.History:
+    """What KerasTuner scores: each epoch that its callbacks saw, with plain numbers alone."""
+    history = keras.callbacks.History()
+    rows = record.epochs
+    if head_as_one:
+        rows = [*_best_of(record.phase(HEAD), record.monitor), *record.phase(FINE_TUNE)]
+    for row in rows:
+        numbers = {k: v for k, v in row.items() if k not in ("phase", "epoch", "seconds")}
+        for name, value in {**numbers, "phase": float(row["phase"] != HEAD)}.items():
+            history.history.setdefault(name, []).append(value)
+    history.epoch = list(range(len(rows)))
+    return history
+
+
+def _best_of(rows: list[dict[str, Any]], monitor: str) -> list[dict[str, Any]]:
+    finite = [row for row in rows if np.isfinite(row["val_loss"])]
+    return [max(finite, key=lambda row: epoch_score(row, monitor))] if finite else []

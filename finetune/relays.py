@@ -105,38 +105,26 @@ class StateKeeper(keras.callbacks.Callback):
         program: What is trained.
         best: Record, and values at the best epoch.
         phase: Name of the phase.
-        epochs: Its number of epochs.
         first_epoch: Number of its first epoch, as callbacks count.
     """
 
     def __init__(
-        self,
-        file: StateFile,
-        program: Program,
-        best: BestEpoch,
-        *,
-        phase: str,
-        epochs: int,
-        first_epoch: int,
+        self, file: StateFile, program: Program, best: BestEpoch, phase: str, first_epoch: int
     ) -> None:
         super().__init__()
         self._file = file
         self._program = program
         self._best = best
         self._phase = phase
-        self._epochs = epochs
         self._first_epoch = first_epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write it. Whoever wants to stop for good has said so before."""
-        over = epoch - self._first_epoch + 1
-        stopping = bool(self.model.stop_training)  # pyright: ignore[reportOptionalMemberAccess]
+        """Write it."""
         trainee = self._program.trainee
         self._file.save(
             TrainingState(
                 self._phase,
-                over,
-                stopping or over >= self._epochs,
+                epoch - self._first_epoch + 1,
                 self._best.record,
                 values_of(trainee.variables),
                 values_of(trainee.optimizer.variables),

@@ -7,8 +7,7 @@ from typing import Any
 
 from finetune.data import ImageData
 from finetune.model import FineTunedModel, Predictions, Score
-from finetune.phases import HEAD
-from finetune.records import TrainingRecord
+from finetune.records import HEAD, TrainingRecord
 
 
 @dataclass

@@ -11,8 +11,9 @@ from finetune.exceptions import ArgumentError
 from finetune.freezing import BatchNorm
 from finetune.heads import Head, loss_for
 from finetune.optimizers import OptimizerSettings, layer_decay_factors
-from finetune.phases import FINE_TUNE, HEAD, Phase
+from finetune.phases import Phase
 from finetune.precision import policy_name
+from finetune.records import FINE_TUNE, HEAD
 from finetune.schedules import build_schedule
 
 # Epochs without a lower validation loss after which a head has converged.
@@ -66,6 +67,7 @@ class Settings:
     mixed_precision: bool | str
     patience: int | None
     views: int
+    augment: Any
     seed: int
 
     def check(self) -> None:

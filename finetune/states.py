@@ -20,7 +20,6 @@ class TrainingState:
     Args:
         phase: Name of the phase.
         epochs: Number of its epochs that are over.
-        finished: Whether the phase is over, by its number of epochs or its patience.
         record: What happened until then.
         variables: Values of what is trained, random states included.
         optimizer: Values of the optimizer's variables.
@@ -29,7 +28,6 @@ class TrainingState:
 
     phase: str
     epochs: int
-    finished: bool
     record: TrainingRecord
     variables: list[np.ndarray]
     optimizer: list[np.ndarray]
@@ -58,7 +56,6 @@ class StateFile:
         meta = {
             "phase": state.phase,
             "epochs": state.epochs,
-            "finished": state.finished,
             "record": asdict(state.record),
             "lengths": [len(group) for group in groups],
         }
@@ -79,6 +76,4 @@ def _state(meta: dict, arrays: list[np.ndarray]) -> TrainingState:
     rest = iter(arrays)
     variables, optimizer, best = ([next(rest) for _ in range(n)] for n in meta["lengths"])
     record = TrainingRecord(**meta["record"])
-    return TrainingState(
-        meta["phase"], meta["epochs"], meta["finished"], record, variables, optimizer, best
-    )
+    return TrainingState(meta["phase"], meta["epochs"], record, variables, optimizer, best)

@@ -4,7 +4,8 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import keras
@@ -21,16 +22,19 @@ from finetune.freezing import apply_freeze_depth, default_depths, resolve_depth
 from finetune.heads import TASKS, loss_for, metrics_for
 from finetune.inputs import Inputs, pair
 from finetune.optimizers import build_optimizer
-from finetune.phases import FINE_TUNE, HEAD, Training, train
+from finetune.phases import Training, seconds_per_epoch, train
 from finetune.precision import dtype_policy, policy_name
 from finetune.progress import PhaseCallback, TrainingProgress
-from finetune.records import TrainingRecord, epoch_score
+from finetune.records import TrainingRecord, merged_history
 from finetune.reuse.features import FeatureCache
 from finetune.reuse.shared import SharedBackbone
 from finetune.reuse.source import Source
 from finetune.settings import Facts, Settings
-from finetune.spaces import choose, is_space
+from finetune.spaces import choose, describe_value, is_space
 from finetune.states import StateFile
+
+if TYPE_CHECKING:
+    from finetune.search.result import SearchResult
 
 log = logging.getLogger("finetune")
 
@@ -88,6 +92,8 @@ class FineTuner(keras_tuner.HyperModel):
             Default None: all epochs.
         reuse: Whether the frozen part's outputs are computed once and kept: "auto" (default:
             where the images are stored, so that their augmentation is known), True, or False.
+        augment: "none", "light", "strong" or a Keras layer, in the place of the data's own.
+            Default None: as the data was loaded.
         views: Augmented copies of each training image that are kept with `reuse`. Default 4.
         cache_budget: Bytes of memory for those outputs; more are kept on disk. Default: two
             fifths of the free memory.
@@ -138,6 +144,7 @@ class FineTuner(keras_tuner.HyperModel):
         mixed_precision: Any = False,
         patience: Any = None,
         reuse: bool | str = "auto",
+        augment: Any = None,
         views: Any = 4,
         cache_budget: int | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
@@ -157,14 +164,28 @@ class FineTuner(keras_tuner.HyperModel):
         if task is not None and task not in TASKS:
             raise ArgumentError(f"Expected task to be one of {TASKS}, received {task!r}.")
         given = locals()
+        del given["self"], given["__class__"]
+        self._given = given
         self._spaces = {field.name: given[field.name] for field in fields(Settings)}
         self._preprocess = preprocess
         self._inputs = Inputs(task, num_classes, reuse)
         self._cache = FeatureCache(cache_budget, cache_dir, cache_dtype)
         self._backbones: dict[str, SharedBackbone] = {}
+        self._heads_folder: Path | None = None
         self._executions: WeakKeyDictionary[SaveBestEpoch, int] = WeakKeyDictionary()
         # Refuse what can be refused now, not in the first trial.
         self._settings(keras_tuner.HyperParameters(), depth=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels to other processes as what it was made of."""
+        return _remake, (self._given,)
+
+    def describe(self) -> dict[str, Any]:
+        """What it was made of, as JSON can hold it: spaces, and all that is fixed."""
+        speed = ("cache_budget", "cache_dir", "reuse")  # without influence on results
+        return {
+            name: describe_value(value) for name, value in self._given.items() if name not in speed
+        }
 
     def tunables(self) -> list[str]:
         """Names of the arguments that leave something to be chosen."""
@@ -268,11 +289,15 @@ class FineTuner(keras_tuner.HyperModel):
                 *(model.input_shape, model.output_shape),
                 *(trained.input_shape, trained.output_shape),
             )
-        return _history(record, head_as_one=source.reuse)
+        return merged_history(record, head_as_one=source.reuse)
 
-    def settings(self) -> Settings:
-        """The values to train with where nothing is tunable, or the first of each space."""
-        return self._settings(keras_tuner.HyperParameters())
+    def settings(self, hp: keras_tuner.HyperParameters | None = None) -> Settings:
+        """The values to train with; declares in `hp` what is tunable.
+
+        Args:
+            hp: A trial's hyperparameters. Default: the first value of each space.
+        """
+        return self._settings(keras_tuner.HyperParameters() if hp is None else hp)
 
     def backbone(self, settings: Settings) -> Backbone:
         """The backbone that trainings with these settings share."""
@@ -280,7 +305,7 @@ class FineTuner(keras_tuner.HyperModel):
 
     def source_of(self, data: ImageData, settings: Settings) -> Source:
         """Training and validation images of an `ImageData` as `train` takes them."""
-        return self._inputs.stored(data, settings)
+        return self._inputs.source(data, None, None, data.batch_size, settings)
 
     def train(
         self,
@@ -293,6 +318,7 @@ class FineTuner(keras_tuner.HyperModel):
         start: list[np.ndarray] | None = None,
         until: int | None = None,
         file: StateFile | None = None,
+        pauses: Sequence[keras.callbacks.Callback] = (),
     ) -> tuple[keras.Model, TrainingRecord]:
         """Train once with these settings on the backbone that trials share.
 
@@ -305,29 +331,16 @@ class FineTuner(keras_tuner.HyperModel):
             start: Weights to start from; None for pretrained ones and a new head.
             until: Epoch of the second phase after which to pause, see `finetune.phases.train`.
             file: Where the state is kept, to go on from; likewise.
+            pauses: Callbacks that may stop training for now; likewise.
 
         Returns:
             The shared model with the best epoch's weights (the next training changes them),
             and what happened.
         """
-        facts = self._inputs.facts
-        if facts is None:
-            raise ArgumentError("num_classes is not known: pass it, or train on an ImageData.")
-        shared = self._shared(settings)
-        shared.freeze_depths.update(self._depths(settings, shared))
-        head = settings.head(facts)
-        model = shared.reset(head)
-        depth = resolve_depth(shared.backbone.model, settings.freeze_depth)
-        phases = settings.phases(depth, shared.head_only)
-        if start is not None and phases[-1].epochs:
+        shared, training = self._prepare(settings, source)
+        model = shared.reset(training.head)
+        if start is not None and training.phases[-1].epochs:
             model.set_weights(start)
-        training = Training(
-            tuple(phases),
-            head,
-            label_smoothing=settings.label_smoothing,
-            class_weight=settings.weights_of_classes(facts, source.labels),
-            seed=settings.seed,
-        )
         record = train(
             shared,
             training,
@@ -337,8 +350,124 @@ class FineTuner(keras_tuner.HyperModel):
             initial_epoch=initial_epoch,
             until=until,
             file=file,
+            pauses=pauses,
         )
         return model, record
+
+    def search(
+        self,
+        data: ImageData,
+        *,
+        strategy: str | keras_tuner.Oracle = "halving",
+        max_trials: int | None = None,
+        time_budget: str | float | None = None,
+        epochs: int | None = None,
+        executions: int = 1,
+        keep: int = 3,
+        max_failures: int = 3,
+        workers: int = 1,
+        ray_address: str | None = None,
+        gpus_per_trial: float | None = None,
+        seed: int = 0,
+        out: str | os.PathLike[str] | None = None,
+        verbose: int = 1,
+    ) -> "SearchResult":
+        """Search for the best values of all that was left open, and keep the best model.
+
+        Everything is on disk as it happens: the same call goes on with a search that was
+        stopped or killed, in the same place.
+
+        Args:
+            data: Images, see `load_data`.
+            strategy: Which values are tried: "halving" (default: all train a little, the best
+                third goes on, and so on), "grid", "random", "bayesian", "hyperband", or a
+                `keras_tuner.Oracle`.
+            max_trials: Most choices of values. Default: all of a grid and of hyperband; 12
+                otherwise.
+            time_budget: Time after which to stop, such as "20m" or seconds; counts earlier
+                runs of the same search. Default: none.
+            epochs: Epochs of the second phase of a trial that is trained to its end. Default: the
+                tuner's own.
+            executions: Seeds that each of the best `keep` trials is trained with. Default 1.
+            keep: Number of trials whose weights are kept. Default 3.
+            max_failures: Trials that may fail one after the other before the search stops.
+                Default 3.
+            workers: Trials at a time. Above 1 they are Ray tasks, from the extra
+                `keras-finetuner[ray]`. Default 1: in this process.
+            ray_address: Address of a Ray cluster, or "auto". Default: this machine.
+            gpus_per_trial: GPUs of each worker, such as 0.5. Default: an equal share.
+            seed: Seed of what the strategy draws. Default 0.
+            out: The study's folder. Default: a new one under "runs/".
+            verbose: 0 for silence, 1 (default) for a line a trial.
+
+        Returns:
+            The best model, the board, and what the model is worth.
+
+        Raises:
+            ArgumentError: If nothing is left open, or an argument is not allowed.
+            StudyError: If the folder is in use, or holds another search.
+            SearchError: If too many trials fail.
+            StorageError: If the folder cannot be written; what is in it stays readable.
+
+        Example:
+            >>> import numpy as np, tempfile
+            >>> from finetune import load_data
+            >>> pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), "uint8")
+            >>> data = load_data((pixels, [0, 1, 2] * 8), image_size=32, augment="none")
+            >>> tuner = FineTuner(
+            ...     weights=None, backbone_options={"alpha": 0.35}, freeze_depth=[116, 154],
+            ...     learning_rate=1e-4, epochs=1, head_epochs=1)
+            >>> result = tuner.search(data, strategy="grid", out=tempfile.mkdtemp(), verbose=0)
+            >>> [trial["status"] for trial in result.trials]
+            ['completed', 'completed']
+        """
+        # Imported here: the search is made of tuners.
+        from finetune.search.search import run_search
+
+        return run_search(
+            self,
+            data,
+            strategy=strategy,
+            max_trials=max_trials,
+            time_budget=time_budget,
+            epochs=epochs,
+            executions=executions,
+            keep=keep,
+            max_failures=max_failures,
+            workers=workers,
+            ray_address=ray_address,
+            gpus_per_trial=gpus_per_trial,
+            seed=seed,
+            out=out,
+            verbose=verbose,
+        )
+
+    def seconds_per_epoch(self, settings: Settings, source: Source) -> float:
+        """How long an epoch of the second phase takes, measured on a few steps."""
+        return seconds_per_epoch(*self._prepare(settings, source), source)
+
+    def keep_heads(self, folder: Path) -> None:
+        """Keep trained heads in a folder, for other processes to start from the very same."""
+        self._heads_folder = folder
+        for shared in self._backbones.values():
+            shared.heads.folder = folder
+
+    def _prepare(self, settings: Settings, source: Source) -> tuple[SharedBackbone, Training]:
+        """What is trained on, and what is to be done."""
+        facts = self._inputs.facts
+        if facts is None:
+            raise ArgumentError("num_classes is not known: pass it, or train on an ImageData.")
+        shared = self._shared(settings)
+        shared.freeze_depths.update(self._depths(settings, shared))
+        depth = resolve_depth(shared.backbone.model, settings.freeze_depth)
+        training = Training(
+            tuple(settings.phases(depth, shared.head_only)),
+            settings.head(facts),
+            label_smoothing=settings.label_smoothing,
+            class_weight=settings.weights_of_classes(facts, source.labels),
+            seed=settings.seed,
+        )
+        return shared, training
 
     def _settings(self, hp: keras_tuner.HyperParameters, *, depth: bool = True) -> Settings:
         """The values of this trial; declares what is tunable."""
@@ -405,6 +534,7 @@ class FineTuner(keras_tuner.HyperModel):
                 backbone = self._load(settings)
             full = self._key(settings, backbone.image_size)
             self._backbones[full] = SharedBackbone(backbone, self._cache, precision)
+            self._backbones[full].heads.folder = self._heads_folder
             self._backbones[key] = self._backbones[full]
         return self._backbones[key]
 
@@ -417,26 +547,11 @@ class FineTuner(keras_tuner.HyperModel):
         return "/".join(map(str, parts))
 
 
+def _remake(given: dict[str, Any]) -> FineTuner:
+    return FineTuner(**given)
+
+
 def _printer(verbose: Any) -> list[PhaseCallback]:
     if verbose in (0, "0", False):
         return []
     return [TrainingProgress(Console())]
-
-
-def _history(record: TrainingRecord, *, head_as_one: bool) -> keras.callbacks.History:
-    """What KerasTuner scores: each epoch that its callbacks saw, with plain numbers alone."""
-    history = keras.callbacks.History()
-    rows = record.epochs
-    if head_as_one:
-        rows = [*_best_of(record.phase(HEAD), record.monitor), *record.phase(FINE_TUNE)]
-    for row in rows:
-        numbers = {k: v for k, v in row.items() if k not in ("phase", "epoch", "seconds")}
-        for name, value in {**numbers, "phase": float(row["phase"] != HEAD)}.items():
-            history.history.setdefault(name, []).append(value)
-    history.epoch = list(range(len(rows)))
-    return history
-
-
-def _best_of(rows: list[dict[str, Any]], monitor: str) -> list[dict[str, Any]]:
-    finite = [row for row in rows if np.isfinite(row["val_loss"])]
-    return [max(finite, key=lambda row: epoch_score(row, monitor))] if finite else []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from finetune import FineTuner
-from finetune.phases import FINE_TUNE
+from finetune.records import FINE_TUNE
 from finetune.states import StateFile
 
 

@@ -1,0 +1,82 @@
+"""Budgets of time: reading them, and saying beforehand how long a search will take."""
+
+import re
+from collections.abc import Mapping
+
+from finetune.exceptions import ArgumentError
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_seconds(budget: str | float | None) -> float | None:
+    """A time budget in seconds.
+
+    Args:
+        budget: Such as "20m", "1h30m", "90s", a number of seconds, or None.
+
+    Returns:
+        Seconds; None where there is no budget.
+
+    Raises:
+        ArgumentError: If it is none of these.
+
+    Example:
+        >>> parse_seconds("1h30m"), parse_seconds(90), parse_seconds(None)
+        (5400.0, 90.0, None)
+    """
+    if budget is None:
+        return None
+    text = str(budget).strip().lower()
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    whole = "".join(f"{number}{unit}" for number, unit in parts) == text.replace(" ", "")
+    seconds = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
+    if not parts or not whole or not seconds > 0:
+        raise ArgumentError(
+            f"Expected a time budget such as '20m', '1h30m' or a number of seconds above 0, "
+            f"received {budget!r}."
+        )
+    return seconds
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds as people say them.
+
+    Example:
+        >>> format_seconds(8.2), format_seconds(95), format_seconds(5400)
+        ('8 s', '1 min 35 s', '1 h 30 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s".replace(" 00 s", "")
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Forecast:
+    """How long the rest will take, corrected by what the trials so far took.
+
+    Args:
+        epoch_seconds: Measured seconds of an epoch, by freeze depth.
+        workers: Trials at a time.
+    """
+
+    def __init__(self, epoch_seconds: Mapping[int, float], workers: int) -> None:
+        known = [seconds for seconds in epoch_seconds.values() if seconds > 0]
+        self._mean = sum(known) / len(known) if known else 0.0
+        self._workers = workers
+        self._epochs = 0
+        self._seconds = 0.0
+
+    def learn(self, epochs: int, seconds: float) -> None:
+        """Take note of a job: epochs trained in it, and its wall time."""
+        self._epochs += epochs
+        self._seconds += seconds
+
+    def seconds(self, epochs: float) -> float:
+        """For so many more epochs."""
+        # The measured mean counts as one trial's worth, so that the first trial alone, with
+        # whatever it compiled, does not decide.
+        weight = 5
+        rate = (self._mean * weight + self._seconds) / (weight + self._epochs)
+        return epochs * rate / self._workers

@@ -1,0 +1,82 @@
+"""Ranking: which trial is the best, over all its executions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from finetune.search.trials import FAILED, Outcome, Trial
+from finetune.statistics import accuracy_interval
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A trial with all its executions.
+
+    Args:
+        trial: The first execution.
+        outcomes: Last outcomes of all executions that have one with a score.
+        score: Mean over the executions; None where there is none.
+        interval: 95% interval: of the mean over executions where there are several, else from
+            the number of validation images; None where neither holds.
+    """
+
+    trial: Trial
+    outcomes: tuple[Outcome, ...]
+    score: float | None
+    interval: tuple[float, float] | None
+
+
+def better(monitor: str, outcome: Outcome) -> tuple[float, ...]:
+    """What outcomes are compared by, higher is better: the score, then the loss."""
+    assert outcome.score is not None  # those without are sorted out before
+    sign = -1 if monitor == "val_loss" else 1
+    return sign * outcome.score, -outcome.metrics.get("val_loss", 0.0)
+
+
+def rank(trials: Sequence[Trial], monitor: str) -> list[Ranked]:
+    """All trials, the best first; those without a score last.
+
+    Trials that were trained with several seeds come before those with one: their score is less a
+    matter of luck.
+
+    Args:
+        trials: Trials and further executions.
+        monitor: The quantity that decides, "val_accuracy" or "val_loss".
+
+    Returns:
+        One entry a trial.
+    """
+    groups: dict[str, list[Trial]] = {}
+    for trial in sorted(trials, key=lambda trial: (trial.trial, trial.execution)):
+        groups.setdefault(trial.trial, []).append(trial)
+    ranked = [_ranked(group, monitor) for group in groups.values()]
+
+    def key(entry: Ranked) -> tuple:
+        if not entry.outcomes:
+            return (0, 0, ())
+        keys = [better(monitor, outcome) for outcome in entry.outcomes]
+        return 1, len(entry.outcomes) > 1, tuple(np.mean(keys, axis=0))
+
+    return sorted(ranked, key=key, reverse=True)
+
+
+def _ranked(group: list[Trial], monitor: str) -> Ranked:
+    outcomes = tuple(
+        trial.outcome
+        for trial in group
+        if trial.status != FAILED and trial.outcome and trial.outcome.score is not None
+    )
+    first = group[0]
+    if not outcomes:
+        return Ranked(first, (), None, None)
+    scores = [outcome.score for outcome in outcomes if outcome.score is not None]
+    mean = float(np.mean(scores))
+    interval = None
+    if len(scores) > 1:
+        half = stats.t.ppf(0.975, len(scores) - 1) * stats.sem(scores)
+        interval = (mean - float(half), mean + float(half))
+    elif monitor != "val_loss" and outcomes[0].n:
+        interval = accuracy_interval(mean, outcomes[0].n)
+    return Ranked(first, outcomes, mean, interval)

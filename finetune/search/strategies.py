@@ -1,0 +1,293 @@
+"""Strategies: which hyperparameters are tried next, and for how many epochs.
+
+The choosing is done by KerasTuner's oracles. A strategy is a function of what it was asked and
+told, in that order: a search is resumed by asking and telling a new one the same again.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import keras_tuner
+from keras_tuner.engine.hyperparameters import Boolean, Choice
+from keras_tuner.engine.trial import Trial as OracleTrial
+from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.oracles import (
+    BayesianOptimizationOracle,
+    GridSearchOracle,
+    HyperbandOracle,
+    RandomSearchOracle,
+)
+
+from finetune.exceptions import ArgumentError
+from finetune.search.trials import Job, Outcome
+
+STRATEGIES = ("halving", "grid", "random", "bayesian", "hyperband")
+
+# Of each rung a third goes on, as in Hyperband (Li et al., 2018) and KerasTuner.
+FACTOR = 3
+
+# Where the space has no end.
+DEFAULT_TRIALS = 12
+
+
+class Strategy(Protocol):
+    """Chooses jobs."""
+
+    def ask(self) -> Job | None:
+        """The next job; None where nothing can be given out before an outcome is told."""
+        ...
+
+    def tell(self, job: Job, outcome: Outcome) -> None:
+        """Take note of what became of a job."""
+        ...
+
+    def correct(self, job: Job) -> None:
+        """Take note that the last job asked for had other values, as an earlier run has it."""
+        ...
+
+    def remaining_epochs(self, epochs: int) -> float | None:
+        """About how many epochs are still to be trained; None where nobody knows."""
+        ...
+
+
+class OracleStrategy:
+    """Trials that a KerasTuner oracle chooses.
+
+    Args:
+        oracle: The oracle, new; its search space is declared.
+        objective: What is compared, where the oracle does not say.
+    """
+
+    def __init__(self, oracle: keras_tuner.Oracle, objective: keras_tuner.Objective) -> None:
+        if oracle.objective is None:
+            oracle.objective = objective
+        oracle.verbose = 0
+        # The study keeps what happened; failures are counted by the search.
+        oracle.save = lambda: None
+        oracle._save_trial = lambda trial: None
+        oracle.max_retries_per_trial = 0
+        oracle.max_consecutive_failed_trials = 10**9
+        self.oracle = oracle
+        self._trials: dict[str, OracleTrial] = {}
+        self._asked = 0
+
+    def ask(self) -> Job | None:
+        """The oracle's next trial."""
+        self._asked += 1
+        trial = self.oracle.create_trial(f"job-{self._asked}")
+        if trial.status != TrialStatus.RUNNING:
+            return None
+        if isinstance(self.oracle, GridSearchOracle):
+            # It would wait for this trial to end, for fear of new hyperparameters; all are
+            # declared, and workers would stand idle.
+            self.oracle._populate_next.append(trial.trial_id)
+        self._last = trial
+        job = _job(trial)
+        self._trials[job.trial] = trial
+        return job
+
+    def tell(self, job: Job, outcome: Outcome) -> None:
+        """Report to the oracle."""
+        trial = self._trials[job.trial]
+        if outcome.score is None:
+            trial.status = TrialStatus.FAILED
+            trial.message = outcome.error
+        else:
+            self.oracle.update_trial(trial.trial_id, outcome.metrics)
+            trial.status = TrialStatus.COMPLETED
+        self.oracle.end_trial(trial)
+
+    def correct(self, job: Job) -> None:
+        """Put the values in that were really used."""
+        self._last.hyperparameters.values = dict(job.values)
+
+    def remaining_epochs(self, epochs: int) -> float | None:
+        """Of the trials that are still to come, where their number is known."""
+        if isinstance(self.oracle, HyperbandOracle):
+            return None
+        total = grid_size(self.oracle.get_space())
+        known = [n for n in (self.oracle.max_trials, total) if n]
+        if not known or (not total and not self.oracle.max_trials):
+            return None
+        return max(0, min(known) - len(self.oracle.end_order)) * epochs
+
+
+class Halving:
+    """Successive halving: all trials train a little, the best third goes on from there, and so on.
+
+    Args:
+        proposals: Where the trials come from.
+        trials: Number of them.
+        epochs: Epochs of the second phase that the best ones are trained for.
+        better: Makes of an outcome what is compared, higher is better.
+
+    Source: Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter
+    optimization" (2016). Trials are continued, as in Li et al., "A system for massively parallel
+    hyperparameter tuning" (2020), section 3.1.
+    """
+
+    def __init__(
+        self,
+        proposals: OracleStrategy,
+        trials: int,
+        epochs: int,
+        better: Callable[[Outcome], tuple[float, ...]],
+    ) -> None:
+        self._proposals = proposals
+        self._number = trials
+        self._epochs = epochs
+        self._better = better
+        self.rungs = rungs(trials, epochs)
+        self._jobs: dict[str, Job] = {}
+        self._results: list[dict[str, Outcome]] = [{} for _ in self.rungs]
+        self._waiting: list[list[str]] = [[] for _ in self.rungs]
+        self._given: list[int] = [0 for _ in self.rungs]
+        self._all_proposed = False
+
+    def ask(self) -> Job | None:
+        """A new trial, or one of the best third of a rung."""
+        if not self._all_proposed:
+            job = self._proposals.ask() if len(self._jobs) < self._number else None
+            if job is not None:
+                job = Job(job.trial, job.values, self.rungs[0])
+                self._jobs[job.trial] = job
+                self._given[0] += 1
+                return job
+            self._all_proposed = True
+            self._promote(0)
+        for rung, waiting in enumerate(self._waiting):
+            if waiting:
+                trial = waiting.pop(0)
+                self._given[rung] += 1
+                return Job(trial, self._jobs[trial].values, self.rungs[rung])
+        return None
+
+    def tell(self, job: Job, outcome: Outcome) -> None:
+        """Take note; the last one of a rung sets the next one off."""
+        assert job.until is not None  # rungs are numbers of epochs
+        rung = self.rungs.index(job.until)
+        self._results[rung][job.trial] = outcome
+        self._promote(rung)
+
+    def correct(self, job: Job) -> None:
+        """Put the values in that were really used."""
+        self._jobs[job.trial] = Job(job.trial, job.values, self.rungs[0])
+        self._proposals.correct(job)
+
+    def _promote(self, rung: int) -> None:
+        results = self._results[rung]
+        over = self._all_proposed and len(results) == self._given[rung]
+        if not over or self._waiting[rung] or rung + 1 == len(self.rungs):
+            return
+        good = [trial for trial, outcome in results.items() if outcome.score is not None]
+        # Sorted by number first, so that equals go on in an order that does not depend on which
+        # worker was quicker.
+        ranked = sorted(sorted(good), key=lambda trial: self._better(results[trial]), reverse=True)
+        self._waiting[rung + 1] = ranked[: math.ceil(len(results) / FACTOR)]
+
+    def remaining_epochs(self, epochs: int) -> float | None:
+        """Of this rung and those to come."""
+        number: float = self._number if not self._all_proposed else len(self._jobs)
+        total, before = 0.0, 0
+        for rung, until in enumerate(self.rungs):
+            total += (number - len(self._results[rung])) * (until - before)
+            number, before = math.ceil(number / FACTOR), until
+        return max(0.0, total)
+
+
+def rungs(trials: int, epochs: int) -> list[int]:
+    """Epochs after which successive halving compares.
+
+    Example:
+        >>> rungs(12, 10), rungs(2, 10), rungs(100, 2)
+        ([2, 4, 10], [10], [2])
+    """
+    count = min(_log(trials), _log(epochs))
+    return [math.ceil(epochs / FACTOR ** (count - rung)) for rung in range(count + 1)]
+
+
+def _log(number: int) -> int:
+    return max(0, math.floor(math.log(max(number, 1), FACTOR) + 1e-9))
+
+
+def grid_size(space: keras_tuner.HyperParameters) -> int | None:
+    """Number of combinations; None where something is not a choice."""
+    if not all(isinstance(parameter, (Choice, Boolean)) for parameter in space.space):
+        return None
+    return math.prod(len(list(parameter.values)) for parameter in space.space)
+
+
+def build_strategy(
+    strategy: str | keras_tuner.Oracle,
+    *,
+    space: keras_tuner.HyperParameters,
+    objective: keras_tuner.Objective,
+    better: Callable[[Outcome], tuple[float, ...]],
+    epochs: int,
+    max_trials: int | None,
+    seed: int,
+) -> Strategy:
+    """Make a strategy.
+
+    Args:
+        strategy: "halving", "grid", "random", "bayesian", "hyperband" or an oracle.
+        space: What can be chosen.
+        objective: What is compared.
+        better: Makes of an outcome what is compared, higher is better.
+        epochs: Most epochs of the second phase.
+        max_trials: Most trials. None: all of a grid, and of hyperband; 12 otherwise.
+        seed: Of what is drawn.
+
+    Returns:
+        The strategy.
+
+    Raises:
+        ArgumentError: If there is no such strategy, or it cannot go with the space.
+    """
+    if isinstance(strategy, keras_tuner.Oracle):
+        strategy.update_space(space)
+        if max_trials is not None:
+            strategy.max_trials = max_trials
+        return OracleStrategy(strategy, objective)
+    if strategy not in STRATEGIES:
+        raise ArgumentError(
+            f"Expected strategy to be one of {STRATEGIES} or a keras_tuner.Oracle, received "
+            f"{strategy!r}."
+        )
+    # To an oracle the seed 0 is no seed.
+    options: dict[str, Any] = {"hyperparameters": space, "objective": objective, "seed": seed + 1}
+    size = grid_size(space)
+    if strategy == "hyperband":
+        oracle = HyperbandOracle(max_epochs=epochs, factor=FACTOR, **options)
+        oracle.max_trials = max_trials
+        return OracleStrategy(oracle, objective)
+    if strategy == "grid":
+        if size is None:
+            names = [p.name for p in space.space if not isinstance(p, (Choice, Boolean))]
+            raise ArgumentError(
+                f"Expected lists of choices for strategy='grid', but {names} can take any value in "
+                "a range. Give lists, such as learning_rate=[1e-5, 1e-4], or strategy='random'."
+            )
+        return OracleStrategy(GridSearchOracle(max_trials=max_trials, **options), objective)
+    number = max_trials if max_trials is not None else DEFAULT_TRIALS
+    if strategy == "random":
+        return OracleStrategy(RandomSearchOracle(max_trials=number, **options), objective)
+    if strategy == "bayesian":
+        return OracleStrategy(BayesianOptimizationOracle(max_trials=number, **options), objective)
+    # All of a small space, in its order; of a large one as many as are wanted.
+    small = size is not None and size <= number
+    proposals = GridSearchOracle if small else RandomSearchOracle
+    number = size if small and size is not None else number
+    oracle = proposals(max_trials=number, **options)
+    return Halving(OracleStrategy(oracle, objective), number, epochs, better)
+
+
+def _job(trial: OracleTrial) -> Job:
+    values = trial.hyperparameters.values
+    own = {name: value for name, value in values.items() if not name.startswith("tuner/")}
+    until = values.get("tuner/epochs")
+    after = values.get("tuner/trial_id")
+    return Job(
+        f"{int(trial.trial_id):04d}", own, until, after=f"{int(after):04d}" if after else None
+    )

@@ -1,0 +1,132 @@
+"""What a search deals in, as plain data: jobs, their outcomes, and trials."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+RUNNING = "running"
+PAUSED = "paused"
+COMPLETED = "completed"
+PRUNED = "pruned"
+FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something to train: a trial, up to an epoch.
+
+    Args:
+        trial: Number of the trial, as "0003".
+        values: Its hyperparameters by name.
+        until: Epochs of the second phase to have trained then; None for all.
+        execution: Counts the seeds that the same values are trained with, from 0.
+        after: Trial whose state is the start, if there is no own one yet.
+    """
+
+    trial: str
+    values: dict[str, Any]
+    until: int | None = None
+    execution: int = 0
+    after: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Names the files of this trial and execution."""
+        return f"{self.trial}-{self.execution}" if self.execution else self.trial
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Args:
+        metrics: Loss and metrics of the best epoch so far; empty where training failed.
+        score: The one of them that decides; None where training failed.
+        epochs: Epochs of the second phase that were trained in all.
+        finished: Whether nothing is left to train.
+        seconds: Wall time of this job.
+        n: Number of validation images.
+        freeze_depth: Number of frozen layers.
+        block: What that means in words, such as the block it reaches up to.
+        epoch_seconds: Median wall time of the epochs of the second phase.
+        batch_size: Images in a batch.
+        error: The traceback, where training failed.
+        cut: Whether the job was stopped before its end, to be taken up again.
+    """
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    score: float | None = None
+    epochs: int = 0
+    finished: bool = False
+    seconds: float = 0.0
+    n: int = 0
+    freeze_depth: int | None = None
+    block: str = ""
+    epoch_seconds: float | None = None
+    batch_size: int | None = None
+    error: str | None = None
+    cut: bool = False
+
+
+@dataclass
+class Step:
+    """A job of a trial as the study remembers it.
+
+    Args:
+        until: See `Job`.
+        asked: Place in the order of all events of the study at which it was given out.
+        told: Place at which its outcome came; None while there is none.
+        outcome: What became of it.
+        clock: Seconds that the search had taken then, all its runs together.
+    """
+
+    until: int | None
+    asked: int
+    told: int | None = None
+    outcome: Outcome | None = None
+    clock: float = 0.0
+
+
+@dataclass
+class Trial:
+    """One choice of hyperparameters under one seed.
+
+    Args:
+        trial: Number, as "0003".
+        values: Hyperparameters by name.
+        execution: Counts the seeds, from 0.
+        after: See `Job`.
+        status: "running", "paused", "completed", "pruned" or "failed".
+        same_as: Trial with the same values, whose outcome was taken over.
+        steps: Its jobs.
+    """
+
+    trial: str
+    values: dict[str, Any]
+    execution: int = 0
+    after: str | None = None
+    status: str = RUNNING
+    same_as: str | None = None
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Names the files of this trial and execution."""
+        return self.job(None).name
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The last outcome, if there is any."""
+        return next((step.outcome for step in reversed(self.steps) if step.outcome), None)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all its jobs."""
+        return sum(step.outcome.seconds for step in self.steps if step.outcome)
+
+    def job(self, until: int | None) -> Job:
+        """The job that trains this trial up to an epoch."""
+        return Job(self.trial, self.values, until, self.execution, self.after)
+
+    def step(self, until: int | None) -> Step | None:
+        """What is remembered of a job."""
+        return next((step for step in self.steps if step.until == until), None)

@@ -1,0 +1,89 @@
+"""What the commands share: readable errors, quiet start-up, reading of values."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from finetune.exceptions import FineTuneError
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn refusals into one readable message, and Ctrl-C into a quiet end."""
+    console = Console(stderr=True)
+    try:
+        yield
+    except FineTuneError as error:
+        console.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        console.print("Stopped.", highlight=False)
+        raise typer.Exit(130) from None
+
+
+def start_tensorflow() -> None:
+    """Load TensorFlow without the notes that would bury what the command has to say."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if "tensorflow" in sys.modules:
+        return
+    # Until TensorFlow has started up, its C++ code heeds no log level: only the file
+    # descriptor can be silenced. Errors of the import are Python's, so none is lost.
+    stderr = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+class _Notes(logging.Handler):
+    """Prints what the package logs, such as where features are kept, as plain lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record))
+
+
+@contextmanager
+def notes(quiet: bool) -> Iterator[None]:
+    """Show what the package logs while a command runs."""
+    logger = logging.getLogger("finetune")
+    handler = _Notes(logging.CRITICAL if quiet else logging.INFO)
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # another handler would print them again
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.level, logger.propagate = before
+
+
+def parse_depth(text: str) -> int | float | str:
+    """A freeze depth as typed: a number of layers, a fraction, or a name.
+
+    Example:
+        >>> parse_depth("100"), parse_depth("0.65"), parse_depth("block_10")
+        (100, 0.65, 'block_10')
+    """
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def none_of(text: str) -> str | None:
+    """The text, or None where it says "none"."""
+    return None if text.lower() == "none" else text

@@ -1,0 +1,51 @@
+"""A tiny pretrained-like backbone and images to train it on."""
+
+import keras
+import numpy as np
+
+SIZE = 16
+
+
+def make_images(per_class: int, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Noise images, each class a little brighter in one channel: learnable, not trivial."""
+    random = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), per_class)
+    images = random.normal(110, 40, (len(labels), SIZE, SIZE, 3))
+    for row, label in enumerate(labels):
+        images[row, :, :, label % 3] += 60
+    return np.clip(images, 0, 255).astype("uint8"), labels
+
+
+def build_backbone(seed: int = 3) -> keras.Model:
+    """A residual network with batch norm: 14 layers, blocks at every place one tensor crosses."""
+    layers = keras.layers
+
+    def convolve(x, filters, strides, name):
+        initializer = keras.initializers.HeNormal(seed=seed)
+        x = layers.Conv2D(
+            filters,
+            3,
+            strides,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=initializer,
+            name=f"{name}_conv",
+        )(x)
+        return layers.BatchNormalization(name=f"{name}_bn")(x)
+
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = layers.ReLU(name="stem_relu")(convolve(inputs, 8, 2, "stem"))
+    y = layers.ReLU(name="a_relu")(convolve(x, 8, 1, "a"))
+    x = layers.Add(name="add")([x, convolve(y, 8, 1, "b")])
+    x = layers.ReLU(name="c_relu")(convolve(x, 12, 2, "c"))
+    x = layers.ReLU(name="d_relu")(convolve(x, 16, 1, "d"))
+    model = keras.Model(inputs, x, name="tiny")
+    random = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            width = layer.gamma.shape
+            layer.gamma.assign(random.uniform(0.8, 1.2, width))
+            layer.beta.assign(random.normal(0, 0.1, width))
+            layer.moving_mean.assign(random.normal(0, 0.1, width))
+            layer.moving_variance.assign(random.uniform(0.5, 1.5, width))
+    return model
