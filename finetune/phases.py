@@ -255,8 +255,8 @@ def seconds_per_epoch(
     if not phase.epochs:
         return 0.0
     program = _program(shared, training, phase, source, shared.head_only)
-    program.restart(phase.learning_rate)
     batches, validation = shared.batches(program, source, seed=training.seed)
+    program.restart(phase.learning_rate)
     steps = min(steps, batches.steps)
     # The first round prepares the compiled steps, and is not timed.
     options = {"steps_per_epoch": steps, "shuffle": False, "verbose": 0}

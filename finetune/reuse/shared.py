@@ -369,6 +369,8 @@ class SharedBackbone:
             return source.pixels(TRAIN, seed=seed), source.pixels(VALIDATION, seed=None)
         train = self.features(program, source, TRAIN)
         validation = self.features(program, source, VALIDATION)
+        # Finding cuts and computing features has frozen other layers than the program's own.
+        program.freeze()
         size = source.batch_size
         return (
             RowBatches(train.inputs, train.labels, batch_size=size, seed=seed, views=source.views),

@@ -12,7 +12,7 @@ def test_killed_search_ends_as_if_it_had_never_been(make_victim, strategy, timed
     moments = random.Random(strategy)
     kills = 5 if strategy == "halving" else 1
     for _ in range(kills):
-        victim.kill_after(moments.uniform(0.3, 0.8) * seconds)
+        victim.kill_after(moments.uniform(0.2, 0.8) * seconds)
     victim.finish()
     victim.note()
     assert victim.board() == whole.board()
