@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from finetune.api import fine_tune
     from finetune.backbones import list_backbones, load_backbone
     from finetune.data import ImageData, load_data
+    from finetune.lr_find import LearningRates, find_learning_rate
     from finetune.model import FineTunedModel, load
     from finetune.result import FineTuneResult
     from finetune.tuner import FineTuner
@@ -25,6 +26,8 @@ _HOMES = {
     "FineTunedModel": "finetune.model",
     "FineTuner": "finetune.tuner",
     "ImageData": "finetune.data",
+    "LearningRates": "finetune.lr_find",
+    "find_learning_rate": "finetune.lr_find",
     "fine_tune": "finetune.api",
     "list_backbones": "finetune.backbones",
     "load": "finetune.model",
@@ -38,6 +41,8 @@ __all__ = [
     "FineTunedModel",
     "FineTuner",
     "ImageData",
+    "LearningRates",
+    "find_learning_rate",
     "fine_tune",
     "list_backbones",
     "load",

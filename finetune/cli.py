@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,21 +22,37 @@ _FIT = "Training"
 _DATA = "Images"
 
 
+# Options that several commands share.
+_Data = Annotated[str, typer.Argument(help="Image folder, or a TFDS name as tfds:NAME.")]
+_BackboneName = Annotated[
+    str, typer.Option(help="Architecture (see `finetune backbones`) or .keras file.")
+]
+_Alpha = Annotated[float | None, typer.Option(help="Width of the MobileNet families.")]
+_Weights = Annotated[str, typer.Option(help="imagenet, a weights file, or none.")]
+_Preprocess = Annotated[
+    str | None, typer.Option(help="For a .keras file: tf, torch, caffe or none.")
+]
+_ImageSize = Annotated[
+    int | None, typer.Option(help="Pixels. Default: the backbone's own.", rich_help_panel=_DATA)
+]
+_BatchSize = Annotated[int, typer.Option(rich_help_panel=_DATA)]
+_DataDir = Annotated[
+    str | None, typer.Option(help="Prepared TFDS datasets.", rich_help_panel=_DATA)
+]
+_FreezeDepth = Annotated[
+    str, typer.Option(help="Layers, fraction, or block name.", rich_help_panel=_FIT)
+]
+
+
 @app.command()
 def fit(
-    data: Annotated[str, typer.Argument(help="Image folder, or a TFDS name as tfds:NAME.")],
-    backbone: Annotated[
-        str, typer.Option(help="Architecture (see `finetune backbones`) or .keras file.")
-    ] = "mobilenet_v2",
-    alpha: Annotated[float | None, typer.Option(help="Width of the MobileNet families.")] = None,
-    weights: Annotated[str, typer.Option(help="imagenet, a weights file, or none.")] = "imagenet",
-    preprocess: Annotated[
-        str | None, typer.Option(help="For a .keras file: tf, torch, caffe or none.")
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Pixels. Default: the backbone's own.", rich_help_panel=_DATA)
-    ] = None,
-    batch_size: Annotated[int, typer.Option(rich_help_panel=_DATA)] = 32,
+    data: _Data,
+    backbone: _BackboneName = "mobilenet_v2",
+    alpha: _Alpha = None,
+    weights: _Weights = "imagenet",
+    preprocess: _Preprocess = None,
+    image_size: _ImageSize = None,
+    batch_size: _BatchSize = 32,
     validation: Annotated[
         float, typer.Option(help="Share split off, where none is given.", rich_help_panel=_DATA)
     ] = 0.2,
@@ -46,13 +63,9 @@ def fit(
     strict: Annotated[
         bool, typer.Option("--strict", help="Unreadable images are errors.", rich_help_panel=_DATA)
     ] = False,
-    data_dir: Annotated[
-        str | None, typer.Option(help="Prepared TFDS datasets.", rich_help_panel=_DATA)
-    ] = None,
+    data_dir: _DataDir = None,
     download: Annotated[bool, typer.Option(rich_help_panel=_DATA)] = True,
-    freeze_depth: Annotated[
-        str, typer.Option(help="Layers, fraction, or block name.", rich_help_panel=_FIT)
-    ] = "0.35",
+    freeze_depth: _FreezeDepth = "0.35",
     learning_rate: Annotated[float, typer.Option(rich_help_panel=_FIT)] = 3e-4,
     head_learning_rate: Annotated[float, typer.Option(rich_help_panel=_FIT)] = 1e-3,
     epochs: Annotated[int, typer.Option(help="Of the second phase.", rich_help_panel=_FIT)] = 15,
@@ -138,6 +151,61 @@ def fit(
             print(f"\nUse it: finetune predict {result.folder / 'model.keras'} IMAGES...")
         if result.record.interrupted:
             raise typer.Exit(130)
+
+
+@app.command()
+def lr_find(
+    data: _Data,
+    backbone: _BackboneName = "mobilenet_v2",
+    alpha: _Alpha = None,
+    weights: _Weights = "imagenet",
+    preprocess: _Preprocess = None,
+    image_size: _ImageSize = None,
+    batch_size: _BatchSize = 32,
+    data_dir: _DataDir = None,
+    freeze_depth: _FreezeDepth = "0.35",
+    optimizer: Annotated[str, typer.Option(rich_help_panel=_FIT)] = "adam",
+    steps: Annotated[int, typer.Option(help="Optimizer steps, 20 or more.")] = 100,
+    low: Annotated[float, typer.Option(help="Rate of the first step.")] = 1e-7,
+    high: Annotated[float, typer.Option(help="Rate of the last step.")] = 1.0,
+    seed: Annotated[int, typer.Option()] = 0,
+    out: Annotated[Path | None, typer.Option(help="Draw the losses to this image file.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object: rates, losses, suggestions.")
+    ] = False,
+) -> None:
+    """Suggest a learning rate: train some steps with a growing one, see where the loss falls."""
+    with plain_errors(), notes(as_json):
+        start_tensorflow()
+        from finetune.api import LABEL_SMOOTHING
+        from finetune.data import load_data
+        from finetune.lr_find import find_learning_rate
+        from finetune.tuner import FineTuner
+
+        own: dict[str, Any] = {} if preprocess is None else {"preprocess": none_of(preprocess)}
+        tuner = FineTuner(
+            backbone,
+            backbone_options={} if alpha is None else {"alpha": alpha},
+            weights=none_of(weights),
+            image_size=image_size,
+            freeze_depth=parse_depth(freeze_depth),
+            optimizer=optimizer,
+            seed=seed,
+            **own,
+        )
+        settings = tuner.settings()
+        size = tuner.backbone(settings).image_size
+        images = load_data(
+            data, image_size=size, batch_size=batch_size, seed=seed, data_dir=data_dir
+        )
+        if images.task in ("binary", "multiclass"):
+            settings = replace(settings, label_smoothing=LABEL_SMOOTHING)  # as `fit` does
+        found = find_learning_rate(
+            tuner, images, low=low, high=high, steps=steps, settings=settings
+        )
+        if out is not None:
+            found.plot(out)
+        print(json.dumps(asdict(found)) if as_json else found)
 
 
 @app.command()

@@ -167,6 +167,10 @@ class FineTunedModel:
         Raises:
             ArgumentError: If the data has no such split.
         """
+        return score(*self.outputs(data, split), self.card.task)
+
+    def outputs(self, data: ImageData, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Labels of the images of one split, and what the model says of them."""
         if data.image_size != self.card.image_size:
             data = data.at_size(self.card.image_size)
         batches = data.dataset(split)
@@ -179,7 +183,7 @@ class FineTunedModel:
                 yield (batch,)
 
         outputs = self.keras_model.predict(images(), steps=len(batches), verbose=0)
-        return score(np.concatenate(labels), outputs, self.card.task)
+        return np.concatenate(labels), outputs
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the model, preprocessing, class names and image size included, to one file.
@@ -260,13 +264,16 @@ def score(labels: np.ndarray, outputs: np.ndarray, task: str) -> Score:
     loss = float(np.asarray(loss_for(task)(targets.astype("float32"), outputs)))
     if task == "regression":
         return Score(None, loss, n, None)
-    if task == "multiclass":
-        right = outputs.argmax(axis=1) == labels
-    else:
-        right = (outputs >= 0.5) == (targets >= 0.5)
-    accuracy = float(np.mean(right))
+    accuracy = float(np.mean(right_answers(labels, outputs, task)))
     interval = accuracy_interval(accuracy, n) if task != "multilabel" else None
     return Score(accuracy, loss, n, interval)
+
+
+def right_answers(labels: np.ndarray, outputs: np.ndarray, task: str) -> np.ndarray:
+    """Whether each image was classified right; each label of it for "multilabel"."""
+    if task == "multiclass":
+        return outputs.argmax(axis=1) == labels
+    return (outputs >= 0.5) == (labels.reshape(outputs.shape) >= 0.5)
 
 
 def load(path: str | os.PathLike[str]) -> FineTunedModel:

@@ -12,13 +12,23 @@ import numpy as np
 from finetune.data import ImageData
 from finetune.exceptions import DamagedFileError, SearchError
 from finetune.files import read_arrays, write_text
-from finetune.model import FineTunedModel, ModelCard, Predictions, Score
+from finetune.model import (
+    FineTunedModel,
+    ModelCard,
+    Predictions,
+    Score,
+    right_answers,
+    score,
+)
 from finetune.search.board import board_rows, error_lines, render
 from finetune.search.budget import format_seconds
 from finetune.search.ranking import Ranked
 from finetune.settings import Settings
 from finetune.statistics import bootstrap_interval
 from finetune.tuner import FineTuner
+
+# Labels, and what a model says.
+Answers = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -178,8 +188,6 @@ def conclude(
             f"The weights of the best trials are gone from {folder / 'weights'}. Search again in "
             "another folder."
         )
-    source = tuner.source_of(data, settings)
-    sized = data if settings.image_size is None else source.data  # type: ignore[attr-defined]
     card = ModelCard(
         data.task,
         tuple(data.class_names),
@@ -188,27 +196,26 @@ def conclude(
     )
     model = FineTunedModel(trained, card)
     model.save(folder / "model.keras")
-    # The shared model goes on to be the head alone: keep the outputs, not the model.
+    validation = model.outputs(data, "validation")
     split = "test" if "test" in data.counts else "validation"
-    tuned = _right(model, sized, split)
-    validation = model.evaluate(sized, "validation")
-    test = model.evaluate(sized, "test") if split == "test" else None
+    tuned = model.outputs(data, split) if split == "test" else validation
     verdict = None
-    if tuned is not None:
-        head, _ = tuner.train(replace(settings, epochs=0), source)
-        alone = _right(FineTunedModel(head, card), sized, split)
-        assert alone is not None  # the same task
-        verdict = Verdict(
-            split,
-            len(tuned),
-            float(tuned.mean()),
-            bootstrap_interval(tuned),
-            float(alone.mean()),
-            bootstrap_interval(tuned - alone),
-        )
-    _restore(trained, folder, entry.trial.name)
+    if data.task in ("binary", "multiclass"):
+        # The shared model becomes the head alone for a moment.
+        tuner.train(replace(settings, epochs=0), tuner.source_of(data, settings))
+        verdict = _verdict(split, data.task, tuned, model.outputs(data, split))
+        _restore(trained, folder, entry.trial.name)
     result = SearchResult(
-        model, ranking, settings, validation, test, verdict, monitor, seconds, folder, interrupted
+        model,
+        ranking,
+        settings,
+        score(*validation, data.task),
+        score(*tuned, data.task) if split == "test" else None,
+        verdict,
+        monitor,
+        seconds,
+        folder,
+        interrupted,
     )
     write_text(folder / "result.json", json.dumps(_facts(result), indent=2, default=str) + "\n")
     return result
@@ -232,19 +239,17 @@ def _restore(model: keras.Model, folder: Path, name: str) -> bool:
     return True
 
 
-def _right(model: FineTunedModel, data: ImageData, split: str) -> np.ndarray | None:
-    """1 for each image whose label is right, else 0; None where that has no meaning."""
-    if data.task not in ("binary", "multiclass") or split not in data.splits:
-        return None
-    rows = data.splits[split]
-    outputs = np.concatenate(
-        [
-            np.asarray(model.keras_model(rows.images[start : start + 64].astype("float32")))
-            for start in range(0, len(rows), 64)
-        ]
+def _verdict(split: str, task: str, tuned: Answers, alone: Answers) -> Verdict:
+    """Compare two models on the same images."""
+    best, head = (right_answers(*answers, task).ravel().astype(float) for answers in (tuned, alone))
+    return Verdict(
+        split,
+        len(best),
+        float(best.mean()),
+        bootstrap_interval(best),
+        float(head.mean()),
+        bootstrap_interval(best - head),
     )
-    found = outputs.argmax(axis=1) if data.task == "multiclass" else outputs[:, 0] >= 0.5
-    return (found == rows.labels).astype(float)
 
 
 def _facts(result: SearchResult) -> dict[str, Any]:
