@@ -164,9 +164,11 @@ def find_learning_rate(
 
     Example:
         >>> from finetune.data import load_data
-        >>> images = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), "uint8")
-        >>> data = load_data((images, [0, 1, 2] * 8), image_size=32)
-        >>> tuner = FineTuner(weights=None, backbone_options={"alpha": 0.35}, freeze_depth=144)
+        >>> layers = [keras.layers.Conv2D(4, 3, name=name) for name in ("first", "second")]
+        >>> model = keras.Sequential([keras.Input((16, 16, 3)), *layers])
+        >>> images = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), "uint8")
+        >>> data = load_data((images, [0, 1, 2] * 8), image_size=16)
+        >>> tuner = FineTuner(model, preprocess="tf", freeze_depth="first")
         >>> found = find_learning_rate(tuner, data, high=1e-3, steps=20)
         >>> bool(1e-7 <= found.valley <= 1e-3)
         True

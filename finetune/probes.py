@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -20,7 +20,9 @@ from finetune.reuse.shared import SharedBackbone
 from finetune.reuse.source import TRAIN, VALIDATION, Source
 from finetune.reuse.split import extractor
 from finetune.settings import Settings
-from finetune.tuner import FineTuner
+
+if TYPE_CHECKING:  # a tuner may narrow its depths by this module
+    from finetune.tuner import FineTuner
 
 log = logging.getLogger("finetune")
 
@@ -70,7 +72,7 @@ class ProbedDepths:
 
 
 def narrow_depths(
-    tuner: FineTuner,
+    tuner: "FineTuner",
     data: ImageData,
     *,
     keep: int = 3,
@@ -92,11 +94,14 @@ def narrow_depths(
 
     Example:
         >>> from finetune.data import load_data
-        >>> images = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), "uint8")
-        >>> data = load_data((images, [0, 1, 2] * 8), image_size=32)
-        >>> tuner = FineTuner(weights=None, backbone_options={"alpha": 0.35})
-        >>> narrow_depths(tuner, data).depths
-        (0, 36, 81)
+        >>> from finetune.tuner import FineTuner
+        >>> layers = [keras.layers.Conv2D(4, 3, name=name) for name in ("first", "second", "third")]
+        >>> model = keras.Sequential([keras.Input((16, 16, 3)), *layers])
+        >>> images = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), "uint8")
+        >>> data = load_data((images, [0, 1, 2] * 8), image_size=16)
+        >>> tuner = FineTuner(model, preprocess="tf")
+        >>> narrow_depths(tuner, data, keep=2).depths
+        (0, 1)
     """
     settings = tuner.settings() if settings is None else settings
     source = tuner.source_of(data, settings)
@@ -181,13 +186,16 @@ def probe_depths(
 
     Example:
         >>> from finetune.data import load_data
-        >>> images = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), "uint8")
-        >>> data = load_data((images, [0, 1, 2] * 8), image_size=32)
-        >>> tuner = FineTuner(weights=None, backbone_options={"alpha": 0.35}, freeze_depth=0)
+        >>> from finetune.tuner import FineTuner
+        >>> layers = [keras.layers.Conv2D(4, 3, name=name) for name in ("first", "second", "third")]
+        >>> model = keras.Sequential([keras.Input((16, 16, 3)), *layers])
+        >>> images = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), "uint8")
+        >>> data = load_data((images, [0, 1, 2] * 8), image_size=16)
+        >>> tuner = FineTuner(model, preprocess="tf", freeze_depth=0)
         >>> source = tuner.source_of(data, tuner.settings())
-        >>> probes = probe_depths(tuner._shared(tuner.settings()), source, [0, 36, 154])
+        >>> probes = probe_depths(tuner._shared(tuner.settings()), source, [0, 2])
         >>> [probe.depth for probe in probes]
-        [0, 36, 154]
+        [0, 2]
 
     Source: G. Alain, Y. Bengio, "Understanding intermediate layers using linear classifier
     probes" (2016).
