@@ -1,9 +1,11 @@
-"""A grid search of freeze depths and rates: stock KerasTuner against FineTuner.
+"""A grid search of freeze depths and rates: stock KerasTuner against `FineTuner.search`.
 
     python benchmarks/search.py shoes_brands/ --weights mobilenet_v2_1.0_224_no_top.h5
+    python benchmarks/search.py shoes_brands/ --weights ... --epochs 10 --pruned
 
-Each run is a process of its own, the two in turn (A B A B), with the seed of its round. Writes
-a table and, with --json, every figure.
+Each run is a process of its own, the two in turn (A B A B), with the seed of its round. With
+--pruned ours goes by successive halving over the same combinations. Writes a table and, with
+--json, every figure.
 """
 
 import argparse
@@ -83,53 +85,54 @@ def stock(options: argparse.Namespace, data, folder: str):
     tuner.search(
         cached("train", True), validation_data=cached("validation", False), shuffle=False, verbose=0
     )
-    return tuner
+    seconds = time.perf_counter() - options.started
+    scores = [trial.score for trial in tuner.oracle.get_best_trials(1000)]
+    best = tuner.get_best_models()[0]
+    return seconds, scores, best.evaluate(data.test, verbose=0, return_dict=True)["accuracy"]
 
 
 def ours(options: argparse.Namespace, data, folder: str):
-    """The same grid with FineTuner, in the same stock tuner."""
-    import keras_tuner
-
+    """The same combinations with FineTuner; its time includes the best model's evaluation."""
     from finetune import FineTuner
 
-    tuner = keras_tuner.GridSearch(
-        FineTuner(
-            weights=options.weights,
-            image_size=options.image_size,
-            freeze_depth=options.depths,
-            learning_rate=options.rates,
-            epochs=options.epochs,
-            seed=options.seed,
-            cache_dir=os.path.join(folder, "features"),  # no help from an earlier run
-        ),
-        objective="val_accuracy",
-        directory=folder,
-        project_name="ours",
+    tuner = FineTuner(
+        weights=options.weights,
+        image_size=options.image_size,
+        freeze_depth=options.depths,
+        learning_rate=options.rates,
+        epochs=options.epochs,
+        seed=options.seed,
+        cache_dir=os.path.join(folder, "features"),  # no help from an earlier run
     )
-    tuner.search(data, verbose=0)
-    return tuner
+    result = tuner.search(
+        data,
+        strategy="halving" if options.pruned else "grid",
+        workers=options.workers,
+        out=os.path.join(folder, "study"),
+        verbose=0,
+    )
+    seconds = time.perf_counter() - options.started
+    return seconds, [trial["score"] for trial in result.trials], result.test.accuracy
 
 
 def run(options: argparse.Namespace) -> None:
     """One search in this process; prints one JSON object."""
-    started = time.perf_counter()
+    options.started = time.perf_counter()
     from finetune import load_data
 
     data = load_data(options.data, image_size=options.image_size, seed=options.seed, augment="none")
     with tempfile.TemporaryDirectory() as folder:
-        tuner = {"stock": stock, "ours": ours}[options.side](options, data, folder)
-        seconds = time.perf_counter() - started
-        trials = tuner.oracle.get_best_trials(1000)
-        best = tuner.get_best_models()[0]
-        test = best.evaluate(data.test, verbose=0, return_dict=True)["accuracy"]
-    scores = [trial.score for trial in trials]
+        side = {"stock": stock, "ours": ours}[options.side]
+        seconds, scores, test = side(options, data, folder)
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     print(
         json.dumps(
             {
                 "side": options.side,
                 "seed": options.seed,
                 "seconds": round(seconds, 1),
-                "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+                "cpu_seconds": round(sum(who.ru_utime + who.ru_stime for who in usage), 1),
+                "peak_gb": round(usage[0].ru_maxrss / 2**20, 2),
                 "trials": len(scores),
                 "mean_validation": statistics.mean(scores),
                 "best_validation": max(scores),
@@ -148,6 +151,8 @@ def main() -> None:
     parser.add_argument("--depths", type=int, nargs="+", default=[50, 100, 116])
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-5, 3e-5, 1e-4, 3e-4])
     parser.add_argument("--epochs", type=int, default=5, help="in each phase of the stock side")
+    parser.add_argument("--pruned", action="store_true", help="ours: successive halving")
+    parser.add_argument("--workers", type=int, default=1, help="ours: trials at a time")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--side", choices=["stock", "ours"], help="run one side, in this process")

@@ -119,7 +119,7 @@ class Search:
         for trial in self._study.trials.values():
             for step in trial.steps if not trial.execution else ():
                 events.append((step.asked, False, trial, step))
-                if step.told is not None and step.outcome is not None:
+                if step.told is not None and step.ended:
                     events.append((step.told, True, trial, step))
         for _, told, trial, step in sorted(events, key=lambda event: event[0]):
             wanted = trial.job(step.until)
@@ -163,8 +163,8 @@ class Search:
         """The next job that has to be trained."""
         while True:
             left = self._seconds_left()
-            if left is not None and left <= 0:
-                self._out_of_time = True
+            self._out_of_time |= left is not None and left <= 0
+            if self._out_of_time:
                 return None
             job = self._open.pop(0) if self._open else self._strategy.ask() if ask else None
             if job is None:
@@ -176,7 +176,7 @@ class Search:
                 self._strategy.correct(trial.job(job.until))
                 job = trial.job(job.until)
             step = trial.step(job.until)
-            if step is not None and step.outcome is not None:
+            if step is not None and step.ended:
                 self._tell(job, step)
                 continue
             if step is None:
@@ -200,7 +200,7 @@ class Search:
         for other in self._study.trials.values():
             same = other.values == trial.values and other.execution == trial.execution
             step = other.step(job.until)
-            if other is not trial and same and step is not None and step.outcome is not None:
+            if other is not trial and same and step is not None and step.ended:
                 return other
         return None
 
@@ -211,7 +211,11 @@ class Search:
         step = trial.step(job.until)
         assert step is not None  # made when the job was given out
         step.clock = self.clock
+        if step.outcome is not None:  # cut by an earlier run's time budget
+            outcome = replace(outcome, seconds=outcome.seconds + step.outcome.seconds)
         if outcome.cut:
+            # Good for the board until it is taken up again; the strategy does not hear of it.
+            step.outcome = outcome
             self._out_of_time = True
             trial.status = PAUSED
             self._study.write(trial)

@@ -18,6 +18,7 @@ from keras_tuner.oracles import (
     HyperbandOracle,
     RandomSearchOracle,
 )
+from keras_tuner.src.engine.objective import DefaultObjective
 
 from finetune.exceptions import ArgumentError
 from finetune.search.trials import Job, Outcome
@@ -60,7 +61,7 @@ class OracleStrategy:
     """
 
     def __init__(self, oracle: keras_tuner.Oracle, objective: keras_tuner.Objective) -> None:
-        if oracle.objective is None:
+        if isinstance(oracle.objective, DefaultObjective):
             oracle.objective = objective
         oracle.verbose = 0
         # The study keeps what happened; failures are counted by the search.

@@ -85,6 +85,11 @@ class Step:
     outcome: Outcome | None = None
     clock: float = 0.0
 
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to do for it."""
+        return self.outcome is not None and not self.outcome.cut
+
 
 @dataclass
 class Trial:

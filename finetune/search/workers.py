@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -172,16 +173,27 @@ class RayWorkers:
 
 
 def _start(ray: Any, address: str | None) -> None:
+    if address is not None and address.count(":") == 1:
+        # Ray itself would go on trying for minutes.
+        host, _, port = address.partition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except (OSError, ValueError) as error:
+            raise _no_cluster(address, error) from error
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
     if address is not None:
         del quiet["include_dashboard"]
     try:
         ray.init(address=address or "local", **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ArgumentError(
-            f"Expected a Ray cluster at {address!r}, but there is none: {error}. Start one with "
-            "`ray start --head`, or leave ray_address out."
-        ) from error
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str | None, error: Exception) -> ArgumentError:
+    return ArgumentError(
+        f"Expected a Ray cluster at {address!r}, but there is none: {error}. Start one with "
+        "`ray start --head`, or leave ray_address out."
+    )
 
 
 def _runner(package: _Package, key: str, threads: int) -> Runner:

@@ -1,0 +1,332 @@
+"""A search from its budget to its best model."""
+
+import json
+from pathlib import Path
+
+import keras_tuner
+import numpy as np
+import pytest
+
+import finetune
+from finetune import FineTuner
+from finetune.exceptions import ArgumentError, SearchError, StorageError, StudyError
+from finetune.search.runner import Runner
+from finetune.search.study import Study, read_trials
+from finetune.search.trials import Outcome
+
+STRATEGIES = ["halving", "grid", "random", "bayesian", "hyperband"]
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the package can catch it."""
+
+
+@pytest.fixture
+def kill_at_write(monkeypatch):
+    """Makes the study's n-th write the process's last deed: it is not done any more."""
+
+    def arm(number):
+        count = iter(range(number))
+        write = Study.write
+
+        def counted(study, trial):
+            if next(count, None) is None:
+                raise Killed
+            write(study, trial)
+
+        monkeypatch.setattr(Study, "write", counted)
+
+    yield arm
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_finds_a_model_that_predicts(search, data, strategy):
+    result = search(strategy=strategy, max_trials=4)
+    scores = [trial["score"] for trial in result.trials]
+    assert scores == sorted(scores, reverse=True)
+    assert {trial["status"] for trial in result.trials} <= {"completed", "pruned"}
+    assert result.validation.accuracy == pytest.approx(scores[0])
+    loaded = finetune.load(result.folder)
+    images = data.splits["test"].images
+    np.testing.assert_allclose(
+        loaded.predict(images).probabilities, result.predict(images).probabilities, atol=1e-6
+    )
+    assert loaded.evaluate(data).accuracy == pytest.approx(result.test.accuracy)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("writes", [1, 4, 7])
+def test_killed_search_ends_with_the_board_of_one_that_was_not(
+    search, same_board, tmp_path: Path, kill_at_write, monkeypatch, strategy, writes
+):
+    whole = search(strategy=strategy, max_trials=4, out=tmp_path / "whole")
+    kill_at_write(writes)
+    with pytest.raises(Killed):
+        search(strategy=strategy, max_trials=4)
+    monkeypatch.undo()
+    finished = {
+        (trial.name, step.until): step.outcome
+        for trial in read_trials(tmp_path / "study")
+        for step in trial.steps
+        if step.outcome
+    }
+    again = search(strategy=strategy, max_trials=4)
+    same_board(again.folder, whole.folder)
+    now = {(t.name, s.until): s.outcome for t in read_trials(again.folder) for s in t.steps}
+    assert {key: now[key] for key in finished} == finished  # to the last digit of the seconds
+
+
+def test_finished_search_trains_nothing_again(search, monkeypatch):
+    first = search(strategy="grid")
+    monkeypatch.setattr(Runner, "run", lambda *_, **__: pytest.fail("trained again"))
+    second = search(strategy="grid")
+    assert second.trials == first.trials
+    assert second.test == first.test
+
+
+def test_halving_trains_all_a_little_and_the_best_third_to_the_end(search):
+    result = search(strategy="halving")
+    epochs = {trial["id"]: (trial["epochs"], trial["status"]) for trial in result.trials}
+    trained = [entry for entry in epochs.values() if entry[0]]
+    assert sorted(trained) == [(2, "pruned")] * 2 + [(4, "completed")] * 2
+    # Head only has no epochs to go on with.
+    assert [status for n, status in epochs.values() if not n] == ["completed"] * 2
+
+
+def test_continued_trial_equals_one_trained_without_a_pause(search, tmp_path: Path):
+    halving = search(strategy="halving")
+    grid = {
+        json.dumps(trial["hyperparameters"]): trial["score"]
+        for trial in search(strategy="grid", out=tmp_path / "grid").trials
+    }
+    best = [t for t in halving.trials if t["epochs"] == 4]
+    assert best
+    for trial in best:
+        assert trial["score"] == pytest.approx(grid[json.dumps(trial["hyperparameters"])])
+
+
+def test_oracle_of_the_users_that_repeats_itself_trains_once(search, monkeypatch):
+    class Stubborn(keras_tuner.Oracle):
+        def populate_space(self, trial_id):
+            return {"status": "RUNNING", "values": {"freeze_depth": 7, "learning_rate": 1e-2}}
+
+    trained = []
+    run = Runner.run
+    monkeypatch.setattr(
+        Runner, "run", lambda self, job, **k: trained.append(job.trial) or run(self, job, **k)
+    )
+    result = search(strategy=Stubborn(max_trials=3))
+    assert trained == ["0000"]
+    assert [trial["score"] for trial in result.trials] == [result.trials[0]["score"]] * 3
+    assert [trial.same_as for trial in read_trials(result.folder)] == [None, "0000", "0000"]
+
+
+def test_trial_that_fails_is_on_the_board_with_its_traceback_and_the_search_goes_on(
+    search, monkeypatch
+):
+    run = Runner._run
+
+    def sometimes(self, job, *args):
+        if job.trial == "0001":
+            raise ValueError("no such luck")
+        return run(self, job, *args)
+
+    monkeypatch.setattr(Runner, "_run", sometimes)
+    result = search(strategy="grid")
+    failed = [trial for trial in result.trials if trial["status"] == "failed"]
+    assert [trial["id"] for trial in failed] == ["0001"]
+    assert failed[0]["score"] is None
+    assert "Traceback" in failed[0]["error"] and "no such luck" in failed[0]["error"]
+    assert "trial 0001: ValueError: no such luck" in result.summary()
+    assert result.trials[-1]["id"] == "0001"
+
+
+def test_search_stops_after_too_many_failures_in_a_row_and_says_why(search, monkeypatch):
+    def never(self, job, *args):
+        raise ValueError("the same each time")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, "_run", never)
+        with pytest.raises(SearchError, match=r"2 trials failed.*\n.*the same each time"):
+            search(strategy="grid", max_failures=2)
+
+
+def test_loss_that_is_not_finite_is_a_failure_and_never_scored(data, make_backbone, tmp_path):
+    tuner = FineTuner(
+        make_backbone(),
+        preprocess="tf",
+        freeze_depth=7,
+        learning_rate=[1e-3, 1e30],
+        epochs=2,
+        head_epochs=2,
+        optimizer="sgd",
+    )
+    result = tuner.search(data, strategy="grid", out=tmp_path / "study", verbose=0)
+    good, bad = result.trials
+    assert good["hyperparameters"]["learning_rate"] == 1e-3
+    assert bad["status"] == "failed" and bad["score"] is None
+    assert "not finite in epoch 1" in bad["error"] and "1.0e+30" in bad["error"]
+
+
+def test_trial_out_of_memory_runs_once_more_with_half_the_batch(search, monkeypatch, caplog):
+    run = Runner._run
+
+    def greedy(self, job, data, *args):
+        if job.trial == "0000" and data.batch_size > 8:
+            raise MemoryError
+        return run(self, job, data, *args)
+
+    monkeypatch.setattr(Runner, "_run", greedy)
+    result = search(strategy="grid", max_trials=2)
+    sizes = {trial.trial: trial.outcome.batch_size for trial in read_trials(result.folder)}
+    assert sizes == {"0000": 8, "0001": 16}
+    assert "out of memory with batches of 16" in caplog.text
+
+
+def test_ctrl_c_leaves_the_best_so_far_and_the_same_call_goes_on(search, monkeypatch):
+    run = Runner.run
+
+    def interrupted(self, job, **options):
+        if job.trial == "0002":
+            raise KeyboardInterrupt
+        return run(self, job, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, "run", interrupted)
+        result = search(strategy="grid")
+    assert result.interrupted
+    assert "the same command goes on" in result.summary()
+    assert [t["status"] for t in result.trials] == ["completed", "completed", "running"]
+    assert not search(strategy="grid").interrupted
+    assert [t.status for t in read_trials(result.folder)] == ["completed"] * 6
+
+
+def test_time_budget_stops_in_mid_trial_and_more_of_it_goes_on(
+    search, same_board, tmp_path, monkeypatch
+):
+    whole = search(strategy="grid", out=tmp_path / "whole")
+    run = Runner._run
+
+    def late(self, job, data, seconds, callbacks):
+        return run(self, job, data, 0.0 if job.trial == "0001" else seconds, callbacks)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, "_run", late)
+        part = search(strategy="grid", time_budget="1h")
+    trials = {trial["id"]: (trial["status"], trial["epochs"]) for trial in part.trials}
+    assert trials == {"0000": ("completed", 4), "0001": ("paused", 1)}
+    assert all(trial["score"] is not None for trial in part.trials)
+    again = search(strategy="grid", time_budget="10m")
+    same_board(again.folder, whole.folder)
+
+
+def test_executions_give_the_finalists_a_mean_and_an_interval_over_seeds(search):
+    result = search(strategy="grid", executions=3, keep=2)
+    best, second, third = result.trials[:3]
+    assert [best["executions"], second["executions"], third["executions"]] == [3, 3, 1]
+    trials = {trial.name: trial for trial in read_trials(result.folder)}
+    scores = [trials[name].outcome.score for name in (best["id"], f"{best['id']}-1")]
+    scores.append(trials[f"{best['id']}-2"].outcome.score)
+    assert best["score"] == pytest.approx(np.mean(scores))
+    half = 4.302653 * np.std(scores, ddof=1) / np.sqrt(3)  # t with two degrees of freedom
+    assert best["interval"] == pytest.approx([np.mean(scores) - half, np.mean(scores) + half])
+
+
+def test_weights_of_all_but_the_best_are_removed(search):
+    result = search(strategy="grid", keep=2)
+    kept = {path.stem for path in (result.folder / "weights").iterdir()}
+    assert kept == {trial["id"] for trial in result.trials[:2]}
+    assert not list((result.folder / "states").iterdir())
+
+
+def test_second_process_is_refused_with_the_id_of_the_first(search, tmp_path):
+    study = Study(tmp_path / "study", {})
+    with pytest.raises(StudyError, match=r"worked on by process \d+"):
+        search()
+    study.close()
+
+
+def test_other_arguments_are_refused_by_name(search, tuner, data, tmp_path):
+    search(strategy="random", max_trials=1)
+    with pytest.raises(StudyError) as caught:
+        search(strategy="grid", max_trials=2)
+    assert 'strategy: "random" in the study, "grid" now' in str(caught.value)
+    assert "max_trials: 1 in the study, 2 now" in str(caught.value)
+    other = data.with_options(batch_size=4)
+    with pytest.raises(StudyError, match="batch_size: 16 in the study, 4 now"):
+        tuner.search(other, strategy="random", max_trials=1, out=tmp_path / "study", verbose=0)
+
+
+def test_damaged_and_foreign_files_are_set_aside_by_name(search, same_board, tmp_path, caplog):
+    whole = search(strategy="grid", out=tmp_path / "whole")
+    folder = search(strategy="grid").folder
+    (folder / "trials" / "0002.json").write_text('{"trial": "0002", "val')
+    (folder / "trials" / "notes.txt").write_text("mine")
+    (folder / "trials" / "0009.json").write_text('{"something": "else"}')
+    again = search(strategy="grid")
+    same_board(again.folder, whole.folder)
+    for name in ("0002.json", "notes.txt", "0009.json"):
+        assert (folder / "trials" / f"{name}.damaged").exists()
+        assert f"{name}.damaged" in caplog.text
+
+
+def test_full_disk_is_said_and_the_study_stays_readable(search, monkeypatch, tmp_path):
+    real = Study.write
+
+    def full(study, trial):
+        if trial.trial == "0003":
+            raise StorageError("Could not write: No space left on device.")
+        real(study, trial)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Study, "write", full)
+        with pytest.raises(StorageError, match="No space left"):
+            search(strategy="grid")
+    assert [t.status for t in read_trials(tmp_path / "study")] == ["completed"] * 3
+    assert len(search(strategy="grid").trials) == 6
+
+
+def test_nothing_to_search_and_ranges_for_a_grid_are_refused(data, make_backbone, tmp_path):
+    options = {"preprocess": "tf", "freeze_depth": 7}
+    with pytest.raises(ArgumentError, match="every argument has one value"):
+        FineTuner(make_backbone(), learning_rate=1e-3, **options).search(data, out=tmp_path / "a")
+    tuner = FineTuner(make_backbone(), learning_rate=(1e-4, 1e-3), **options)
+    with pytest.raises(ArgumentError, match=r"\['learning_rate'\] can take any value"):
+        tuner.search(data, strategy="grid", out=tmp_path / "b")
+    with pytest.raises(ArgumentError, match="strategy to be one of"):
+        tuner.search(data, strategy="luck", out=tmp_path / "c")
+
+
+def test_structure_is_searched_too_each_with_its_own_features(data, make_backbone, tmp_path):
+    tuner = FineTuner(
+        [make_backbone(), make_backbone()],
+        preprocess="tf",
+        freeze_depth=[0.5],
+        learning_rate=1e-3,
+        hidden_units=[0, 8],
+        augment=["none", "light"],
+        image_size=[16],
+        epochs=1,
+        head_epochs=1,
+    )
+    result = tuner.search(data, strategy="grid", max_trials=4, out=tmp_path / "s", verbose=0)
+    assert len({json.dumps(trial["hyperparameters"]) for trial in result.trials}) == 4
+    assert {"hidden_units", "augment", "backbone_index"} <= set(result.best)
+
+
+def test_verdict_says_what_the_images_show(search, data):
+    verdict = search(strategy="grid").verdict
+    low, high = verdict.difference
+    assert verdict.word == ("better" if low > 0 else "worse" if high < 0 else "not shown")
+    assert verdict.split == "test" and verdict.n == len(data.splits["test"])
+    assert low <= verdict.tuned - verdict.head_only <= high
+    assert f"n={verdict.n}" in str(verdict)
+
+
+def test_outcome_without_a_score_ranks_last():
+    from finetune.search.ranking import rank
+    from finetune.search.trials import FAILED, Step, Trial
+
+    bad = Trial("0000", {}, status=FAILED, steps=[Step(None, 1, 2, Outcome(error="x"))])
+    good = Trial("0001", {}, steps=[Step(None, 3, 4, Outcome({"val_loss": 1.0}, 0.1, n=10))])
+    assert [entry.trial.trial for entry in rank([bad, good], "val_accuracy")] == ["0001", "0000"]

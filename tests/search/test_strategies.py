@@ -1,0 +1,164 @@
+"""Strategies, budgets and ranking apart from training."""
+
+import itertools
+
+import keras_tuner
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from finetune.exceptions import ArgumentError
+from finetune.search.budget import Forecast, format_seconds, parse_seconds
+from finetune.search.ranking import better, rank
+from finetune.search.strategies import build_strategy, rungs
+from finetune.search.trials import Outcome, Step, Trial
+
+OBJECTIVE = keras_tuner.Objective("val_accuracy", "max")
+
+
+def space(depths=(0, 50, 100), rates=(1e-5, 1e-4, 1e-3)):
+    hp = keras_tuner.HyperParameters()
+    hp.Choice("freeze_depth", list(depths))
+    if isinstance(rates, tuple) and len(rates) == 2:
+        hp.Float("learning_rate", *rates, sampling="log")
+    else:
+        hp.Choice("learning_rate", list(rates))
+    return hp
+
+
+def strategy(name, space, epochs=9, max_trials=None):
+    return build_strategy(
+        name,
+        space=space,
+        objective=OBJECTIVE,
+        better=lambda outcome: better("val_accuracy", outcome),
+        epochs=epochs,
+        max_trials=max_trials,
+        seed=0,
+    )
+
+
+def outcome_of(job):
+    """Smaller depths and higher rates are better, and longer training too."""
+    score = 0.5 + job.values["learning_rate"] * 1000 - job.values["freeze_depth"] / 1000
+    score += (job.until or 0) / 1000
+    return Outcome({"val_accuracy": score, "val_loss": 1 - score}, score, job.until or 9)
+
+
+def play(chosen, workers=1):
+    """Ask and tell until the end; with several workers the oldest job ends first."""
+    jobs, running = [], []
+    while True:
+        while len(running) < workers and (job := chosen.ask()):
+            running.append(job)
+            jobs.append(job)
+        if not running:
+            return jobs
+        job = running.pop(0)
+        chosen.tell(job, outcome_of(job))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_grid_gives_every_combination_once(workers):
+    jobs = play(strategy("grid", space()), workers)
+    values = [tuple(sorted(job.values.items())) for job in jobs]
+    assert len(values) == len(set(values)) == 9
+    assert all(job.until is None for job in jobs)
+
+
+def test_grid_keeps_all_workers_busy():
+    chosen = strategy("grid", space())
+    assert all(chosen.ask() is not None for _ in range(9))
+    assert chosen.ask() is None
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_halving_takes_the_best_third_of_each_rung(workers):
+    jobs = play(strategy("halving", space(), epochs=9), workers)
+    by_rung = {until: [j for j in jobs if j.until == until] for until in (1, 3, 9)}
+    assert [len(by_rung[until]) for until in (1, 3, 9)] == [9, 3, 1]
+    # The best is the smallest depth with the highest rate.
+    assert by_rung[9][0].values == {"freeze_depth": 0, "learning_rate": 1e-3}
+    assert {j.values["learning_rate"] for j in by_rung[3]} == {1e-3}
+    assert by_rung[9][0].trial in {j.trial for j in by_rung[3]}
+
+
+def test_halving_draws_from_a_space_that_is_larger_than_its_number_of_trials():
+    jobs = play(strategy("halving", space(rates=(1e-5, 1e-3)), max_trials=6))
+    first = [job for job in jobs if job.until == rungs(6, 9)[0]]
+    assert len({job.values["learning_rate"] for job in first}) == 6
+
+
+def test_trials_that_failed_do_not_go_on():
+    chosen = strategy("halving", space(), epochs=9)
+    first = [chosen.ask() for _ in range(9)]
+    assert chosen.ask() is None
+    for job in first:
+        chosen.tell(job, Outcome(error="x") if job.trial != "0004" else outcome_of(job))
+    assert chosen.ask().trial == "0004"
+    assert chosen.ask() is None
+
+
+def test_hyperband_continues_the_trial_that_it_names():
+    jobs = play(strategy("hyperband", space(rates=(1e-5, 1e-3)), epochs=9))
+    continued = [job for job in jobs if job.after]
+    assert continued
+    by_name = {job.trial: job for job in jobs}
+    for job in continued:
+        assert by_name[job.after].values == job.values
+        assert by_name[job.after].until < job.until
+
+
+@given(trials=some.integers(1, 300), epochs=some.integers(1, 200))
+def test_rungs_rise_to_all_epochs(trials, epochs):
+    found = rungs(trials, epochs)
+    assert found[-1] == epochs
+    assert found[0] >= 1
+    assert all(low < high for low, high in itertools.pairwise(found))
+    assert 3 ** (len(found) - 1) <= max(trials, 1)
+
+
+def test_halving_knows_how_much_is_to_come():
+    chosen = strategy("halving", space(), epochs=9)
+    assert chosen.remaining_epochs(9) == 9 * 1 + 3 * 2 + 1 * 6
+    jobs = play(chosen)
+    assert len(jobs) == 13
+    assert chosen.remaining_epochs(9) == 0
+
+
+@pytest.mark.parametrize("text", ["", "soon", "5 parsecs", "-3m", "0", "20m extra"])
+def test_time_budget_that_says_nothing_is_refused(text):
+    with pytest.raises(ArgumentError, match="time budget such as '20m'"):
+        parse_seconds(text)
+
+
+def test_times_are_written_as_people_say_them():
+    assert [format_seconds(s) for s in (0.4, 59, 60, 3599, 7260)] == [
+        *("0 s", "59 s", "1 min", "59 min 59 s", "2 h 01 min"),
+    ]
+
+
+def test_forecast_is_corrected_by_what_trials_took():
+    forecast = Forecast({0: 4.0, 50: 2.0, 154: 0.0}, workers=2)
+    assert forecast.seconds(10) == pytest.approx(10 * 3.0 / 2)
+    forecast.learn(1000, 1000.0)
+    assert forecast.seconds(10) == pytest.approx(10 * 1.0 / 2, rel=0.02)
+
+
+def test_equal_scores_rank_by_loss_and_several_seeds_before_one():
+    def trial(number, score, loss, execution=0):
+        outcome = Outcome({"val_accuracy": score, "val_loss": loss}, score, n=100)
+        return Trial(number, {}, execution, steps=[Step(None, 1, 2, outcome)])
+
+    trials = [
+        trial("0000", 0.9, 0.4),
+        trial("0001", 0.9, 0.3),
+        trial("0002", 0.8, 0.3),
+        trial("0002", 0.9, 0.3, execution=1),
+    ]
+    ranking = rank(trials, "val_accuracy")
+    assert [entry.trial.trial for entry in ranking] == ["0002", "0001", "0000"]
+    assert ranking[0].score == pytest.approx(0.85)
+    low, high = ranking[0].interval
+    assert low < 0.85 < high
+    assert ranking[1].interval == pytest.approx((0.8256, 0.9448), abs=1e-3)  # Wilson, n=100
