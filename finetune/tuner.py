@@ -17,13 +17,15 @@ from rich.console import Console
 from finetune.assembly import assemble
 from finetune.backbones import UNSET, Backbone, load_backbone
 from finetune.data import ImageData
+from finetune.distribution import resolve_distribution, scope
 from finetune.exceptions import ArgumentError
-from finetune.freezing import apply_freeze_depth, default_depths, resolve_depth
+from finetune.freezing import apply_freeze_depth, default_depths, leaf_layers, resolve_depth
 from finetune.heads import TASKS, loss_for, metrics_for
 from finetune.inputs import Inputs, pair
 from finetune.optimizers import build_optimizer
 from finetune.phases import Training, seconds_per_epoch, train
 from finetune.precision import dtype_policy, policy_name
+from finetune.probes import shallowest
 from finetune.progress import PhaseCallback, TrainingProgress
 from finetune.records import TrainingRecord, merged_history
 from finetune.reuse.features import FeatureCache
@@ -40,6 +42,9 @@ log = logging.getLogger("finetune")
 
 # With several backbones to choose from a depth in layers means something else in each.
 _FRACTIONS = [0.0, 0.25, 0.5, 0.75, 1.0]
+
+# Leaves the choice of depths to what has been measured.
+AUTO = "auto"
 
 
 class FineTuner(keras_tuner.HyperModel):
@@ -66,7 +71,8 @@ class FineTuner(keras_tuner.HyperModel):
         backbone_options: Options of the architecture, such as {"alpha": 0.35}.
         freeze_depth: Number of backbone layers, from the input, that stay frozen in the second
             phase; or a fraction; or the name of the last layer or block that does. Default: a
-            choice of block ends from "everything trains" to "head only".
+            choice of block ends from "everything trains" to "head only"; "auto": the smallest
+            three of these (the guide on freeze depth has the measurements).
         learning_rate: Rate of the second phase. Default (1e-5, 1e-3): the tutorials' 1e-5 is
             its low end.
         head_learning_rate: Rate of the head phase. Default 1e-3, Adam's own in Keras.
@@ -100,6 +106,8 @@ class FineTuner(keras_tuner.HyperModel):
         cache_dir: Where they are kept for later runs. Default: the environment variable
             `FINETUNE_CACHE`, or "~/.cache/finetune".
         cache_dtype: "float32" (default) or "float16", which takes half the room.
+        distribution: "mirrored" trains each trial on all GPUs of this machine; or a
+            `tf.distribute.Strategy`. Default None: one device.
         seed: Seed of head, order and dropout. Default 0. Further executions of one trial
             count up from it.
 
@@ -149,6 +157,7 @@ class FineTuner(keras_tuner.HyperModel):
         cache_budget: int | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         cache_dtype: str = "float32",
+        distribution: Any = None,
         seed: Any = 0,
     ) -> None:
         super().__init__()
@@ -168,6 +177,7 @@ class FineTuner(keras_tuner.HyperModel):
         self._given = given
         self._spaces = {field.name: given[field.name] for field in fields(Settings)}
         self._preprocess = preprocess
+        self._distribution = resolve_distribution(distribution)
         self._inputs = Inputs(task, num_classes, reuse)
         self._cache = FeatureCache(cache_budget, cache_dir, cache_dtype)
         self._backbones: dict[str, SharedBackbone] = {}
@@ -194,7 +204,8 @@ class FineTuner(keras_tuner.HyperModel):
             for name, value in self._spaces.items()
             if is_space(value) and not (name == "image_size" and isinstance(value, tuple))
         ]
-        return [*names, *(["freeze_depth"] if self._spaces["freeze_depth"] is None else [])]
+        open_depth = self._spaces["freeze_depth"] in (None, AUTO)
+        return [*names, *(["freeze_depth"] if open_depth else [])]
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Make a new model with pretrained weights and an untrained head.
@@ -490,12 +501,14 @@ class FineTuner(keras_tuner.HyperModel):
         """The freeze depths to choose from, as KerasTuner can hold them."""
         space = self._spaces["freeze_depth"]
         if is_space(self._spaces["backbone"]):
-            return _FRACTIONS if space is None else space
-        if space is not None and not isinstance(space, list):
+            return _FRACTIONS if space is None else _FRACTIONS[:3] if space == AUTO else space
+        if space not in (None, AUTO) and not isinstance(space, list):
             return space
         model = self._shared(settings).backbone.model
         if space is None:
             return default_depths(model)
+        if space == AUTO:
+            return list(shallowest(default_depths(model), len(leaf_layers(model))))
         return list(dict.fromkeys(resolve_depth(model, depth) for depth in space))
 
     def _depths(self, settings: Settings, shared: SharedBackbone) -> set[int]:
@@ -530,10 +543,12 @@ class FineTuner(keras_tuner.HyperModel):
         key = self._key(settings, size)
         if key not in self._backbones:
             precision = policy_name(settings.mixed_precision)
-            with dtype_policy(precision):
+            with scope(self._distribution), dtype_policy(precision):
                 backbone = self._load(settings)
             full = self._key(settings, backbone.image_size)
-            self._backbones[full] = SharedBackbone(backbone, self._cache, precision)
+            self._backbones[full] = SharedBackbone(
+                backbone, self._cache, precision, self._distribution
+            )
             self._backbones[full].heads.folder = self._heads_folder
             self._backbones[key] = self._backbones[full]
         return self._backbones[key]

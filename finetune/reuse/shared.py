@@ -12,9 +12,11 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from finetune.assembly import Assembly, assemble
 from finetune.backbones import Backbone
+from finetune.distribution import scope
 from finetune.freezing import BatchNorm, apply_freeze_depth, leaf_layers
 from finetune.heads import Head, build_classifier, loss_for, metrics_for
 from finetune.optimizers import OptimizerSettings, build_optimizer, layer_decay_factors
@@ -116,6 +118,8 @@ class SharedBackbone:
         backbone: What is wrapped. Its model is trained in place and reset before each trial.
         cache: Features, kept across backbones.
         precision: Dtype policy that its layers, and the head's, are made under.
+        distribution: Strategy that its variables are made under, and that trains it; None for
+            one device.
         freeze_depths: Depths that trials are going to use, so that one pass over the images
             yields the features of all of them.
         heads: Heads that were trained on it.
@@ -124,6 +128,7 @@ class SharedBackbone:
     backbone: Backbone
     cache: FeatureCache
     precision: str = "float32"
+    distribution: tf.distribute.Strategy | None = None
     freeze_depths: set[int] = field(default_factory=set)
     heads: HeadStore = field(default_factory=HeadStore)
 
@@ -143,6 +148,12 @@ class SharedBackbone:
         """Names the features; worked out on first use, for it reads all the weights."""
         return _content(self.backbone, self._pretrained)
 
+    @contextmanager
+    def _building(self) -> Iterator[None]:
+        """Make layers and programs where, and of what, the user wants them."""
+        with scope(self.distribution), dtype_policy(self.precision):
+            yield
+
     @property
     def head_only(self) -> int:
         """The freeze depth at which nothing but the head trains."""
@@ -152,7 +163,7 @@ class SharedBackbone:
         """The whole model with this head; heads that differ in their seed alone share one."""
         structure = replace(head, seed=0)
         if structure not in self._assemblies:
-            with dtype_policy(self.precision):
+            with self._building():
                 self._assemblies[structure] = assemble(self.backbone, structure)
         return self._assemblies[structure]
 
@@ -205,7 +216,7 @@ class SharedBackbone:
             label_smoothing,
         )
         if key not in self._programs:
-            with dtype_policy(self.precision):
+            with self._building():
                 self._programs[key] = self._build(*key)
         return self._programs[key]
 

@@ -16,6 +16,10 @@ from finetune.reuse.batches import Batches, RowBatches, StreamBatches
 TRAIN = "train"
 VALIDATION = "validation"
 
+# Images in a batch of a pass. More are no quicker, and their early layers fill the memory: 64 took
+# 0.37 GB more for MobileNetV2 at 160 pixels.
+_BATCH = 16
+
 
 class Source(Protocol):
     """Images that can be trained on, whole or as features computed from them."""
@@ -108,7 +112,9 @@ class StoredSource:
         images = self.data.splits[split]
         augment = self.data.augment if split == TRAIN else None
         for _ in range(self.views if split == TRAIN else 1):
-            batches = RowBatches((images.images,), images.labels, batch_size=64, augment=augment)
+            batches = RowBatches(
+                (images.images,), images.labels, batch_size=_BATCH, augment=augment
+            )
             for (pixels,), labels in batches:
                 yield pixels, labels
 
