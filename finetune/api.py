@@ -178,8 +178,8 @@ def fine_tune(
         test=model.evaluate(images, "test") if "test" in images.counts else None,
         seconds=time.perf_counter() - started,
         config={
-            **({} if isinstance(data, ImageData) else loading),
             **{field.name: getattr(values, field.name) for field in fields(values)},
+            **({} if isinstance(data, ImageData) else loading),
             "backbone": used.name,
             "data": str(data) if isinstance(data, (str, os.PathLike)) else type(data).__name__,
             "fingerprint": images.fingerprint,

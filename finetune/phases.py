@@ -177,6 +177,8 @@ def train(
             "limit the gradients with clip_norm=1.0."
         )
     model.stop_training = False
+    # Compiled for callbacks alone: who saves it now wants the model, not its optimizer.
+    model.compiled = False
     return record
 
 

@@ -90,7 +90,7 @@ class Replay(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Go through the epochs; the rate that they led to is already in the optimizer."""
         optimizer: Any = self.model.optimizer  # pyright: ignore[reportOptionalMemberAccess]
-        rate = float(optimizer.learning_rate)
+        rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
         for number, row in enumerate(self._rows):
             for callback in self._callbacks:
                 callback.on_epoch_end(self._first_epoch + number, dict(row))

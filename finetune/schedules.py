@@ -131,7 +131,7 @@ class StepRates(keras.callbacks.Callback):
         optimizer: Any = self.model.optimizer  # pyright: ignore[reportOptionalMemberAccess]
         if self._table is not None:
             optimizer.learning_rate = self._table[min(self._step, len(self._table) - 1)]
-        self.rates.append(float(optimizer.learning_rate))
+        self.rates.append(float(keras.ops.convert_to_numpy(optimizer.learning_rate)))
         self._step += 1
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

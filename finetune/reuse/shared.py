@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -44,13 +44,15 @@ class Program:
         trainee: The part of it that is run in training, compiled; it shares its variables.
         point: Where in the model the trainee begins: "pixels", "pooled" or the name of a cut.
         freeze: Sets the trainable flags that the step was compiled for.
+        compile: Compiles the whole model with the same optimizer, for callbacks that measure it.
         fresh: The optimizer's variables before the first step.
     """
 
     model: keras.Model
     trainee: keras.Model
     point: str
-    freeze: Any
+    freeze: Callable[[], None]
+    compile: Callable[[], None]
     fresh: list[np.ndarray]
 
     def restart(self, learning_rate: float) -> None:
@@ -60,7 +62,7 @@ class Program:
         for variable, value in zip(optimizer.variables, self.fresh, strict=True):
             variable.assign(value)
         optimizer.learning_rate = learning_rate
-        self.model.optimizer = optimizer
+        self.compile()
 
     def set_values(self, variables: Sequence[np.ndarray], optimizer: Sequence[np.ndarray]) -> None:
         """Go on from these values of what is trained and of the optimizer."""
@@ -248,7 +250,16 @@ class SharedBackbone:
         )
         # The whole model's order, which callbacks that look into the optimizer go by.
         trainee.optimizer.build(assembly.model.trainable_variables)
-        return Program(assembly.model, trainee, point, freeze, _values(trainee.optimizer.variables))
+
+        def compile_whole() -> None:
+            assembly.model.compile(
+                trainee.optimizer,
+                loss=loss_for(head.task, label_smoothing),
+                metrics=metrics_for(head.task),
+            )
+
+        fresh = _values(trainee.optimizer.variables)
+        return Program(assembly.model, trainee, point, freeze, compile_whole, fresh)
 
     def _cut_for(self, kept: int) -> Cut | None:
         """The cut to train from; None where there is none before the head."""
