@@ -3,6 +3,7 @@
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -89,14 +90,20 @@ class Search:
         """Seconds that the search has taken, earlier runs of it counted in."""
         return time.monotonic() - self._begun
 
-    def run(self, forecast: Forecast) -> None:
+    def run(self, prepare: Callable[[], Forecast]) -> None:
         """Go on until the strategy, the time or the patience is at an end.
+
+        Args:
+            prepare: Measures how long it will take; called if there is anything to do.
 
         Raises:
             SearchError: If too many trials failed one after the other.
         """
         self._replay()
-        self._forecast = forecast
+        first = self._give_out(ask=True)
+        if first is not None:
+            self._open.insert(0, first)
+            self._forecast = prepare()
         while job := self._next():
             self._finish(*job)
         if not self._out_of_time:
@@ -108,6 +115,13 @@ class Search:
                 trial.status = PRUNED
                 self._study.write(trial)
                 self._study.state_file(trial.name).unlink(missing_ok=True)
+
+    def pause(self) -> None:
+        """Say on the board that what is under way has been stopped."""
+        for job in self._running:
+            trial = self._study.trials[job.name]
+            trial.status = PAUSED
+            self._study.write(trial)
 
     def ranked(self) -> list[Ranked]:
         """All trials, the best first."""
@@ -361,20 +375,28 @@ def run_search(
             monitor=monitor,
             display=display,
         )
-        forecast = _announce(study, chooser, place, space, data, tuner, epochs, seconds, console)
-        expected = forecast.seconds(chooser.remaining_epochs(epochs) or 0)
-        started = time.monotonic()
-        display.start(None)
+        _announce(study, space, data, console)
+        begun: list[float] = []
+
+        def prepare() -> Forecast:
+            forecast = _measure(place, space, console)
+            expected = forecast.seconds(chooser.remaining_epochs(epochs) or 0)
+            _promise(expected if fresh else 0, seconds, console)
+            begun.extend([expected, time.monotonic()])
+            display.start(None)
+            return forecast
+
         try:
-            search.run(forecast)
+            search.run(prepare)
         except KeyboardInterrupt:
             interrupted = True
+            search.pause()
         display.close()
-        if expected and fresh and not interrupted:
+        if begun and begun[0] and fresh and not interrupted:
             log.info(
-                "Search took %s; %s were expected.",
-                format_seconds(time.monotonic() - started),
-                format_seconds(expected),
+                "The trials took %s; %s were expected.",
+                format_seconds(time.monotonic() - begun[1]),
+                format_seconds(begun[0]),
             )
         return conclude(
             tuner,
@@ -394,46 +416,41 @@ def run_search(
 
 
 def _announce(
-    study: Study,
-    strategy: Strategy,
-    workers: Workers,
-    space: keras_tuner.HyperParameters,
-    data: ImageData,
-    tuner: FineTuner,
-    epochs: int,
-    seconds: float | None,
-    console: Console,
-) -> Forecast:
-    """Measure, and say what will happen."""
-    total = {split: sum(counts.values()) for split, counts in data.counts.items()}
-    images = ", ".join(f"{count:,} {split}" for split, count in total.items())
+    study: Study, space: keras_tuner.HyperParameters, data: ImageData, console: Console
+) -> None:
+    """Say what is searched, and what an earlier run has done of it."""
     names = ", ".join(parameter.name for parameter in space.space)
     size = grid_size(space)
     console.print(f"Search over {names}{f': {size} combinations' if size else ''}")
+    total = {split: sum(counts.values()) for split, counts in data.counts.items()}
+    console.print("Images: " + ", ".join(f"{count:,} {split}" for split, count in total.items()))
     known = Counter(trial.status for trial in study.trials.values())
     if known:
         console.print(
             f"Going on with {study.folder}: "
             + ", ".join(f"{count} {status}" for status, count in sorted(known.items()))
         )
+
+
+def _measure(workers: Workers, space: keras_tuner.HyperParameters, console: Console) -> Forecast:
+    """Measure what an epoch takes at each freeze depth."""
     jobs = _samples(space)
     measured = dict(zip(jobs, workers.measure(list(jobs.values())), strict=True))
-    forecast = Forecast(measured, workers.count)
     each = ", ".join(f"{value:.2f} s at depth {depth}" for depth, value in measured.items())
-    console.print(f"Images: {images}. An epoch takes {each}.")
-    to_come = strategy.remaining_epochs(epochs)
+    console.print(f"An epoch takes {each}.")
+    return Forecast(measured, workers.count)
+
+
+def _promise(expected: float, budget: float | None, console: Console) -> None:
+    """Say when it will be over."""
     parts = []
-    if to_come is not None and not known:
-        ends = forecast.seconds(to_come)
-        parts.append(
-            f"About {to_come:.0f} epochs in all, {format_seconds(ends)}, until about "
-            f"{datetime.fromtimestamp(time.time() + ends):%H:%M}"
-        )
-    if seconds is not None:
-        parts.append(f"stops after {format_seconds(seconds)}")
+    if expected:
+        end = datetime.fromtimestamp(time.time() + expected)
+        parts.append(f"About {format_seconds(expected)}, until {end:%H:%M}")
+    if budget is not None:
+        parts.append(f"at most {format_seconds(budget)}")
     if parts:
-        console.print("; ".join(parts) + ".")
-    return forecast
+        console.print(", ".join(parts) + ".")
 
 
 def _samples(space: keras_tuner.HyperParameters) -> dict[Any, Job]:

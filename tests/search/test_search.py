@@ -196,7 +196,7 @@ def test_ctrl_c_leaves_the_best_so_far_and_the_same_call_goes_on(search, monkeyp
         result = search(strategy="grid")
     assert result.interrupted
     assert "the same command goes on" in result.summary()
-    assert [t["status"] for t in result.trials] == ["completed", "completed", "running"]
+    assert [t["status"] for t in result.trials] == ["completed", "completed", "paused"]
     assert not search(strategy="grid").interrupted
     assert [t.status for t in read_trials(result.folder)] == ["completed"] * 6
 
