@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from finetune.lr_find import LearningRates, find_learning_rate
     from finetune.model import FineTunedModel, load
     from finetune.result import FineTuneResult
+    from finetune.search.result import SearchResult
     from finetune.tuner import FineTuner
 
 try:
@@ -28,6 +29,7 @@ _HOMES = {
     "ImageData": "finetune.data",
     "LearningRates": "finetune.lr_find",
     "find_learning_rate": "finetune.lr_find",
+    "SearchResult": "finetune.search.result",
     "fine_tune": "finetune.api",
     "list_backbones": "finetune.backbones",
     "load": "finetune.model",
@@ -42,6 +44,7 @@ __all__ = [
     "FineTuner",
     "ImageData",
     "LearningRates",
+    "SearchResult",
     "find_learning_rate",
     "fine_tune",
     "list_backbones",

@@ -8,6 +8,7 @@ import numpy as np
 
 from finetune.records import BestEpoch
 from finetune.reuse.shared import Program
+from finetune.schedules import rate_of
 from finetune.states import StateFile, TrainingState
 
 
@@ -90,7 +91,7 @@ class Replay(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Go through the epochs; the rate that they led to is already in the optimizer."""
         optimizer: Any = self.model.optimizer  # pyright: ignore[reportOptionalMemberAccess]
-        rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+        rate = rate_of(optimizer)
         for number, row in enumerate(self._rows):
             for callback in self._callbacks:
                 callback.on_epoch_end(self._first_epoch + number, dict(row))

@@ -70,6 +70,11 @@ def build_schedule(
     )
 
 
+def rate_of(optimizer: Any) -> float:
+    """The rate that an optimizer uses now, whatever kind of variable holds it."""
+    return np.asarray(keras.ops.convert_to_numpy(optimizer.learning_rate)).item()
+
+
 class _PhaseEpochs(keras.callbacks.LearningRateScheduler):
     """Counts epochs from the beginning of the phase, as the user's function expects."""
 
@@ -131,7 +136,7 @@ class StepRates(keras.callbacks.Callback):
         optimizer: Any = self.model.optimizer  # pyright: ignore[reportOptionalMemberAccess]
         if self._table is not None:
             optimizer.learning_rate = self._table[min(self._step, len(self._table) - 1)]
-        self.rates.append(float(keras.ops.convert_to_numpy(optimizer.learning_rate)))
+        self.rates.append(rate_of(optimizer))
         self._step += 1
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

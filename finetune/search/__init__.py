@@ -1,0 +1,1 @@
+"""Search: what is tried, where it runs, and the study that keeps it."""
