@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from finetune.freezing import describe, resolve_depth
 from finetune.model import FineTunedModel, ModelCard
 from finetune.progress import TrainingProgress
 from finetune.result import FineTuneResult
-from finetune.runs import check_writable, write_run
+from finetune.runs import check_writable, new_folder, write_run
 from finetune.tuner import FineTuner
 
 # What one run uses where a search would choose; docs/results.md has the measurements.
@@ -132,7 +131,7 @@ def fine_tune(
             f"Expected fixed values, received something to search in {tuner.tunables()}. Give one "
             "value each, or pass FineTuner(...) to a KerasTuner tuner."
         )
-    folder = check_writable(_new_folder(out))
+    folder = check_writable(Path(out) if out is not None else new_folder())
     if isinstance(data, (str, os.PathLike)) and not str(data).startswith("tfds:"):
         scan_folder(data)  # a wrong path is told before weights are fetched for it
     values = tuner.settings()
@@ -193,17 +192,6 @@ def fine_tune(
     )
     write_run(result)
     return result
-
-
-def _new_folder(out: str | os.PathLike[str] | None) -> Path:
-    if out is not None:
-        return Path(out)
-    stem = Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder, number = stem, 1
-    while folder.exists():
-        number += 1
-        folder = stem.with_name(f"{stem.name}-{number}")
-    return folder
 
 
 def _announce(data: ImageData, console: Console) -> None:

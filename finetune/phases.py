@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
-import numpy as np
 
 from finetune.exceptions import ArgumentError, TrainingError
 from finetune.freezing import BatchNorm
@@ -17,7 +16,7 @@ from finetune.progress import PhaseCallback
 from finetune.records import BestEpoch, TrainingRecord
 from finetune.relays import Pause, Replay, StateKeeper, StopRelay, SwapAverages
 from finetune.reuse.heads import TrainedHead
-from finetune.reuse.shared import Program, SharedBackbone
+from finetune.reuse.shared import Program, SharedBackbone, values_of
 from finetune.reuse.source import Source
 from finetune.schedules import Schedule, StepRates, build_schedule, schedule_callbacks
 from finetune.states import StateFile, TrainingState
@@ -212,7 +211,7 @@ def _shared_head(
                 "Expected a finite loss, but no epoch of the head phase ended with one. Lower "
                 "head_learning_rate, and check that the images are 0..255 pixels."
             )
-        values = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+        values = values_of(variables)
         head = TrainedHead(
             record.epochs, record.rates[phase.name], record.best, values, record.interrupted
         )

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from finetune.records import BestEpoch
-from finetune.reuse.shared import Program
+from finetune.reuse.shared import Program, values_of
 from finetune.schedules import rate_of
 from finetune.states import StateFile, TrainingState
 
@@ -132,8 +131,3 @@ class StateKeeper(keras.callbacks.Callback):
                 self._best.best_values(),
             )
         )
-
-
-def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
-    """Copies of the values of variables."""
-    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,16 @@ def write_run(result: FineTuneResult) -> None:
     result.save(folder / "model.keras")
     # Last, so that whoever finds it finds the rest as well.
     write_text(folder / "metrics.json", _json(result.metrics()))
+
+
+def new_folder(prefix: str = "") -> Path:
+    """A folder under "runs/" that does not exist yet, named by the time of day."""
+    stem = Path("runs") / f"{prefix}{datetime.now():%Y%m%d-%H%M%S}"
+    folder, number = stem, 1
+    while folder.exists():
+        number += 1
+        folder = stem.with_name(f"{stem.name}-{number}")
+    return folder
 
 
 def check_writable(folder: Path) -> Path:

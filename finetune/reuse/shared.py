@@ -136,7 +136,7 @@ class SharedBackbone:
 
     def __post_init__(self) -> None:
         self._leaves = len(leaf_layers(self.backbone.model))
-        self._pretrained = _values(self.backbone.model.variables)
+        self._pretrained = values_of(self.backbone.model.variables)
         self._assemblies: dict[Head, Assembly] = {}
         self._programs: dict[Any, Program] = {}
         self._cuts: dict[str, Cut] = {}
@@ -174,7 +174,7 @@ class SharedBackbone:
         assembly = self.assembly(head)
         _assign(self.backbone.model.variables, self._pretrained)
         new = build_classifier(assembly.classifier.input_shape[-1], head)
-        _assign(assembly.classifier.variables, _values(new.variables))
+        _assign(assembly.classifier.variables, values_of(new.variables))
         return assembly.model
 
     def program(
@@ -258,7 +258,7 @@ class SharedBackbone:
                 metrics=metrics_for(head.task),
             )
 
-        fresh = _values(trainee.optimizer.variables)
+        fresh = values_of(trainee.optimizer.variables)
         return Program(assembly.model, trainee, point, freeze, compile_whole, fresh)
 
     def _cut_for(self, kept: int) -> Cut | None:
@@ -334,7 +334,7 @@ class SharedBackbone:
     def _pretrained_weights(self) -> Iterator[None]:
         """Features are of the pretrained backbone, whatever a trial has made of it by now."""
         variables = self.backbone.model.variables
-        now = _values(variables)
+        now = values_of(variables)
         _assign(variables, self._pretrained)
         try:
             yield
@@ -407,7 +407,7 @@ def _content(backbone: Backbone, weights: Sequence[np.ndarray]) -> str:
     digest = hashlib.sha256()
     for model in (prepare, backbone.model):
         digest.update(json.dumps(without_names(model.get_config()), default=str).encode())
-    for values in (*_values(prepare.variables), *weights):
+    for values in (*values_of(prepare.variables), *weights):
         digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()[:24]
 
@@ -421,7 +421,8 @@ def _name(cut: Cut) -> str:
     return "+".join(names)
 
 
-def _values(variables: Sequence[Any]) -> list[np.ndarray]:
+def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
+    """Copies of the values of variables."""
     return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
 
 

@@ -1,7 +1,5 @@
 """What is shown while a search runs: trials done, the best so far, time left."""
 
-import time
-
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
@@ -20,7 +18,6 @@ class SearchDisplay:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bar: Progress | None = None
-        self._started = time.monotonic()
 
     def start(self, total: int | None) -> None:
         """Show that it begins, with so many jobs to come."""

@@ -19,7 +19,7 @@ from finetune.exceptions import StorageError
 from finetune.files import write_arrays
 from finetune.freezing import describe, resolve_depth
 from finetune.records import FINE_TUNE
-from finetune.relays import values_of
+from finetune.reuse.shared import values_of
 from finetune.reuse.source import VALIDATION
 from finetune.search.trials import Job, Outcome
 from finetune.settings import Settings

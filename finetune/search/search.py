@@ -15,6 +15,7 @@ from rich.console import Console
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError, SearchError
 from finetune.heads import monitor_for
+from finetune.runs import new_folder
 from finetune.search import ranking
 from finetune.search.budget import Forecast, format_seconds, parse_seconds
 from finetune.search.display import SearchDisplay
@@ -84,6 +85,7 @@ class Search:
         self._over = 0
         self._failures = 0
         self._out_of_time = False
+        self._forecast: Forecast | None = None
 
     @property
     def clock(self) -> float:
@@ -99,11 +101,8 @@ class Search:
         Raises:
             SearchError: If too many trials failed one after the other.
         """
+        self._prepare = prepare
         self._replay()
-        first = self._give_out(ask=True)
-        if first is not None:
-            self._open.insert(0, first)
-            self._forecast = prepare()
         while job := self._next():
             self._finish(*job)
         if not self._out_of_time:
@@ -165,6 +164,8 @@ class Search:
             if job is None:
                 break
             self._running.append(job)
+            if self._forecast is None:
+                self._forecast = self._prepare()
             self._workers.submit(job, self._seconds_left())
         return self._workers.wait() if self._running else None
 
@@ -245,6 +246,7 @@ class Search:
             self._study.state_file(trial.name).unlink(missing_ok=True)
         self._keep_best()
         self._tell(job, step)
+        assert self._forecast is not None  # made before the first job
         self._forecast.learn(outcome.epochs - (before.epochs if before else 0), outcome.seconds)
         self._show(trial, outcome)
         self._failures = self._failures + 1 if outcome.score is None else 0
@@ -257,6 +259,7 @@ class Search:
             )
 
     def _show(self, trial: Trial, outcome: Any) -> None:
+        assert self._forecast is not None  # made before the first job
         rows = self.ranked()
         epochs = self._strategy.remaining_epochs(self._epochs)
         left = None if epochs is None else self._forecast.seconds(epochs)
@@ -318,7 +321,7 @@ def run_search(
         if not value >= 1:
             raise ArgumentError(f"Expected {name} of 1 or more, received {value!r}.")
     seconds = parse_seconds(time_budget)
-    folder = Path(out) if out is not None else _new_folder()
+    folder = Path(out) if out is not None else new_folder("search-")
     console = Console(quiet=not verbose, soft_wrap=True, highlight=False)
     space = keras_tuner.HyperParameters()
     settings = tuner.settings(space)
@@ -462,12 +465,3 @@ def _samples(space: keras_tuner.HyperParameters) -> dict[Any, Job]:
     if not depths:
         return {defaults.get("freeze_depth", "given"): Job("measure", defaults)}
     return {depth: Job("measure", {**defaults, "freeze_depth": depth}) for depth in depths}
-
-
-def _new_folder() -> Path:
-    stem = Path("runs") / f"search-{datetime.now():%Y%m%d-%H%M%S}"
-    folder, number = stem, 1
-    while folder.exists():
-        number += 1
-        folder = stem.with_name(f"{stem.name}-{number}")
-    return folder

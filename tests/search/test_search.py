@@ -232,6 +232,18 @@ def test_executions_give_the_finalists_a_mean_and_an_interval_over_seeds(search)
     assert best["interval"] == pytest.approx([np.mean(scores) - half, np.mean(scores) + half])
 
 
+def test_search_killed_among_its_further_executions_goes_on(
+    search, same_board, tmp_path, kill_at_write, monkeypatch
+):
+    options = {"strategy": "grid", "executions": 3, "keep": 2}
+    whole = search(out=tmp_path / "whole", **options)
+    kill_at_write(14)  # six trials are written twice
+    with pytest.raises(Killed):
+        search(**options)
+    monkeypatch.undo()
+    same_board(search(**options).folder, whole.folder)
+
+
 def test_weights_of_all_but_the_best_are_removed(search):
     result = search(strategy="grid", keep=2)
     kept = {path.stem for path in (result.folder / "weights").iterdir()}
