@@ -3,8 +3,9 @@
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from finetune.data import ImageData
 from finetune.data.images import SkippedFile, find_images, read_images, resize_pixels
 from finetune.exceptions import ArgumentError, DataError, ModelFileError, StorageError
 from finetune.heads import loss_for
+from finetune.reuse.source import pass_batch
+from finetune.reuse.split import extractor
 from finetune.statistics import accuracy_interval
 
 # A member of the .keras archive that Keras itself passes over.
@@ -173,17 +176,13 @@ class FineTunedModel:
         """Labels of the images of one split, and what the model says of them."""
         if data.image_size != self.card.image_size:
             data = data.at_size(self.card.image_size)
-        batches = data.dataset(split)
-        labels = []
-
-        def images() -> Iterator[tuple[np.ndarray]]:
-            # One pass for both: a dataset of the user's may come in another order next time.
-            for batch, batch_labels in batches.as_numpy_iterator():
-                labels.append(batch_labels)
-                yield (batch,)
-
-        outputs = self.keras_model.predict(images(), steps=len(batches), verbose=0)
-        return np.concatenate(labels), outputs
+        labels, outputs = [], []
+        # One pass for both: a dataset of the user's may come in another order next time.
+        for batch, batch_labels in data.dataset(split).as_numpy_iterator():
+            labels.append(batch_labels)
+            for part in np.array_split(batch, -(-len(batch) // pass_batch())):
+                outputs.append(self._run(part)[0])
+        return np.concatenate(labels), np.concatenate(outputs)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the model, preprocessing, class names and image size included, to one file.
@@ -221,6 +220,11 @@ class FineTunedModel:
         finally:
             partial.unlink(missing_ok=True)
         return path
+
+    @cached_property
+    def _run(self) -> Callable[[Any], tuple[Any, ...]]:
+        """The model as a compiled function, which reads the variables anew in every call."""
+        return extractor(self.keras_model)
 
     def _read(self, images: Any) -> tuple[list[str], np.ndarray, tuple[SkippedFile, ...]]:
         if isinstance(images, (str, os.PathLike)):

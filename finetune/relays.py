@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from finetune.records import BestEpoch
-from finetune.reuse.shared import Program, values_of
+from finetune.reuse.shared import Program
 from finetune.schedules import rate_of
 from finetune.states import StateFile, TrainingState
 
@@ -126,8 +127,13 @@ class StateKeeper(keras.callbacks.Callback):
                 self._phase,
                 epoch - self._first_epoch + 1,
                 self._best.record,
-                values_of(trainee.variables),
-                values_of(trainee.optimizer.variables),
+                # Written at once, so not copied.
+                _views(trainee.variables),
+                _views(trainee.optimizer.variables),
                 self._best.best_values(),
             )
         )
+
+
+def _views(variables: Sequence[Any]) -> list[np.ndarray]:
+    return [np.asarray(keras.ops.convert_to_numpy(variable)) for variable in variables]

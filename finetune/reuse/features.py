@@ -53,6 +53,9 @@ class FeatureCache:
         folder: Where they are kept on disk. Default: the environment variable
             `FINETUNE_CACHE`, or "~/.cache/finetune".
         dtype: "float32", or "float16" for half the size at a precision of three digits.
+
+    Attributes:
+        kept: Features at hand, by the key of their source, the split and the point.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class FeatureCache:
         self._dtype = dtype
         place = folder or os.environ.get("FINETUNE_CACHE") or "~/.cache/finetune"
         self._store = FeatureStore(Path(place).expanduser(), _DISK_LIMIT)
-        self._kept: dict[tuple[str, str, str], Features] = {}
+        self.kept: dict[tuple[str, str, str], Features] = {}
         self._held = 0
 
     def place(
@@ -115,7 +118,7 @@ class FeatureCache:
 
     def holds(self, source: Source, split: str, point: str) -> bool:
         """Whether the features are at hand without any work."""
-        return (source.key, split, point) in self._kept
+        return (source.key, split, point) in self.kept
 
     def get(
         self, source: Source, split: str, point: str, wanted: Sequence[str], extract: Extract
@@ -136,7 +139,7 @@ class FeatureCache:
         missing = [name for name in points if not self._find(source, split, name)]
         if missing:
             self._compute(source, split, missing, extract)
-        return self._kept[source.key, split, point]
+        return self.kept[source.key, split, point]
 
     def _room(self) -> int:
         if self._budget is not None:
@@ -146,7 +149,7 @@ class FeatureCache:
     def _find(self, source: Source, split: str, point: str) -> bool:
         """Whether the features are at hand; fetches them from disk if they are there."""
         key = source.key, split, point
-        if key in self._kept:
+        if key in self.kept:
             return True
         found = self._store.read(self._name(*key)) if source.persistent else None
         if found is None:
@@ -160,10 +163,11 @@ class FeatureCache:
         self, key: tuple[str, str, str], arrays: Sequence[np.ndarray | Shards], labels: np.ndarray
     ) -> None:
         size = sum(int(np.prod(a.shape)) * a.dtype.itemsize for a in arrays)
-        if size <= self._room():
+        if any(isinstance(array, Shards) for array in arrays) and size <= self._room():
             arrays = [array.load() if isinstance(array, Shards) else array for array in arrays]
+        if not any(isinstance(array, Shards) for array in arrays):
             self._held += size
-        self._kept[key] = Features(tuple(arrays), labels)
+        self.kept[key] = Features(tuple(arrays), labels)
 
     def _name(self, key: str, split: str, point: str) -> str:
         return f"{key}|{split}|{point}|{self._dtype}"
@@ -171,21 +175,24 @@ class FeatureCache:
     def _compute(self, source: Source, split: str, points: Sequence[str], extract: Extract) -> None:
         """One pass over the images, each point's features into memory or to disk."""
         started = time.perf_counter()
-        sinks = [_Sink(self._writer(source, split, point), self._room()) for point in points]
+        room = _Room(self._room())
+        sinks = [_Sink(self._writer(source, split, point), room) for point in points]
         labels = []
         for pixels, batch_labels in source.passes(split):
             labels.append(np.asarray(batch_labels))
             for sink, arrays in zip(sinks, extract(points, pixels), strict=True):
-                sink.add([np.asarray(array, self._dtype) for array in arrays])
+                # Copied, as a view would hold memory of TensorFlow's pool, which never shrinks.
+                sink.add([np.array(array, self._dtype) for array in arrays])
         merged = np.concatenate(labels)
         views = source.views if split == TRAIN else 1
         merged = merged[: len(merged) // views]
         for point, sink in zip(points, sinks, strict=True):
-            key = source.key, split, point
             sink.finish(merged)
             if sink.in_memory:
-                self._keep(key, sink.arrays(), merged)
-            elif not self._find(source, split, point):
+                self._keep((source.key, split, point), sink.arrays(), merged)
+        # Only now is it known what room is left to what went to disk.
+        for point in points:
+            if not self._find(source, split, point):
                 raise OSError(f"The features written to {self._store.folder} cannot be read back.")
         self._store.prune()
         log.info(
@@ -206,13 +213,21 @@ class FeatureCache:
             return None
 
 
+@dataclass
+class _Room:
+    """Bytes of memory that are left, for all points of a pass together."""
+
+    free: int
+
+
 class _Sink:
     """Takes the rows of one point: to disk for later runs, and to memory while they fit."""
 
-    def __init__(self, writer: EntryWriter | None, room: int) -> None:
+    def __init__(self, writer: EntryWriter | None, room: _Room) -> None:
         self._writer = writer
         self._room = room
         self._rows: list[list[np.ndarray]] = []
+        self._held = 0
         self.in_memory = True
 
     def add(self, arrays: Sequence[np.ndarray]) -> None:
@@ -223,10 +238,13 @@ class _Sink:
                 self._give_up(error)
         if self.in_memory:
             self._rows.append(list(arrays))
-            self._room -= sum(array.nbytes for array in arrays)
-            if self._room < 0 and self._writer is not None:
+            size = sum(array.nbytes for array in arrays)
+            self._held += size
+            self._room.free -= size
+            if self._room.free < 0 and self._writer is not None:
                 self.in_memory = False
                 self._rows.clear()
+                self._room.free += self._held
 
     def finish(self, labels: np.ndarray) -> None:
         if self._writer is not None:
@@ -236,7 +254,9 @@ class _Sink:
                 self._give_up(error)
 
     def arrays(self) -> list[np.ndarray]:
-        return [np.concatenate(parts) for parts in zip(*self._rows, strict=True)]
+        """All rows; asked for once, for the batches that they came in are let go of."""
+        batches, self._rows = self._rows, []
+        return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
     def _give_up(self, error: OSError) -> None:
         assert self._writer is not None

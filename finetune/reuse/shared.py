@@ -258,7 +258,7 @@ class SharedBackbone:
                 metrics=metrics_for(head.task),
             )
 
-        fresh = values_of(trainee.optimizer.variables)
+        fresh = [_without_room(value) for value in values_of(trainee.optimizer.variables)]
         return Program(assembly.model, trainee, point, freeze, compile_whole, fresh)
 
     def _cut_for(self, kept: int) -> Cut | None:
@@ -424,6 +424,11 @@ def _name(cut: Cut) -> str:
 def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
     """Copies of the values of variables."""
     return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def _without_room(values: np.ndarray) -> np.ndarray:
+    """The same values; those that are all zero, as moments are at first, take no memory."""
+    return values if values.any() else np.broadcast_to(values.dtype.type(0), values.shape)
 
 
 def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:

@@ -71,6 +71,17 @@ def test_features_beyond_the_budget_are_read_from_disk_and_equal(source, tmp_pat
     assert not isinstance(mapped.inputs[0], np.ndarray)
 
 
+def test_the_points_of_one_pass_share_the_budget(source, tmp_path):
+    rows = len(source.data.splits["train"])
+    bytes_of_one_point = rows * 3 * 4
+    cache = FeatureCache(budget=2 * bytes_of_one_point, folder=tmp_path)
+    wanted = ["a", "b", "c"]
+    kept = [cache.get(source, "train", point, wanted, means([])).inputs[0] for point in wanted]
+    assert sorted(isinstance(values, np.ndarray) for values in kept) == [False, True, True]
+    for values in kept[1:]:
+        np.testing.assert_array_equal(values[np.arange(rows)], kept[0][np.arange(rows)])
+
+
 def test_half_precision_takes_half_the_room(source, tmp_path):
     cache = FeatureCache(folder=tmp_path, dtype="float16")
     assert cache.get(source, "train", "a", [], means([])).inputs[0].dtype == np.float16
