@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> None:
         source = tuner.source_of(data, settings)
         _, record = tuner.train(settings, source)
         marks["train"] = time.perf_counter()
-        kept = tuner._cache._kept
+        kept = tuner.shared(settings).cache.kept
         points = {point for _, _, point in kept}
         assert len(kept) == 4 and len(points) == 2, f"Expected two points, received {points}."
         for (_, split, _), features in kept.items():

@@ -151,7 +151,7 @@ def fine_tune(
     if isinstance(data, ImageData):
         images = data
     else:
-        size = tuner.backbone(values).image_size
+        size = tuner.shared(values).backbone.image_size
         images = load_data(data, image_size=size, seed=seed, **loading)
     console = Console(quiet=not verbose, soft_wrap=True)
     _announce(images, console)
@@ -161,7 +161,7 @@ def fine_tune(
     trained, record = tuner.train(
         values, source, callbacks=callbacks, progress=[TrainingProgress(console)] if verbose else []
     )
-    used = tuner.backbone(values)
+    used = tuner.shared(values).backbone
     depth = resolve_depth(used.model, freeze_depth)
     model = FineTunedModel(
         trained,

@@ -194,7 +194,7 @@ def lr_find(
             **own,
         )
         settings = tuner.settings()
-        size = tuner.backbone(settings).image_size
+        size = tuner.shared(settings).backbone.image_size
         images = load_data(
             data, image_size=size, batch_size=batch_size, seed=seed, data_dir=data_dir
         )

@@ -129,7 +129,7 @@ def search(
         )
         images = load_data(
             data,
-            image_size=tuner.backbone(tuner.settings()).image_size,
+            image_size=tuner.shared(tuner.settings()).backbone.image_size,
             batch_size=batch_size,
             validation=validation,
             resize=resize,

@@ -43,6 +43,11 @@ class FreezeDescription:
     trainable_parameters: int
     total_parameters: int
 
+    @property
+    def place(self) -> str:
+        """The block that is frozen last, and whether only in part."""
+        return f"{self.block}{' (partly)' if self.partly else ''}"
+
     def __str__(self) -> str:
         if self.depth == 0:
             where = "everything trains"

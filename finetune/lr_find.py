@@ -14,8 +14,7 @@ import numpy as np
 
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError, StorageError, TrainingError
-from finetune.freezing import resolve_depth
-from finetune.records import FINE_TUNE
+from finetune.phases import program_for
 from finetune.reuse.batches import RowBatches
 from finetune.settings import Settings
 from finetune.tuner import FineTuner
@@ -187,46 +186,32 @@ def find_learning_rate(
     with _same_random_state():
         settings = tuner.settings() if settings is None else settings
         source = tuner.source_of(data, settings)
-        facts = tuner._inputs.facts
-        assert facts is not None  # learned from the data
-        shared = tuner._shared(settings)
-        head = settings.head(facts)
-        depth = resolve_depth(shared.backbone.model, settings.freeze_depth)
-        phase = next(p for p in settings.phases(depth, shared.head_only) if p.name == FINE_TUNE)
-        if depth >= shared.head_only:
+        shared, training = tuner.prepare(settings, source)
+        phase = training.phases[-1]
+        if phase.freeze_depth >= shared.head_only:
             raise ArgumentError(
                 "Expected a freeze depth that leaves layers to train in the second phase, received "
-                f"{depth} of {shared.head_only} layers. Give a smaller freeze_depth."
+                f"{phase.freeze_depth} of {shared.head_only} layers. Give a smaller freeze_depth."
             )
-        model = shared.assembly(head).model
+        model = shared.assembly(training.head).model
         with _same_model(model, data.augment):
             if settings.head_epochs:
                 _, record = tuner.train(replace(settings, epochs=0), source)
                 if record.interrupted:
                     raise KeyboardInterrupt
             else:
-                shared.reset(head)
-            program = shared.program(
-                head,
-                source,
-                freeze_depth=depth,
-                unchanged=shared.head_only,
-                batch_norm=phase.batch_norm,
-                optimizer=phase.optimizer,
-                layer_decay=phase.layer_decay,
-                label_smoothing=settings.label_smoothing,
-            )
-            weights = settings.weights_of_classes(facts, source.labels)
+                shared.reset(training.head)
+            program = program_for(shared, training, phase, source, shared.head_only)
 
             def run(rates: np.ndarray) -> _RangeTest:
-                batches, _ = shared.batches(program, source, seed=settings.seed)
+                batches, _ = shared.batches(program, source, seed=training.seed)
                 test = _RangeTest(rates, smoothing, same=isinstance(batches, RowBatches))
                 program.restart(low)
                 program.trainee.fit(
                     batches.dataset(0, math.ceil(len(rates) / batches.steps)),
                     steps_per_epoch=len(rates),
                     callbacks=[test],
-                    class_weight=weights,
+                    class_weight=training.class_weight,
                     shuffle=False,  # the order comes with the batches
                     verbose=0,
                 )

@@ -255,23 +255,30 @@ def seconds_per_epoch(
     phase = training.phases[-1]
     if not phase.epochs:
         return 0.0
-    program = _program(shared, training, phase, source, shared.head_only)
+    program = program_for(shared, training, phase, source, shared.head_only)
     batches, validation = shared.batches(program, source, seed=training.seed)
     program.restart(phase.learning_rate)
     steps = min(steps, batches.steps)
-    # The first round prepares the compiled steps, and is not timed.
-    options = {"steps_per_epoch": steps, "shuffle": False, "verbose": 0}
-    program.trainee.fit(batches.dataset(0, 2), validation_data=validation.dataset(), **options)
+    options = {"shuffle": False, "verbose": 0}
+    # One step of each kind prepares what is compiled, and is not timed.
+    program.trainee.fit(
+        batches.dataset(),
+        steps_per_epoch=1,
+        validation_data=validation.dataset(),
+        validation_steps=1,
+        **options,
+    )
     started = time.perf_counter()
-    program.trainee.fit(batches.dataset(0, 2), **options)
+    program.trainee.fit(batches.dataset(), steps_per_epoch=steps, **options)
     trained = time.perf_counter()
     program.trainee.evaluate(validation.dataset(), verbose=0)
     return (trained - started) / steps * batches.steps + time.perf_counter() - trained
 
 
-def _program(
+def program_for(
     shared: SharedBackbone, training: Training, phase: Phase, source: Source, unchanged: int
 ) -> Program:
+    """The compiled step of a phase, see `SharedBackbone.program`."""
     return shared.program(
         training.head,
         source,
@@ -302,7 +309,7 @@ def _run_phase(
     state: TrainingState | None = None,
 ) -> None:
     """Train one phase; the first `unchanged` layers still hold the pretrained weights."""
-    program = _program(shared, training, phase, source, unchanged)
+    program = program_for(shared, training, phase, source, unchanged)
     batches, validation = shared.batches(program, source, seed=training.seed)
     program.restart(phase.learning_rate)
     best.start_phase(phase.name, first_epoch, phase.epochs, program.trainee.variables)

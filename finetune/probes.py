@@ -105,8 +105,8 @@ def narrow_depths(
     """
     settings = tuner.settings() if settings is None else settings
     source = tuner.source_of(data, settings)
-    shared = tuner._shared(settings)
-    return narrow(shared, source, sorted(tuner._depths(settings, shared)), keep, task=data.task)
+    depths = sorted(tuner.freeze_depths(settings))
+    return narrow(tuner.shared(settings), source, depths, keep, task=data.task)
 
 
 def narrow(
@@ -193,7 +193,7 @@ def probe_depths(
         >>> data = load_data((images, [0, 1, 2] * 8), image_size=16)
         >>> tuner = FineTuner(model, preprocess="tf", freeze_depth=0)
         >>> source = tuner.source_of(data, tuner.settings())
-        >>> probes = probe_depths(tuner._shared(tuner.settings()), source, [0, 2])
+        >>> probes = probe_depths(tuner.shared(tuner.settings()), source, [0, 2])
         >>> [probe.depth for probe in probes]
         [0, 2]
 
@@ -224,7 +224,7 @@ def _where(model: keras.Model, depth: int) -> str:
     described = describe(model, depth)
     if depth == 0:
         return "pixels"
-    return f"{described.block}{' (partly)' if described.partly else ''}"
+    return described.place
 
 
 def _features(

@@ -15,36 +15,31 @@ from keras_tuner.src.engine.tuner_utils import SaveBestEpoch
 from rich.console import Console
 
 from finetune.assembly import assemble
-from finetune.backbones import UNSET, Backbone, load_backbone
+from finetune.backbones import UNSET
 from finetune.data import ImageData
-from finetune.distribution import resolve_distribution, scope
+from finetune.distribution import resolve_distribution
 from finetune.exceptions import ArgumentError
-from finetune.freezing import apply_freeze_depth, default_depths, leaf_layers, resolve_depth
+from finetune.freezing import apply_freeze_depth, resolve_depth
 from finetune.heads import TASKS, loss_for, metrics_for
-from finetune.inputs import Inputs, pair
+from finetune.inputs import Inputs
 from finetune.optimizers import build_optimizer
-from finetune.phases import Training, seconds_per_epoch, train
+from finetune.phases import Training, train
+from finetune.pool import BackbonePool
 from finetune.precision import dtype_policy, policy_name
-from finetune.probes import shallowest
 from finetune.progress import PhaseCallback, TrainingProgress
 from finetune.records import TrainingRecord, merged_history
 from finetune.reuse.features import FeatureCache
 from finetune.reuse.shared import SharedBackbone
 from finetune.reuse.source import Source
+from finetune.search_space import SearchSpace
 from finetune.settings import Facts, Settings
-from finetune.spaces import choose, describe_value, is_space
+from finetune.spaces import describe_value
 from finetune.states import StateFile
 
 if TYPE_CHECKING:
     from finetune.search.result import SearchResult
 
 log = logging.getLogger("finetune")
-
-# With several backbones to choose from a depth in layers means something else in each.
-_FRACTIONS = [0.0, 0.25, 0.5, 0.75, 1.0]
-
-# Leaves the choice of depths to what has been measured.
-AUTO = "auto"
 
 
 class FineTuner(keras_tuner.HyperModel):
@@ -175,16 +170,16 @@ class FineTuner(keras_tuner.HyperModel):
         given = locals()
         del given["self"], given["__class__"]
         self._given = given
-        self._spaces = {field.name: given[field.name] for field in fields(Settings)}
-        self._preprocess = preprocess
-        self._distribution = resolve_distribution(distribution)
         self._inputs = Inputs(task, num_classes, reuse)
-        self._cache = FeatureCache(cache_budget, cache_dir, cache_dtype)
-        self._backbones: dict[str, SharedBackbone] = {}
-        self._heads_folder: Path | None = None
+        cache = FeatureCache(cache_budget, cache_dir, cache_dtype)
+        self._pool = BackbonePool(preprocess, cache, resolve_distribution(distribution))
+        self._space = SearchSpace(
+            {field.name: given[field.name] for field in fields(Settings)},
+            lambda settings: self.shared(settings).backbone.model,
+        )
         self._executions: WeakKeyDictionary[SaveBestEpoch, int] = WeakKeyDictionary()
         # Refuse what can be refused now, not in the first trial.
-        self._settings(keras_tuner.HyperParameters(), depth=False)
+        self._space.check()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travels to other processes as what it was made of."""
@@ -199,13 +194,7 @@ class FineTuner(keras_tuner.HyperModel):
 
     def tunables(self) -> list[str]:
         """Names of the arguments that leave something to be chosen."""
-        names = [
-            name
-            for name, value in self._spaces.items()
-            if is_space(value) and not (name == "image_size" and isinstance(value, tuple))
-        ]
-        open_depth = self._spaces["freeze_depth"] in (None, AUTO)
-        return [*names, *(["freeze_depth"] if open_depth else [])]
+        return self._space.tunables()
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Make a new model with pretrained weights and an untrained head.
@@ -217,11 +206,12 @@ class FineTuner(keras_tuner.HyperModel):
             The whole model, from float pixels 0..255 to predictions; frozen up to the freeze
             depth and compiled, as Keras' own `fit` needs it. `FineTuner.fit` does not.
         """
-        settings = self._settings(hp)
+        settings = self._space.settings(hp)
         facts = self._inputs.facts or Facts("multiclass", 2)
         with dtype_policy(policy_name(settings.mixed_precision)):
-            assembly = assemble(self._load(settings), settings.head(facts))
-        backbone = assembly.backbone.model
+            loaded = self._pool.load(settings, self._image_size(settings))
+            assembly = assemble(loaded, settings.head(facts))
+        backbone = loaded.model
         depth = resolve_depth(backbone, settings.freeze_depth)
         apply_freeze_depth(backbone, depth, batch_norm=settings.batch_norm)
         optimizer = build_optimizer(settings.optimizer_settings(), settings.learning_rate)
@@ -270,7 +260,7 @@ class FineTuner(keras_tuner.HyperModel):
             History of the epochs that callbacks saw, `phase` among its columns (0 head, 1
             fine-tuning), with the best epoch's weights in `model`.
         """
-        settings = self._settings(hp)
+        settings = self._space.settings(hp)
         if epochs is not None:
             settings = replace(settings, epochs=epochs)
         source = self._inputs.source(x, y, validation_data, batch_size, settings)
@@ -308,15 +298,44 @@ class FineTuner(keras_tuner.HyperModel):
         Args:
             hp: A trial's hyperparameters. Default: the first value of each space.
         """
-        return self._settings(keras_tuner.HyperParameters() if hp is None else hp)
+        return self._space.settings(keras_tuner.HyperParameters() if hp is None else hp)
 
-    def backbone(self, settings: Settings) -> Backbone:
-        """The backbone that trainings with these settings share."""
-        return self._shared(settings).backbone
+    def shared(self, settings: Settings) -> SharedBackbone:
+        """The backbone that all trials with these settings train on."""
+        return self._pool.get(settings, self._image_size(settings))
+
+    def freeze_depths(self, settings: Settings) -> set[int]:
+        """Every depth that trials on this backbone may use, as far as that is known."""
+        return self._space.freeze_depths(settings)
 
     def source_of(self, data: ImageData, settings: Settings) -> Source:
         """Training and validation images of an `ImageData` as `train` takes them."""
         return self._inputs.source(data, None, None, data.batch_size, settings)
+
+    def prepare(self, settings: Settings, source: Source) -> tuple[SharedBackbone, Training]:
+        """What is trained on, and what is to be done.
+
+        Args:
+            settings: The values of the trial.
+            source: Training and validation images.
+
+        Returns:
+            The backbone that trials share, and the training as `finetune.phases.train` takes it.
+        """
+        facts = self._inputs.facts
+        if facts is None:
+            raise ArgumentError("num_classes is not known: pass it, or train on an ImageData.")
+        shared = self.shared(settings)
+        shared.freeze_depths.update(self.freeze_depths(settings))
+        depth = resolve_depth(shared.backbone.model, settings.freeze_depth)
+        training = Training(
+            tuple(settings.phases(depth, shared.head_only)),
+            settings.head(facts),
+            label_smoothing=settings.label_smoothing,
+            class_weight=settings.weights_of_classes(facts, source.labels),
+            seed=settings.seed,
+        )
+        return shared, training
 
     def train(
         self,
@@ -348,7 +367,7 @@ class FineTuner(keras_tuner.HyperModel):
             The shared model with the best epoch's weights (the next training changes them),
             and what happened.
         """
-        shared, training = self._prepare(settings, source)
+        shared, training = self.prepare(settings, source)
         model = shared.reset(training.head)
         if start is not None and training.phases[-1].epochs:
             model.set_weights(start)
@@ -379,6 +398,7 @@ class FineTuner(keras_tuner.HyperModel):
         workers: int = 1,
         ray_address: str | None = None,
         gpus_per_trial: float | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
         seed: int = 0,
         out: str | os.PathLike[str] | None = None,
         verbose: int = 1,
@@ -407,6 +427,8 @@ class FineTuner(keras_tuner.HyperModel):
                 `keras-finetuner[ray]`. Default 1: in this process.
             ray_address: Address of a Ray cluster, or "auto". Default: this machine.
             gpus_per_trial: GPUs of each worker, such as 0.5. Default: an equal share.
+            callbacks: Keras callbacks. They see the whole model; each job (a trial, or the
+                stretch of it up to a pause) gets copies. TensorBoard logs into a folder a trial.
             seed: Seed of what the strategy draws. Default 0.
             out: The study's folder. Default: a new one under "runs/".
             verbose: 0 for silence, 1 (default) for a line a trial.
@@ -448,118 +470,21 @@ class FineTuner(keras_tuner.HyperModel):
             workers=workers,
             ray_address=ray_address,
             gpus_per_trial=gpus_per_trial,
+            callbacks=callbacks,
             seed=seed,
             out=out,
             verbose=verbose,
         )
 
-    def seconds_per_epoch(self, settings: Settings, source: Source) -> float:
-        """How long an epoch of the second phase takes, measured on a few steps."""
-        return seconds_per_epoch(*self._prepare(settings, source), source)
-
     def keep_heads(self, folder: Path) -> None:
         """Keep trained heads in a folder, for other processes to start from the very same."""
-        self._heads_folder = folder
-        for shared in self._backbones.values():
-            shared.heads.folder = folder
-
-    def _prepare(self, settings: Settings, source: Source) -> tuple[SharedBackbone, Training]:
-        """What is trained on, and what is to be done."""
-        facts = self._inputs.facts
-        if facts is None:
-            raise ArgumentError("num_classes is not known: pass it, or train on an ImageData.")
-        shared = self._shared(settings)
-        shared.freeze_depths.update(self._depths(settings, shared))
-        depth = resolve_depth(shared.backbone.model, settings.freeze_depth)
-        training = Training(
-            tuple(settings.phases(depth, shared.head_only)),
-            settings.head(facts),
-            label_smoothing=settings.label_smoothing,
-            class_weight=settings.weights_of_classes(facts, source.labels),
-            seed=settings.seed,
-        )
-        return shared, training
-
-    def _settings(self, hp: keras_tuner.HyperParameters, *, depth: bool = True) -> Settings:
-        """The values of this trial; declares what is tunable."""
-        values: dict[str, Any] = {
-            # A pair is (height, width) here, never a range.
-            name: value
-            if name == "image_size" and isinstance(value, tuple)
-            else choose(hp, name, value)
-            for name, value in self._spaces.items()
-            if name != "freeze_depth"
-        }
-        settings = Settings(**values, freeze_depth=0)
-        settings.check()
-        if not depth:
-            return settings
-        space = self._depth_space(settings)
-        return replace(settings, freeze_depth=choose(hp, "freeze_depth", space))
-
-    def _depth_space(self, settings: Settings) -> Any:
-        """The freeze depths to choose from, as KerasTuner can hold them."""
-        space = self._spaces["freeze_depth"]
-        if is_space(self._spaces["backbone"]):
-            return _FRACTIONS if space is None else _FRACTIONS[:3] if space == AUTO else space
-        if space not in (None, AUTO) and not isinstance(space, list):
-            return space
-        model = self._shared(settings).backbone.model
-        if space is None:
-            return default_depths(model)
-        if space == AUTO:
-            return list(shallowest(default_depths(model), len(leaf_layers(model))))
-        return list(dict.fromkeys(resolve_depth(model, depth) for depth in space))
-
-    def _depths(self, settings: Settings, shared: SharedBackbone) -> set[int]:
-        """Every depth that trials on this backbone may use, as far as that is known."""
-        space = self._depth_space(settings)
-        depths = space if isinstance(space, list) else [settings.freeze_depth]
-        return {resolve_depth(shared.backbone.model, depth) for depth in depths}
+        self._pool.keep_heads(folder)
 
     def _image_size(self, settings: Settings) -> Any:
         facts = self._inputs.facts
         if settings.image_size is None and facts is not None:
             return facts.image_size
         return settings.image_size
-
-    def _load(self, settings: Settings) -> Backbone:
-        backbone = settings.backbone
-        if isinstance(backbone, keras.Model):
-            # The user's own object stays as it is.
-            backbone = keras.models.clone_model(backbone)
-            backbone.set_weights(settings.backbone.get_weights())
-        return load_backbone(
-            backbone,
-            weights=settings.weights,
-            image_size=self._image_size(settings),
-            preprocess=self._preprocess,
-            **(settings.backbone_options or {}),
-        )
-
-    def _shared(self, settings: Settings) -> SharedBackbone:
-        """The backbone that all trials with these settings train on."""
-        size = self._image_size(settings)
-        key = self._key(settings, size)
-        if key not in self._backbones:
-            precision = policy_name(settings.mixed_precision)
-            with scope(self._distribution), dtype_policy(precision):
-                backbone = self._load(settings)
-            full = self._key(settings, backbone.image_size)
-            self._backbones[full] = SharedBackbone(
-                backbone, self._cache, precision, self._distribution
-            )
-            self._backbones[full].heads.folder = self._heads_folder
-            self._backbones[key] = self._backbones[full]
-        return self._backbones[key]
-
-    def _key(self, settings: Settings, size: Any) -> str:
-        name = settings.backbone
-        if isinstance(name, keras.Model):
-            name = f"{name.name}@{id(name)}"
-        precision = policy_name(settings.mixed_precision)
-        parts = (name, settings.weights, pair(size), settings.backbone_options, precision)
-        return "/".join(map(str, parts))
 
 
 def _remake(given: dict[str, Any]) -> FineTuner:

@@ -38,7 +38,7 @@ def tuner(make_tuner):
 def parts(tuner, data):
     settings = tuner.settings()
     source = tuner.source_of(data, settings)
-    return tuner._shared(settings), source
+    return tuner.shared(settings), source
 
 
 def separable(seed, shift, n=60, width=5):

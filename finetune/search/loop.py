@@ -1,32 +1,20 @@
-"""The search: asks a strategy, has jobs run, and keeps the study."""
+"""The loop of a search: asks a strategy, has jobs run, and keeps the study."""
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-import keras_tuner
-from rich.console import Console
-
-from finetune.data import ImageData
-from finetune.exceptions import ArgumentError, SearchError
-from finetune.heads import monitor_for
-from finetune.runs import new_folder
+from finetune.exceptions import SearchError
 from finetune.search import ranking
-from finetune.search.budget import Forecast, format_seconds, parse_seconds
+from finetune.search.budget import Forecast
 from finetune.search.display import SearchDisplay
 from finetune.search.ranking import Ranked
-from finetune.search.result import SearchResult, conclude
-from finetune.search.runner import Runner
-from finetune.search.strategies import Halving, Strategy, build_strategy, grid_size
-from finetune.search.study import Study
+from finetune.search.strategies import Halving, Strategy
+from finetune.search.study import Study, state_file, weights_file
 from finetune.search.trials import COMPLETED, FAILED, PAUSED, PRUNED, RUNNING, Job, Step, Trial
-from finetune.search.workers import OwnProcess, RayWorkers, Workers
-from finetune.tuner import FineTuner
+from finetune.search.workers import Workers
 
 log = logging.getLogger("finetune")
 
@@ -113,7 +101,7 @@ class Search:
             if trial.status == PAUSED and not self._out_of_time:
                 trial.status = PRUNED
                 self._study.write(trial)
-                self._study.state_file(trial.name).unlink(missing_ok=True)
+                state_file(self._study.folder, trial.name).unlink(missing_ok=True)
 
     def pause(self) -> None:
         """Say on the board that what is under way has been stopped."""
@@ -243,7 +231,7 @@ class Search:
             trial.status = FAILED
         self._study.write(trial)
         if trial.status != PAUSED:
-            self._study.state_file(trial.name).unlink(missing_ok=True)
+            state_file(self._study.folder, trial.name).unlink(missing_ok=True)
         self._keep_best()
         self._tell(job, step)
         assert self._forecast is not None  # made before the first job
@@ -280,7 +268,7 @@ class Search:
         kept = {entry.trial.trial for entry in self.ranked()[: max(1, self._limits.keep)]}
         for trial in self._study.trials.values():
             if trial.trial not in kept and trial.status != RUNNING:
-                self._study.weights_file(trial.name).unlink(missing_ok=True)
+                weights_file(self._study.folder, trial.name).unlink(missing_ok=True)
 
     def _further_executions(self) -> list[Job]:
         """The finalists under more seeds."""
@@ -296,172 +284,3 @@ def _outcome(trial: Trial, until: int | None) -> Any:
     step = trial.step(until)
     assert step is not None and step.outcome is not None  # that is what makes it a twin
     return step.outcome
-
-
-def run_search(
-    tuner: FineTuner,
-    data: ImageData,
-    *,
-    strategy: str | keras_tuner.Oracle,
-    max_trials: int | None,
-    time_budget: str | float | None,
-    epochs: int | None,
-    executions: int,
-    keep: int,
-    max_failures: int,
-    workers: int,
-    ray_address: str | None,
-    gpus_per_trial: float | None,
-    seed: int,
-    out: Any,
-    verbose: int,
-) -> SearchResult:
-    """See `FineTuner.search`."""
-    for name, value in (("executions", executions), ("keep", keep), ("workers", workers)):
-        if not value >= 1:
-            raise ArgumentError(f"Expected {name} of 1 or more, received {value!r}.")
-    seconds = parse_seconds(time_budget)
-    folder = Path(out) if out is not None else new_folder("search-")
-    console = Console(quiet=not verbose, soft_wrap=True, highlight=False)
-    space = keras_tuner.HyperParameters()
-    settings = tuner.settings(space)
-    tuner.source_of(data, settings)  # learns number of classes and task
-    settings = tuner.settings(space := keras_tuner.HyperParameters())
-    epochs = settings.epochs if epochs is None else epochs
-    if not space.space:
-        raise ArgumentError(
-            "Expected something to search, but every argument has one value. Give lists or "
-            "ranges, such as learning_rate=(1e-5, 1e-3), or call fine_tune."
-        )
-    monitor = monitor_for(data.task)
-    direction = "min" if monitor == "val_loss" else "max"
-    chooser = build_strategy(
-        strategy,
-        space=space,
-        objective=keras_tuner.Objective(monitor, direction),
-        better=lambda outcome: ranking.better(monitor, outcome),
-        epochs=epochs,
-        max_trials=max_trials,
-        seed=seed,
-    )
-    arguments = {
-        "strategy": strategy if isinstance(strategy, str) else type(strategy).__name__,
-        "max_trials": max_trials,
-        "epochs": epochs,
-        "seed": seed,
-        "data": data.fingerprint,
-        "batch_size": data.batch_size,
-        "task": data.task,
-        "monitor": monitor,
-        "settings": tuner.describe(),
-    }
-    study = Study(folder, arguments)
-    place: Workers | None = None
-    display = SearchDisplay(console)
-    interrupted, fresh = False, not study.trials
-    try:
-        if workers > 1 or ray_address is not None:
-            place = RayWorkers(
-                *(tuner, data, folder, epochs),
-                count=workers,
-                address=ray_address,
-                gpus=gpus_per_trial,
-            )
-        else:
-            place = OwnProcess(Runner(tuner, data, folder, epochs))
-        search = Search(
-            study,
-            chooser,
-            place,
-            Limits(seconds, max_failures, executions, keep),
-            epochs=epochs,
-            monitor=monitor,
-            display=display,
-        )
-        _announce(study, space, data, console)
-        begun: list[float] = []
-
-        def prepare() -> Forecast:
-            forecast = _measure(place, space, console)
-            expected = forecast.seconds(chooser.remaining_epochs(epochs) or 0)
-            _promise(expected if fresh else 0, seconds, console)
-            begun.extend([expected, time.monotonic()])
-            display.start(None)
-            return forecast
-
-        try:
-            search.run(prepare)
-        except KeyboardInterrupt:
-            interrupted = True
-            search.pause()
-        display.close()
-        if begun and begun[0] and fresh and not interrupted:
-            log.info(
-                "The trials took %s; %s were expected.",
-                format_seconds(time.monotonic() - begun[1]),
-                format_seconds(begun[0]),
-            )
-        return conclude(
-            tuner,
-            data,
-            folder,
-            search.ranked(),
-            monitor=monitor,
-            epochs=epochs,
-            seconds=search.clock,
-            interrupted=interrupted,
-        )
-    finally:
-        display.close()
-        if place is not None:
-            place.close()
-        study.close()
-
-
-def _announce(
-    study: Study, space: keras_tuner.HyperParameters, data: ImageData, console: Console
-) -> None:
-    """Say what is searched, and what an earlier run has done of it."""
-    names = ", ".join(parameter.name for parameter in space.space)
-    size = grid_size(space)
-    console.print(f"Search over {names}{f': {size} combinations' if size else ''}")
-    total = {split: sum(counts.values()) for split, counts in data.counts.items()}
-    console.print("Images: " + ", ".join(f"{count:,} {split}" for split, count in total.items()))
-    known = Counter(trial.status for trial in study.trials.values())
-    if known:
-        console.print(
-            f"Going on with {study.folder}: "
-            + ", ".join(f"{count} {status}" for status, count in sorted(known.items()))
-        )
-
-
-def _measure(workers: Workers, space: keras_tuner.HyperParameters, console: Console) -> Forecast:
-    """Measure what an epoch takes at each freeze depth."""
-    jobs = _samples(space)
-    measured = dict(zip(jobs, workers.measure(list(jobs.values())), strict=True))
-    each = ", ".join(f"{value:.2f} s at depth {depth}" for depth, value in measured.items())
-    console.print(f"An epoch takes {each}.")
-    return Forecast(measured, workers.count)
-
-
-def _promise(expected: float, budget: float | None, console: Console) -> None:
-    """Say when it will be over."""
-    parts = []
-    if expected:
-        end = datetime.fromtimestamp(time.time() + expected)
-        parts.append(f"About {format_seconds(expected)}, until {end:%H:%M}")
-    if budget is not None:
-        parts.append(f"at most {format_seconds(budget)}")
-    if parts:
-        console.print(", ".join(parts) + ".")
-
-
-def _samples(space: keras_tuner.HyperParameters) -> dict[Any, Job]:
-    """A job for each freeze depth that can be chosen, all else at its default."""
-    defaults = {parameter.name: parameter.default for parameter in space.space}
-    depths = next(
-        (p.values for p in space.space if p.name == "freeze_depth" and hasattr(p, "values")), None
-    )
-    if not depths:
-        return {defaults.get("freeze_depth", "given"): Job("measure", defaults)}
-    return {depth: Job("measure", {**defaults, "freeze_depth": depth}) for depth in depths}

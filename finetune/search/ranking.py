@@ -78,5 +78,6 @@ def _ranked(group: list[Trial], monitor: str) -> Ranked:
         half = stats.t.ppf(0.975, len(scores) - 1) * stats.sem(scores)
         interval = (mean - float(half), mean + float(half))
     elif monitor != "val_loss" and outcomes[0].n:
+        # With several labels an image too: the share of right ones varies no more than 0 and 1.
         interval = accuracy_interval(mean, outcomes[0].n)
     return Ranked(first, outcomes, mean, interval)

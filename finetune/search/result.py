@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import keras_tuner
 import numpy as np
 
 from finetune.data import ImageData
@@ -23,6 +22,8 @@ from finetune.model import (
 from finetune.search.board import board_rows, error_lines, render
 from finetune.search.budget import format_seconds
 from finetune.search.ranking import Ranked
+from finetune.search.runner import Work
+from finetune.search.study import weights_file
 from finetune.settings import Settings
 from finetune.statistics import bootstrap_interval
 from finetune.tuner import FineTuner
@@ -151,13 +152,10 @@ def describe_values(values: dict[str, Any]) -> str:
 
 
 def conclude(
-    tuner: FineTuner,
-    data: ImageData,
-    folder: Path,
+    work: Work,
     ranking: list[Ranked],
     *,
     monitor: str,
-    epochs: int,
     seconds: float,
     interrupted: bool,
 ) -> SearchResult:
@@ -167,6 +165,7 @@ def conclude(
         SearchError: If there is no trial with a score.
         KeyboardInterrupt: If the user stopped the search before there was one.
     """
+    tuner, data, folder = work.tuner, work.data, work.folder
     good = [entry for entry in ranking if entry.outcomes]
     if not good:
         if interrupted:
@@ -177,9 +176,7 @@ def conclude(
             "or give it more time."
         )
     for entry in good:
-        space = keras_tuner.HyperParameters()
-        space.values = dict(entry.trial.values)
-        settings = replace(tuner.settings(space), epochs=epochs)
+        settings = work.settings(entry.trial.values)
         trained = _trained(tuner, data, settings, folder, entry.trial.name)
         if trained is not None:
             break
@@ -231,7 +228,7 @@ def _trained(
 
 def _restore(model: keras.Model, folder: Path, name: str) -> bool:
     try:
-        _, values = read_arrays(folder / "weights" / f"{name}.npz")
+        _, values = read_arrays(weights_file(folder, name))
     except DamagedFileError:
         return False
     for variable, value in zip(model.variables, values, strict=True):

@@ -1,10 +1,10 @@
 """Runs one job in this process."""
 
+import copy
 import logging
 import statistics
 import time
 import traceback
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ import tensorflow as tf
 from finetune.data import ImageData
 from finetune.exceptions import StorageError
 from finetune.files import write_arrays
-from finetune.freezing import describe, resolve_depth
+from finetune.freezing import FreezeDescription, describe, resolve_depth
+from finetune.phases import seconds_per_epoch
 from finetune.records import FINE_TUNE
 from finetune.reuse.shared import values_of
 from finetune.reuse.source import VALIDATION
+from finetune.search.study import state_file, weights_file
 from finetune.search.trials import Job, Outcome
 from finetune.settings import Settings
 from finetune.states import StateFile
@@ -51,45 +53,56 @@ class Deadline(keras.callbacks.Callback):
             self.model.stop_training = True  # pyright: ignore[reportOptionalMemberAccess]
 
 
-@dataclass
-class Runner:
-    """Trains the trials of a search, one after the other, on what they share.
+@dataclass(frozen=True)
+class Work:
+    """What all jobs of a search have in common, as it travels to other processes.
 
     Args:
         tuner: Makes settings of hyperparameters, and trains.
         data: The images.
         folder: The study's folder.
         epochs: Epochs of the second phase, in the place of the tuner's own.
+        callbacks: Keras callbacks, of which every job gets copies.
     """
 
     tuner: FineTuner
     data: ImageData
     folder: Path
     epochs: int
+    callbacks: tuple[keras.callbacks.Callback, ...] = ()
 
-    def __post_init__(self) -> None:
-        self.tuner.keep_heads(self.folder / "heads")
-
-    def settings(self, job: Job) -> Settings:
-        """The values that a job trains with."""
+    def settings(self, values: dict[str, Any]) -> Settings:
+        """What these hyperparameters are trained with."""
         space = keras_tuner.HyperParameters()
-        space.values = dict(job.values)
-        settings = self.tuner.settings(space)
-        return replace(settings, epochs=self.epochs, seed=settings.seed + job.execution)
+        space.values = dict(values)
+        return replace(self.tuner.settings(space), epochs=self.epochs)
 
-    def run(
-        self,
-        job: Job,
-        *,
-        seconds: float | None = None,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
-    ) -> Outcome:
+    def callbacks_of(self, job: Job) -> list[keras.callbacks.Callback]:
+        """Callbacks for one job; what they log goes to a folder of its own."""
+        copies = copy.deepcopy([*self.callbacks])
+        for callback in copies:
+            if isinstance(callback, keras.callbacks.TensorBoard):
+                callback.log_dir = str(Path(callback.log_dir) / job.name)
+        return copies
+
+
+class Runner:
+    """Trains the jobs of a search, one after the other, on what they share.
+
+    Args:
+        work: What they have in common.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        work.tuner.keep_heads(work.folder / "heads")
+
+    def run(self, job: Job, *, seconds: float | None = None) -> Outcome:
         """Train a job; whatever goes wrong in it is in the outcome.
 
         Args:
             job: What to train.
             seconds: Time after which to stop, at the end of an epoch.
-            callbacks: Keras callbacks.
 
         Returns:
             What became of it.
@@ -100,47 +113,42 @@ class Runner:
         started = time.perf_counter()
         try:
             try:
-                return self._run(job, self.data, seconds, callbacks)
+                return self._run(job, self._work.data, seconds)
             except OUT_OF_MEMORY as error:
-                smaller = max(1, self.data.batch_size // 2)
+                data = self._work.data
+                smaller = max(1, data.batch_size // 2)
                 log.warning(
                     "Trial %s: out of memory with batches of %d (%s); once more with %d.",
-                    *(job.trial, self.data.batch_size, type(error).__name__, smaller),
+                    *(job.trial, data.batch_size, type(error).__name__, smaller),
                 )
-                self._state_path(job.name).unlink(missing_ok=True)
-                return self._run(
-                    job, self.data.with_options(batch_size=smaller), seconds, callbacks
-                )
+                state_file(self._work.folder, job.name).unlink(missing_ok=True)
+                return self._run(job, data.with_options(batch_size=smaller), seconds)
         except StorageError:
             raise
         except Exception:
             # Whatever it is concerns this trial: the search goes on, and the board tells.
             return Outcome(seconds=time.perf_counter() - started, error=traceback.format_exc())
 
-    def _run(
-        self,
-        job: Job,
-        data: ImageData,
-        seconds: float | None,
-        callbacks: Sequence[keras.callbacks.Callback],
-    ) -> Outcome:
+    def _run(self, job: Job, data: ImageData, seconds: float | None) -> Outcome:
         started = time.perf_counter()
-        settings = self.settings(job)
-        source = self.tuner.source_of(data, settings)
-        start = self._state_path(job.after) if job.after else None
+        work = self._work
+        settings = work.settings(job.values)
+        settings = replace(settings, seed=settings.seed + job.execution)
+        source = work.tuner.source_of(data, settings)
+        start = state_file(work.folder, job.after) if job.after else None
         deadline = Deadline(seconds)
-        model, record = self.tuner.train(
+        model, record = work.tuner.train(
             settings,
             source,
-            callbacks=callbacks,
+            callbacks=work.callbacks_of(job),
             until=job.until,
             pauses=[deadline],
-            file=StateFile(self._state_path(job.name), start),
+            file=StateFile(state_file(work.folder, job.name), start),
         )
         if record.interrupted:
             raise KeyboardInterrupt
         trained = record.phase(FINE_TUNE)
-        backbone = self.tuner.backbone(settings).model
+        backbone = work.tuner.shared(settings).backbone.model
         depth = resolve_depth(backbone, settings.freeze_depth)
         frozen = describe(backbone, depth)
         outcome = Outcome(
@@ -149,7 +157,7 @@ class Runner:
             seconds=time.perf_counter() - started,
             n=source.rows(VALIDATION) or 0,
             freeze_depth=depth,
-            block=_where(frozen),
+            block=_in_words(frozen),
             # The first epoch of a job also compiles.
             epoch_seconds=statistics.median([row["seconds"] for row in trained[1:] or trained])
             if trained
@@ -169,31 +177,26 @@ class Runner:
             for name, value in record.best_epoch.items()
             if name not in ("phase", "epoch", "seconds", "learning_rate")
         }
-        wanted = self.epochs if job.until is None else job.until
+        wanted = work.epochs if job.until is None else job.until
         cut = deadline.reached and len(trained) < wanted and not outcome.finished
-        self._write_weights(job.name, model)
+        write_arrays(
+            weights_file(work.folder, job.name), {"trial": job.name}, values_of(model.variables)
+        )
         return replace(outcome, metrics=metrics, score=metrics[record.monitor], cut=cut)
 
     def measure(self, job: Job) -> float:
         """Seconds that an epoch of this job takes, measured on a few steps."""
-        settings = self.settings(job)
-        source = self.tuner.source_of(self.data, settings)
+        tuner, settings = self._work.tuner, self._work.settings(job.values)
+        source = tuner.source_of(self._work.data, settings)
         # First what comes before all trials: features and the head.
-        self.tuner.train(replace(settings, epochs=0), source)
-        return self.tuner.seconds_per_epoch(settings, source)
-
-    def _write_weights(self, name: str, model: keras.Model) -> None:
-        path = self.folder / "weights" / f"{name}.npz"
-        write_arrays(path, {"trial": name}, values_of(model.variables))
-
-    def _state_path(self, name: str) -> Path:
-        return self.folder / "states" / f"{name}.npz"
+        tuner.train(replace(settings, epochs=0), source)
+        return seconds_per_epoch(*tuner.prepare(settings, source), source)
 
 
-def _where(frozen: Any) -> str:
+def _in_words(frozen: FreezeDescription) -> str:
     """The freeze depth in words."""
     if frozen.depth >= frozen.layers:
         return "head only"
     if frozen.depth == 0:
         return "everything trains"
-    return f"{frozen.block}{' (partly)' if frozen.partly else ''}"
+    return frozen.place

@@ -84,17 +84,19 @@ class Study:
         path = self.folder / "trials" / f"{trial.name}.json"
         write_text(path, json.dumps(asdict(trial), indent=1, default=float) + "\n")
 
-    def state_file(self, name: str) -> Path:
-        """Where the state of a trial is kept while it trains."""
-        return self.folder / "states" / f"{name}.npz"
-
-    def weights_file(self, name: str) -> Path:
-        """Where the weights of a trial's best epoch are kept."""
-        return self.folder / "weights" / f"{name}.npz"
-
     def close(self) -> None:
         """Let other processes have the folder."""
         self._lock.close()
+
+
+def state_file(folder: Path, name: str) -> Path:
+    """Where the state of a trial is kept while it trains."""
+    return folder / "states" / f"{name}.npz"
+
+
+def weights_file(folder: Path, name: str) -> Path:
+    """Where the weights of a trial's best epoch are kept."""
+    return folder / "weights" / f"{name}.npz"
 
 
 def read_trials(folder: Path, *, mend: bool = False) -> list[Trial]:

@@ -6,15 +6,12 @@ import os
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Protocol
 
-from finetune.data import ImageData
 from finetune.exceptions import ArgumentError, StorageError
-from finetune.search.runner import Runner
+from finetune.search.runner import Runner, Work
 from finetune.search.trials import Job, Outcome
-from finetune.tuner import FineTuner
 
 log = logging.getLogger("finetune")
 
@@ -72,16 +69,6 @@ class OwnProcess:
         """Nothing was taken."""
 
 
-@dataclass(frozen=True)
-class _Package:
-    """What a worker needs, in Ray's object store."""
-
-    tuner: FineTuner
-    data: ImageData
-    folder: Path
-    epochs: int
-
-
 # One runner for each search that this process has worked for: features, heads and compiled
 # programs stay for the next job.
 _RUNNERS: dict[str, Runner] = {}
@@ -91,11 +78,8 @@ class RayWorkers:
     """Runs jobs as Ray tasks; a worker or node that dies is replaced, and its job resumed.
 
     Args:
-        tuner: See `Runner`.
-        data: The images.
-        folder: The study's folder, on a disk that all nodes see; where one does not, a job that
-            was under way there begins anew.
-        epochs: See `Runner`.
+        work: What the jobs have in common. Its folder is on a disk that all nodes see; where one
+            does not, a job that was under way there begins anew.
         count: Jobs at a time.
         address: Address of a cluster; None starts Ray on this machine.
         gpus: GPUs of each job; a fraction shares one.
@@ -103,10 +87,7 @@ class RayWorkers:
 
     def __init__(
         self,
-        tuner: FineTuner,
-        data: ImageData,
-        folder: Path,
-        epochs: int,
+        work: Work,
         *,
         count: int,
         address: str | None,
@@ -128,9 +109,9 @@ class RayWorkers:
         each = max(1, int(cores // count))
         if gpus is None:
             gpus = min(1.0, ray.cluster_resources().get("GPU", 0) / count)
-        package = _Package(tuner, data, folder.resolve(), epochs)
-        self._package = ray.put(package)
-        self._key = f"{folder.resolve()}/{os.getpid()}/{time.time()}"
+        folder = work.folder.resolve()
+        self._work = ray.put(replace(work, folder=folder))
+        self._key = f"{folder}/{os.getpid()}/{time.time()}"
         # Tasks that are retried: whoever kills a worker or a node costs no trial.
         options = {"num_cpus": each, "num_gpus": gpus, "max_retries": -1}
         self._run = ray.remote(**options)(_run)
@@ -140,7 +121,7 @@ class RayWorkers:
 
     def submit(self, job: Job, seconds: float | None) -> None:
         """Give a job to the next worker that is free."""
-        reference = self._run.remote(self._package, self._key, self._threads, job, seconds)
+        reference = self._run.remote(self._work, self._key, self._threads, job, seconds)
         self._jobs[reference] = job
 
     def wait(self) -> tuple[Job, Outcome]:
@@ -159,7 +140,7 @@ class RayWorkers:
 
     def measure(self, jobs: Sequence[Job]) -> list[float]:
         """Measure them on the workers."""
-        arguments = self._package, self._key, self._threads
+        arguments = self._work, self._key, self._threads
         return self._ray.get([self._measure.remote(*arguments, job) for job in jobs])
 
     def close(self) -> None:
@@ -196,7 +177,7 @@ def _no_cluster(address: str | None, error: Exception) -> ArgumentError:
     )
 
 
-def _runner(package: _Package, key: str, threads: int) -> Runner:
+def _runner(work: Work, key: str, threads: int) -> Runner:
     if key not in _RUNNERS:
         import tensorflow as tf
 
@@ -204,13 +185,13 @@ def _runner(package: _Package, key: str, threads: int) -> Runner:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(threads)
         _RUNNERS.clear()
-        _RUNNERS[key] = Runner(package.tuner, package.data, package.folder, package.epochs)
+        _RUNNERS[key] = Runner(work)
     return _RUNNERS[key]
 
 
-def _run(package: _Package, key: str, threads: int, job: Job, seconds: float | None) -> Outcome:
-    return _runner(package, key, threads).run(job, seconds=seconds)
+def _run(work: Work, key: str, threads: int, job: Job, seconds: float | None) -> Outcome:
+    return _runner(work, key, threads).run(job, seconds=seconds)
 
 
-def _measure(package: _Package, key: str, threads: int, job: Job) -> float:
-    return _runner(package, key, threads).measure(job)
+def _measure(work: Work, key: str, threads: int, job: Job) -> float:
+    return _runner(work, key, threads).measure(job)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import keras
 import keras_tuner
 import numpy as np
 import pytest
@@ -52,6 +53,33 @@ def test_every_strategy_finds_a_model_that_predicts(search, data, strategy):
         loaded.predict(images).probabilities, result.predict(images).probabilities, atol=1e-6
     )
     assert loaded.evaluate(data).accuracy == pytest.approx(result.test.accuracy)
+
+
+class Epochs(keras.callbacks.Callback):
+    """Writes a line an epoch into a file, which copies of it share."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+        self.seen = 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen += 1
+        with open(self.path, "a", encoding="utf-8") as file:
+            print(self.seen, self.model.count_params(), logs["val_accuracy"], file=file)
+
+
+def test_callbacks_see_every_trial_apart_from_the_others(search, tmp_path):
+    board = keras.callbacks.TensorBoard(tmp_path / "logs")
+    own = Epochs(tmp_path / "epochs.txt")
+    result = search(strategy="grid", callbacks=[own, board])
+    lines = [line.split() for line in own.path.read_text().splitlines()]
+    # A head that trials share is one epoch; with the head alone there is no other.
+    assert sorted(int(line[0]) for line in lines) == sorted([*range(1, 6)] * 4 + [1] * 2)
+    assert {int(line[1]) for line in lines} == {result.model.keras_model.count_params()}
+    assert own.seen == 0, "the user's own object stays as it is"
+    logged = sorted(path.name for path in (tmp_path / "logs").iterdir())
+    assert logged == sorted(trial["id"] for trial in result.trials)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -207,8 +235,8 @@ def test_time_budget_stops_in_mid_trial_and_more_of_it_goes_on(
     whole = search(strategy="grid", out=tmp_path / "whole")
     run = Runner._run
 
-    def late(self, job, data, seconds, callbacks):
-        return run(self, job, data, 0.0 if job.trial == "0001" else seconds, callbacks)
+    def late(self, job, data, seconds):
+        return run(self, job, data, 0.0 if job.trial == "0001" else seconds)
 
     with monkeypatch.context() as patch:
         patch.setattr(Runner, "_run", late)
