@@ -17,14 +17,16 @@ import importlib
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+from processes import fill
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -356,22 +358,22 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--side", choices=["limit", "ours"], help="one side, in this process")
     parser.add_argument("--seed", type=int, default=0, help="with --side")
-    parser.add_argument("--json", help="file for every figure")
+    parser.add_argument("--json", type=Path, help="file of figures; what it holds is not run again")
     options = parser.parse_args()
     if options.side:
         figures = {"limit": limit, "ours": ours}[options.side](options)
         print(json.dumps({"side": options.side, "seed": options.seed} | figures))
         return
-    rows = []
-    for seed in options.seeds:
-        for side in ("limit", "ours"):
-            command = [sys.executable, __file__, *sys.argv[1:], "--side", side, "--seed", str(seed)]
-            output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-            rows.append(json.loads(output.strip().splitlines()[-1]))
-    print_tables(rows)
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=2)
+    how = {"depth": options.depth, "epochs": options.epochs, "rate": options.rate}
+    plan = [
+        (
+            {"side": side, "seed": seed, **how},
+            [__file__, *sys.argv[1:], "--side", side, "--seed", str(seed)],
+        )
+        for seed in options.seeds
+        for side in ("limit", "ours")
+    ]
+    print_tables(fill(plan, options.json))
 
 
 if __name__ == "__main__":

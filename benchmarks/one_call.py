@@ -18,12 +18,12 @@ import json
 import os
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from processes import fill
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -196,25 +196,25 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--side", choices=["tutorial", "ours"], help="one side, in this process")
     parser.add_argument("--seed", type=int, default=0, help="with --side")
-    parser.add_argument("--json", help="file for every figure")
+    parser.add_argument("--json", type=Path, help="file of figures; what it holds is not run again")
     options = parser.parse_args()
     if options.side:
         return run(options)
-    rows = []
-    for seed in options.seeds:
-        with tempfile.TemporaryDirectory() as folder:
-            hold_back(Path(options.data), Path(folder), seed=seed, share=options.share)
+    how = {
+        name: getattr(options, name)
+        for name in ("weights", "image_size", "batch", "depth", "rate", "epochs")
+    }
+    arguments = [text for name, value in how.items() for text in (f"--{name}", str(value))]
+    arguments = [text.replace("_", "-") if text.startswith("--") else text for text in arguments]
+    with tempfile.TemporaryDirectory() as folder:
+        plan = []
+        for seed in options.seeds:
+            images = Path(folder) / str(seed)
+            hold_back(Path(options.data), images, seed=seed, share=options.share)
             for side in ("tutorial", "ours"):
-                command = [sys.executable, __file__, folder, "--side", side, "--seed", str(seed)]
-                for name in ("weights", "image_size", "batch", "depth", "rate", "epochs"):
-                    command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
-                output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-                rows.append(json.loads(output.stdout.strip().splitlines()[-1]))
-                print(rows[-1], file=sys.stderr, flush=True)
-    print_table(rows)
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=2)
+                command = [__file__, str(images), "--side", side, "--seed", str(seed), *arguments]
+                plan.append(({"side": side, "seed": seed, **how}, command))
+        print_table(fill(plan, options.json))
 
 
 if __name__ == "__main__":

@@ -15,12 +15,13 @@ import json
 import os
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
+
+from processes import fill
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -179,22 +180,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--one", action="store_true", help="one size, in this process")
     parser.add_argument("--seed", type=int, default=0, help="with --one")
-    parser.add_argument("--json", help="file for every figure")
+    parser.add_argument("--json", type=Path, help="file of figures; what it holds is not run again")
     options = parser.parse_args()
     if options.one:
         return run(options)
-    rows = []
-    for seed in options.seeds:
-        for size in options.sizes:
-            command = [sys.executable, __file__, *sys.argv[1:], "--one", "--sizes", str(size)]
-            command += ["--seed", str(seed)]
-            output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-            rows.append(json.loads(output.strip().splitlines()[-1]))
-            print(rows[-1], file=sys.stderr, flush=True)
-    print_table(rows)
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=2)
+    arguments = [__file__, *sys.argv[1:], "--one"]
+    plan = [
+        ({"images": size, "seed": seed}, [*arguments, "--sizes", str(size), "--seed", str(seed)])
+        for seed in options.seeds
+        for size in options.sizes
+    ]
+    print_table(fill(plan, options.json))
 
 
 if __name__ == "__main__":

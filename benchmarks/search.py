@@ -13,10 +13,12 @@ import json
 import os
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
+
+from processes import fill
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -112,6 +114,7 @@ def ours(options: argparse.Namespace, data, folder: str):
         verbose=0,
     )
     seconds = time.perf_counter() - options.started
+    assert result.test is not None  # the folder has test images
     return seconds, [trial["score"] for trial in result.trials], result.test.accuracy
 
 
@@ -156,36 +159,44 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--side", choices=["stock", "ours"], help="run one side, in this process")
-    parser.add_argument("--json", help="file for every figure")
+    parser.add_argument("--json", type=Path, help="file of figures; what it holds is not run again")
+    parser.add_argument("--sides", nargs="+", default=["ours", "stock"], help="what is compared")
     options = parser.parse_args()
     if options.side:
         return run(options)
-    rows = []
-    for seed in range(options.seed, options.seed + options.rounds):
-        for side in ("ours", "stock"):
-            command = [sys.executable, __file__, *sys.argv[1:], "--side", side, "--seed", str(seed)]
-            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            rows.append(json.loads(output.strip().splitlines()[-1]))
-            print(rows[-1], file=sys.stderr)
-    print("| side | seconds | peak GB | mean validation | best validation | test of best |")
-    print("|---|---|---|---|---|---|")
-    for side in ("stock", "ours"):
-        mine = [row for row in rows if row["side"] == side]
-        median = {
-            key: statistics.median(row[key] for row in mine) for key in ("seconds", "peak_gb")
-        }
+    kind = {
+        name: getattr(options, name)
+        for name in ("image_size", "depths", "rates", "epochs", "pruned", "workers")
+    }
+    rows = fill(
+        [
+            (
+                {"side": side, "seed": seed, **kind},
+                [__file__, *sys.argv[1:], "--side", side, "--seed", str(seed)],
+            )
+            for seed in range(options.seed, options.seed + options.rounds)
+            for side in options.sides
+        ],
+        options.json,
+    )
+    print("| side | seconds | CPU s | peak GB | mean validation | best validation | test of best |")
+    print("|---|---|---|---|---|---|---|")
+    sides = {side: [row for row in rows if row["side"] == side] for side in options.sides}
+    for side, mine in sides.items():
+        seconds, cpu, peak = (
+            statistics.median(row[key] for row in mine)
+            for key in ("seconds", "cpu_seconds", "peak_gb")
+        )
         means = [
             statistics.mean(row[key] for row in mine)
             for key in ("mean_validation", "best_validation", "test_of_best")
         ]
         figures = " | ".join(f"{mean:.3f}" for mean in means)
-        print(f"| {side} | {median['seconds']:.0f} | {median['peak_gb']:.2f} | {figures} |")
-    pairs = zip(rows[1::2], rows[::2], strict=True)
-    ratios = [stock["seconds"] / ours["seconds"] for stock, ours in pairs]
-    print(f"\nstock / ours, by round: {', '.join(f'{ratio:.1f}x' for ratio in ratios)}")
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=2)
+        print(f"| {side} | {seconds:.0f} | {cpu:.0f} | {peak:.2f} | {figures} |")
+    if len(sides) == 2:
+        pairs = zip(sides["stock"], sides["ours"], strict=True)
+        ratios = [stock["seconds"] / ours["seconds"] for stock, ours in pairs]
+        print(f"\nstock / ours, by round: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ import itertools
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
+
+from processes import fill
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -133,23 +133,16 @@ def main() -> None:
     if options.row:
         folder, row = json.loads(options.row)
         return run(row, folder, options.weights, options.test)
-    rows = []
-    if options.json and options.json.exists():
-        rows = [json.loads(line) for line in options.json.read_text().splitlines()]
-    done = {tuple(row[name] for name in KEY) for row in rows}
-    for folder, row in plan(options):
-        if options.table or tuple(row.values()) in done:
-            continue
-        command = [sys.executable, __file__, folder, "--row", json.dumps([folder, row])]
-        command += ["--weights", options.weights, "--test", str(options.test)]
-        output = subprocess.run(command, capture_output=True, text=True)
-        if output.returncode:
-            sys.exit(f"{row} failed:\n{output.stderr}")
-        rows.append(json.loads(output.stdout.strip().splitlines()[-1]))
-        print(rows[-1], file=sys.stderr, flush=True)
-        if options.json:
-            with open(options.json, "a", encoding="utf-8") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
+    arguments = ["--weights", options.weights, "--test", str(options.test)]
+    planned = [
+        (row, [__file__, folder, *arguments, "--row", json.dumps([folder, row])])
+        for folder, row in plan(options)
+    ]
+    if options.table:
+        lines = options.json.read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+    else:
+        rows = fill(planned, options.json)
     print_table(rows)
 
 

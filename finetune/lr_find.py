@@ -2,7 +2,6 @@
 
 import math
 import os
-import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from finetune.exceptions import ArgumentError, StorageError, TrainingError
 from finetune.phases import program_for
 from finetune.reuse.batches import RowBatches
 from finetune.settings import Settings
+from finetune.surroundings import expected_tracing, same_random_state
 from finetune.tuner import FineTuner
 
 # All four as in fastai: the test ends at this multiple of the lowest loss, and suggestions leave
@@ -125,6 +125,7 @@ class LearningRates:
         return path
 
 
+@expected_tracing()
 def find_learning_rate(
     tuner: FineTuner,
     data: ImageData,
@@ -183,7 +184,7 @@ def find_learning_rate(
         raise ArgumentError(
             f"Expected smoothing of at least 0 and below 1, received {smoothing!r}."
         )
-    with _same_random_state():
+    with same_random_state():
         settings = tuner.settings() if settings is None else settings
         source = tuner.source_of(data, settings)
         shared, training = tuner.prepare(settings, source)
@@ -348,21 +349,6 @@ def _judge(moved: _RangeTest, still: _RangeTest, smoothing: float) -> LearningRa
         limit=suggest_limit(rates[judged], losses[judged]),
         diverged=moved.diverged,
     )
-
-
-@contextmanager
-def _same_random_state() -> Iterator[None]:
-    """Leave the global random numbers as they were.
-
-    Keras draws the seed of whatever is given none from Python's; nothing here draws from
-    TensorFlow's.
-    """
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
 
 
 @contextmanager

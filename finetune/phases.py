@@ -16,10 +16,13 @@ from finetune.progress import PhaseCallback
 from finetune.records import BestEpoch, TrainingRecord
 from finetune.relays import Pause, Replay, StateKeeper, StopRelay, SwapAverages
 from finetune.reuse.heads import TrainedHead
-from finetune.reuse.shared import Program, SharedBackbone, values_of
+from finetune.reuse.program import Program
+from finetune.reuse.shared import SharedBackbone
 from finetune.reuse.source import Source
+from finetune.reuse.values import values_of
 from finetune.schedules import Schedule, StepRates, build_schedule, schedule_callbacks
 from finetune.states import StateFile, TrainingState
+from finetune.surroundings import expected_tracing
 
 log = logging.getLogger("finetune")
 
@@ -84,6 +87,7 @@ class Training:
     seed: int = 0
 
 
+@expected_tracing()
 def train(
     shared: SharedBackbone,
     training: Training,
@@ -238,6 +242,7 @@ def _announce(
     seen.on_train_end(logs)
 
 
+@expected_tracing()
 def seconds_per_epoch(
     shared: SharedBackbone, training: Training, source: Source, steps: int = 4
 ) -> float:

@@ -1,5 +1,6 @@
 """The backbones of a tuner: each is loaded once, and keeps what was computed with it."""
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from finetune.precision import dtype_policy, policy_name
 from finetune.reuse.features import FeatureCache
 from finetune.reuse.shared import SharedBackbone
 from finetune.settings import Settings
+from finetune.surroundings import same_random_state
 
 
 class BackbonePool:
@@ -34,7 +36,7 @@ class BackbonePool:
         self._heads_folder: Path | None = None
 
     def load(self, settings: Settings, image_size: Any) -> Backbone:
-        """A backbone of its own, with pretrained weights.
+        """A backbone of its own, with pretrained weights or random ones of the settings' seed.
 
         Args:
             settings: Which backbone, weights and options.
@@ -45,13 +47,15 @@ class BackbonePool:
             # The user's own object stays as it is.
             backbone = keras.models.clone_model(backbone)
             backbone.set_weights(settings.backbone.get_weights())
-        return load_backbone(
-            backbone,
-            weights=settings.weights,
-            image_size=image_size,
-            preprocess=self._preprocess,
-            **(settings.backbone_options or {}),
-        )
+        with same_random_state():
+            random.seed(settings.seed)  # random weights are the same in the next process
+            return load_backbone(
+                backbone,
+                weights=settings.weights,
+                image_size=image_size,
+                preprocess=self._preprocess,
+                **(settings.backbone_options or {}),
+            )
 
     def get(self, settings: Settings, image_size: Any) -> SharedBackbone:
         """The backbone that all trials with these settings train on."""
@@ -78,5 +82,6 @@ def _key(settings: Settings, size: Any) -> str:
     if isinstance(name, keras.Model):
         name = f"{name.name}@{id(name)}"
     precision = policy_name(settings.mixed_precision)
-    parts = (name, settings.weights, pair(size), settings.backbone_options, precision)
+    weights = f"random {settings.seed}" if settings.weights is None else settings.weights
+    parts = (name, weights, pair(size), settings.backbone_options, precision)
     return "/".join(map(str, parts))

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from finetune.records import BestEpoch
-from finetune.reuse.shared import Program
+from finetune.reuse.program import Program
 from finetune.schedules import rate_of
 from finetune.states import StateFile, TrainingState
 

@@ -16,7 +16,7 @@ from finetune.exceptions import FineTuneError
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Turn refusals into one readable message, and Ctrl-C into a quiet end."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)
     try:
         yield
     except FineTuneError as error:

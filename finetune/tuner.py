@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import keras
 import keras_tuner
 import numpy as np
+from keras_tuner.errors import FatalError
 from keras_tuner.src.engine.tuner_utils import SaveBestEpoch
 from rich.console import Console
 
@@ -18,7 +19,7 @@ from finetune.assembly import assemble
 from finetune.backbones import UNSET
 from finetune.data import ImageData
 from finetune.distribution import resolve_distribution
-from finetune.exceptions import ArgumentError
+from finetune.exceptions import ArgumentError, FineTuneError
 from finetune.freezing import apply_freeze_depth, resolve_depth
 from finetune.heads import TASKS, loss_for, metrics_for
 from finetune.inputs import Inputs
@@ -103,8 +104,8 @@ class FineTuner(keras_tuner.HyperModel):
         cache_dtype: "float32" (default) or "float16", which takes half the room.
         distribution: "mirrored" trains each trial on all GPUs of this machine; or a
             `tf.distribute.Strategy`. Default None: one device.
-        seed: Seed of head, order and dropout. Default 0. Further executions of one trial
-            count up from it.
+        seed: Seed of head, order, dropout, and of random weights. Default 0. Further executions
+            of one trial count up from it.
 
     Raises:
         ArgumentError: If an argument is not allowed.
@@ -263,7 +264,10 @@ class FineTuner(keras_tuner.HyperModel):
         settings = self._space.settings(hp)
         if epochs is not None:
             settings = replace(settings, epochs=epochs)
-        source = self._inputs.source(x, y, validation_data, batch_size, settings)
+        try:
+            source = self._inputs.source(x, y, validation_data, batch_size, settings)
+        except FineTuneError as error:
+            raise _at_once(error) from error
         checkpoint = next((c for c in callbacks or () if isinstance(c, SaveBestEpoch)), None)
         execution = self._executions.get(checkpoint, 0) if checkpoint else 0
         if checkpoint:
@@ -489,6 +493,12 @@ class FineTuner(keras_tuner.HyperModel):
 
 def _remake(given: dict[str, Any]) -> FineTuner:
     return FineTuner(**given)
+
+
+def _at_once(error: FineTuneError) -> Exception:
+    """The same error, as one at which KerasTuner stops: it would try the same again, twice."""
+    kind = type(error)
+    return type(kind.__name__, (kind, FatalError), {"__module__": kind.__module__})(*error.args)
 
 
 def _printer(verbose: Any) -> list[PhaseCallback]:

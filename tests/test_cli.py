@@ -117,7 +117,7 @@ def test_ctrl_c_before_there_is_an_epoch_is_a_quiet_stop(folder, monkeypatch, tm
 
 
 def test_ctrl_c_in_training_keeps_the_best_so_far(folder, monkeypatch, tmp_path):
-    from finetune.reuse.shared import Program
+    from finetune.reuse.program import Program
 
     train = Program.fit
 

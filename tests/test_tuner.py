@@ -1,6 +1,8 @@
 """FineTuner under KerasTuner's tuners, and what it makes of its arguments."""
 
 import logging
+import random
+from dataclasses import replace
 
 import keras
 import keras_tuner
@@ -218,6 +220,36 @@ def test_the_users_backbone_stays_as_it_is(backbone, data):
     assert [layer.trainable for layer in backbone.layers] == flags
 
 
+def test_random_weights_are_those_of_the_seed():
+    def kernel(seed):
+        tuner = FineTuner(
+            weights=None, backbone_options={"alpha": 0.35}, image_size=32, num_classes=2, seed=seed
+        )
+        return np.array(tuner.shared(tuner.settings()).backbone.model.trainable_variables[-3])
+
+    state = random.getstate()
+    first = kernel(0)
+    assert random.getstate() == state
+    assert first.std() > 0
+    np.testing.assert_array_equal(kernel(0), first)
+    assert not np.array_equal(kernel(1), first)
+
+
+def test_tensorflow_does_not_warn_of_steps_that_are_compiled_on_purpose(make_tuner, data):
+    records = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(handler)
+    tuner = make_tuner(freeze_depth=[6, 7, 8, 9, 10], learning_rate=1e-3)
+    for depth in range(6, 11):
+        settings = replace(tuner.settings(), freeze_depth=depth)
+        tuner.train(settings, tuner.source_of(data, settings))
+    logger.removeHandler(handler)
+    assert not [r for r in records if "retracing" in r.getMessage()]
+    assert logger.filters == []
+
+
 def test_reuse_changes_the_speed_and_not_the_result(make_tuner, data):
     """Same head and same fine-tuned weights: relative difference below 0.1 % (float32 sums)."""
     results = []
@@ -360,6 +392,13 @@ def test_validation_images_must_be_there(make_tuner, arrays, data):
         hyper._inputs.source(data, None, data.validation, 32, settings)
     with pytest.raises(ArgumentError, match=r"validation_data=\(images, labels\)"):
         hyper._inputs.source(np.zeros((4, 16, 16, 3)), np.zeros(4), None, 32, settings)
+
+
+def test_images_that_no_trial_could_train_on_end_a_stock_search_at_once(make_tuner, data, options):
+    tuner = keras_tuner.RandomSearch(make_tuner(num_classes=5), max_trials=4, **options)
+    with pytest.raises(ArgumentError, match=r"images of 5 classes.*received 3"):
+        tuner.search(data, verbose=0)
+    assert len(tuner.oracle.trials) == 1
 
 
 def test_images_of_other_classes_or_tasks_are_refused(make_tuner, data):

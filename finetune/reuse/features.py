@@ -114,6 +114,13 @@ class FeatureCache:
                 compute * 1e3,
             )
             return None
+        log.info(
+            "Keeping features on disk, %.1f GB: loading them takes %.1f ms an image, computing "
+            "them %.1f ms.",
+            size / 1e9,
+            load * 1e3,
+            compute * 1e3,
+        )
         return DISK
 
     def holds(self, source: Source, split: str, point: str) -> bool:
@@ -162,7 +169,7 @@ class FeatureCache:
     def _keep(
         self, key: tuple[str, str, str], arrays: Sequence[np.ndarray | Shards], labels: np.ndarray
     ) -> None:
-        size = sum(int(np.prod(a.shape)) * a.dtype.itemsize for a in arrays)
+        size = sum(map(_bytes, arrays))
         if any(isinstance(array, Shards) for array in arrays) and size <= self._room():
             arrays = [array.load() if isinstance(array, Shards) else array for array in arrays]
         if not any(isinstance(array, Shards) for array in arrays):
@@ -195,12 +202,13 @@ class FeatureCache:
             if not self._find(source, split, point):
                 raise OSError(f"The features written to {self._store.folder} cannot be read back.")
         self._store.prune()
+        kept = [array for point in points for array in self.kept[source.key, split, point].inputs]
         log.info(
-            "Features of %d %s images x %d views computed in %.1f s.",
-            len(merged),
-            split,
-            views,
+            "Features of %d %s images%s computed in %.1f s: %.0f MB, %s.",
+            *(len(merged), split, f" x {views} views" if views > 1 else ""),
             time.perf_counter() - started,
+            sum(map(_bytes, kept)) / 1e6,
+            "in part on disk" if any(isinstance(a, Shards) for a in kept) else "in memory",
         )
 
     def _writer(self, source: Source, split: str, point: str) -> EntryWriter | None:
@@ -211,6 +219,10 @@ class FeatureCache:
         except OSError as error:
             log.warning("Features are not kept for later runs: %s.", error)
             return None
+
+
+def _bytes(array: np.ndarray | Shards) -> int:
+    return int(np.prod(array.shape)) * array.dtype.itemsize
 
 
 @dataclass

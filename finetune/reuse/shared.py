@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -26,90 +26,15 @@ from finetune.reuse.features import FeatureCache, Features
 from finetune.reuse.fold import fold_batch_norm
 from finetune.reuse.graph import CannotSplit, flatten
 from finetune.reuse.heads import HeadStore
+from finetune.reuse.program import Program
 from finetune.reuse.source import TRAIN, VALIDATION, Source, without_names
 from finetune.reuse.split import Cut, extractor, find_cut, split
+from finetune.reuse.values import assign, values_of, without_room
 
 log = logging.getLogger("finetune")
 
 PIXELS = "pixels"
 POOLED = "pooled"
-
-
-@dataclass
-class Program:
-    """A compiled training step, used again by every trial of the same structure.
-
-    Args:
-        model: The whole model, which callbacks see.
-        trainee: The part of it that is run in training, compiled; it shares its variables.
-        point: Where in the model the trainee begins: "pixels", "pooled" or the name of a cut.
-        freeze: Sets the trainable flags that the step was compiled for.
-        compile: Compiles the whole model with the same optimizer, for callbacks that measure it.
-        fresh: The optimizer's variables before the first step.
-    """
-
-    model: keras.Model
-    trainee: keras.Model
-    point: str
-    freeze: Callable[[], None]
-    compile: Callable[[], None]
-    fresh: list[np.ndarray]
-
-    def restart(self, learning_rate: float) -> None:
-        """Make the optimizer as good as new, and show it to callbacks on the whole model."""
-        self.freeze()
-        optimizer = self.trainee.optimizer
-        for variable, value in zip(optimizer.variables, self.fresh, strict=True):
-            variable.assign(value)
-        optimizer.learning_rate = learning_rate
-        self.compile()
-
-    def set_values(self, variables: Sequence[np.ndarray], optimizer: Sequence[np.ndarray]) -> None:
-        """Go on from these values of what is trained and of the optimizer."""
-        _assign(self.trainee.variables, variables)
-        _assign(self.trainee.optimizer.variables, optimizer)
-
-    def fit(
-        self,
-        batches: Batches,
-        validation: Batches,
-        callbacks: Sequence[keras.callbacks.Callback],
-        *,
-        epochs: int,
-        resumed: int,
-        offset: int,
-        class_weight: dict[int, float] | None,
-    ) -> None:
-        """Train; callbacks see the whole model.
-
-        Args:
-            batches: Training batches.
-            validation: Validation batches.
-            callbacks: Keras callbacks.
-            epochs: Epoch to end before.
-            resumed: Epoch to begin with.
-            offset: What callbacks see added to the number of an epoch.
-            class_weight: Weight of each class number in the loss.
-        """
-        seen = keras.callbacks.CallbackList(
-            list(callbacks),
-            model=self.model,
-            epochs=offset + epochs,
-            steps=batches.steps,
-            verbose=0,
-        )
-        self.trainee.history = None
-        self.trainee.fit(
-            batches.dataset(resumed, epochs - resumed),
-            steps_per_epoch=batches.steps,
-            validation_data=validation.dataset(),
-            callbacks=seen,
-            initial_epoch=offset + resumed,
-            epochs=offset + epochs,
-            class_weight=class_weight,
-            shuffle=False,  # the order comes with the batches
-            verbose=0,
-        )
 
 
 @dataclass
@@ -172,9 +97,9 @@ class SharedBackbone:
     def reset(self, head: Head) -> keras.Model:
         """Put the pretrained weights and a new head drawn from its seed into the model."""
         assembly = self.assembly(head)
-        _assign(self.backbone.model.variables, self._pretrained)
+        assign(self.backbone.model.variables, self._pretrained)
         new = build_classifier(assembly.classifier.input_shape[-1], head)
-        _assign(assembly.classifier.variables, values_of(new.variables))
+        assign(assembly.classifier.variables, values_of(new.variables))
         return assembly.model
 
     def program(
@@ -258,7 +183,7 @@ class SharedBackbone:
                 metrics=metrics_for(head.task),
             )
 
-        fresh = [_without_room(value) for value in values_of(trainee.optimizer.variables)]
+        fresh = [without_room(value) for value in values_of(trainee.optimizer.variables)]
         return Program(assembly.model, trainee, point, freeze, compile_whole, fresh)
 
     def _cut_for(self, kept: int) -> Cut | None:
@@ -335,11 +260,11 @@ class SharedBackbone:
         """Features are of the pretrained backbone, whatever a trial has made of it by now."""
         variables = self.backbone.model.variables
         now = values_of(variables)
-        _assign(variables, self._pretrained)
+        assign(variables, self._pretrained)
         try:
             yield
         finally:
-            _assign(variables, now)
+            assign(variables, now)
 
     def _wanted(self) -> list[str]:
         points = [POOLED]
@@ -419,18 +344,3 @@ def _name(cut: Cut) -> str:
         history: Any = vars(tensor)["_keras_history"]
         names.append(f"{history.operation.name}:{history.tensor_index}")
     return "+".join(names)
-
-
-def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
-    """Copies of the values of variables."""
-    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
-
-
-def _without_room(values: np.ndarray) -> np.ndarray:
-    """The same values; those that are all zero, as moments are at first, take no memory."""
-    return values if values.any() else np.broadcast_to(values.dtype.type(0), values.shape)
-
-
-def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)

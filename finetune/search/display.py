@@ -23,7 +23,7 @@ class SearchDisplay:
         """Show that it begins, with so many jobs to come."""
         if self._console.is_terminal and not self._console.quiet:
             self._bar = Progress(
-                TextColumn("Trials"),
+                TextColumn("Search"),
                 BarColumn(24),
                 TextColumn("{task.completed:.0f}{task.fields[of]}  {task.fields[text]}"),
                 console=self._console,

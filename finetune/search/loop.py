@@ -11,7 +11,7 @@ from finetune.search import ranking
 from finetune.search.budget import Forecast
 from finetune.search.display import SearchDisplay
 from finetune.search.ranking import Ranked
-from finetune.search.strategies import Halving, Strategy
+from finetune.search.strategies import Strategy
 from finetune.search.study import Study, state_file, weights_file
 from finetune.search.trials import COMPLETED, FAILED, PAUSED, PRUNED, RUNNING, Job, Step, Trial
 from finetune.search.workers import Workers
@@ -71,6 +71,7 @@ class Search:
         self._open: list[Job] = []
         self._running: list[Job] = []
         self._over = 0
+        self._further = 0
         self._failures = 0
         self._out_of_time = False
         self._forecast: Forecast | None = None
@@ -95,6 +96,7 @@ class Search:
             self._finish(*job)
         if not self._out_of_time:
             self._open = self._further_executions()
+            self._further = len(self._open)
             while job := self._next(ask=False):
                 self._finish(*job)
         for trial in self._study.trials.values():
@@ -141,7 +143,9 @@ class Search:
 
     def _tell(self, job: Job, step: Step) -> None:
         assert step.outcome is not None  # only jobs that ended are told
-        if not job.execution:
+        if job.execution:
+            self._further -= 1
+        else:
             self._strategy.tell(job, step.outcome)
         self._over += 1
 
@@ -258,10 +262,8 @@ class Search:
         self._display.done(trial, outcome, best, self._over, self._total(), left)
 
     def _total(self) -> int | None:
-        if isinstance(self._strategy, Halving):
-            return None
-        epochs = self._strategy.remaining_epochs(1)
-        return None if epochs is None else self._over + round(epochs) + len(self._open)
+        jobs = self._strategy.remaining_jobs()
+        return None if jobs is None else self._over + jobs + self._further
 
     def _keep_best(self) -> None:
         """Remove the weights of all but the best few trials."""

@@ -20,8 +20,8 @@ from finetune.files import write_arrays
 from finetune.freezing import FreezeDescription, describe, resolve_depth
 from finetune.phases import seconds_per_epoch
 from finetune.records import FINE_TUNE
-from finetune.reuse.shared import values_of
 from finetune.reuse.source import VALIDATION
+from finetune.reuse.values import values_of
 from finetune.search.study import state_file, weights_file
 from finetune.search.trials import Job, Outcome
 from finetune.settings import Settings

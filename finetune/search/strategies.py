@@ -6,6 +6,7 @@ told, in that order: a search is resumed by asking and telling a new one the sam
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Protocol
 
 import keras_tuner
@@ -49,6 +50,10 @@ class Strategy(Protocol):
 
     def remaining_epochs(self, epochs: int) -> float | None:
         """About how many epochs are still to be trained; None where nobody knows."""
+        ...
+
+    def remaining_jobs(self) -> int | None:
+        """About how many jobs have not ended yet; None where nobody knows."""
         ...
 
 
@@ -105,13 +110,18 @@ class OracleStrategy:
 
     def remaining_epochs(self, epochs: int) -> float | None:
         """Of the trials that are still to come, where their number is known."""
+        jobs = self.remaining_jobs()
+        return None if jobs is None else jobs * epochs
+
+    def remaining_jobs(self) -> int | None:
+        """Trials that are still to come, where their number is known."""
         if isinstance(self.oracle, HyperbandOracle):
             return None
         total = grid_size(self.oracle.get_space())
         known = [n for n in (self.oracle.max_trials, total) if n]
         if not known or (not total and not self.oracle.max_trials):
             return None
-        return max(0, min(known) - len(self.oracle.end_order)) * epochs
+        return max(0, min(known) - len(self.oracle.end_order))
 
 
 class Halving:
@@ -189,12 +199,21 @@ class Halving:
 
     def remaining_epochs(self, epochs: int) -> float | None:
         """Of this rung and those to come."""
-        number: float = self._number if not self._all_proposed else len(self._jobs)
-        total, before = 0.0, 0
-        for rung, until in enumerate(self.rungs):
-            total += (number - len(self._results[rung])) * (until - before)
-            number, before = math.ceil(number / FACTOR), until
-        return max(0.0, total)
+        each = [until - before for before, until in pairwise([0, *self.rungs])]
+        return sum(jobs * epochs for jobs, epochs in zip(self._remaining(), each, strict=True))
+
+    def remaining_jobs(self) -> int | None:
+        """Of this rung and those to come."""
+        return sum(self._remaining())
+
+    def _remaining(self) -> list[int]:
+        """Jobs of each rung that have not ended."""
+        number = self._number if not self._all_proposed else len(self._jobs)
+        remaining = []
+        for results in self._results:
+            remaining.append(max(0, number - len(results)))
+            number = math.ceil(number / FACTOR)
+        return remaining
 
 
 def rungs(trials: int, epochs: int) -> list[int]:

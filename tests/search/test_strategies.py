@@ -121,9 +121,10 @@ def test_rungs_rise_to_all_epochs(trials, epochs):
 def test_halving_knows_how_much_is_to_come():
     chosen = strategy("halving", space(), epochs=9)
     assert chosen.remaining_epochs(9) == 9 * 1 + 3 * 2 + 1 * 6
+    assert chosen.remaining_jobs() == 9 + 3 + 1
     jobs = play(chosen)
     assert len(jobs) == 13
-    assert chosen.remaining_epochs(9) == 0
+    assert chosen.remaining_epochs(9) == chosen.remaining_jobs() == 0
 
 
 @pytest.mark.parametrize("text", ["", "soon", "5 parsecs", "-3m", "0", "20m extra"])

@@ -1,0 +1,23 @@
+"""Values of variables, as arrays."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
+    """Copies of the values of variables."""
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def without_room(values: np.ndarray) -> np.ndarray:
+    """The same values; those that are all zero, as moments are at first, take no memory."""
+    return values if values.any() else np.broadcast_to(values.dtype.type(0), values.shape)
+
+
+def assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
+    """Give variables these values."""
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
