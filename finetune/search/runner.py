@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from finetune.data import ImageData
-from finetune.exceptions import StorageError
+from finetune.exceptions import ArgumentError, StorageError
 from finetune.files import write_arrays
 from finetune.freezing import FreezeDescription, describe, resolve_depth
 from finetune.phases import seconds_per_epoch
@@ -70,6 +70,15 @@ class Work:
     folder: Path
     epochs: int
     callbacks: tuple[keras.callbacks.Callback, ...] = ()
+
+    def __post_init__(self) -> None:
+        try:
+            copy.deepcopy(self.callbacks)
+        except (TypeError, NotImplementedError, copy.Error) as error:
+            raise ArgumentError(
+                f"Expected callbacks that can be copied, one for each trial, but {error}. Open "
+                "files and connections in on_train_begin instead of the constructor."
+            ) from error
 
     def settings(self, values: dict[str, Any]) -> Settings:
         """What these hyperparameters are trained with."""

@@ -89,8 +89,8 @@ def run_search(
         "monitor": monitor,
         "settings": tuner.describe(),
     }
-    study = Study(folder, arguments)
     work = Work(tuner, data, folder, epochs, tuple(callbacks))
+    study = Study(folder, arguments)
     place: Workers | None = None
     display = SearchDisplay(console)
     interrupted, fresh = False, not study.trials

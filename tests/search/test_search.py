@@ -82,6 +82,15 @@ def test_callbacks_see_every_trial_apart_from_the_others(search, tmp_path):
     assert logged == sorted(trial["id"] for trial in result.trials)
 
 
+def test_a_callback_that_cannot_be_copied_is_refused_before_anything_is_done(search, tmp_path):
+    own = Epochs(tmp_path / "epochs.txt")
+    own.file = open(tmp_path / "log.txt", "w")  # noqa: SIM115 - the mistake itself
+    with pytest.raises(ArgumentError, match=r"callbacks that can be copied.*TextIOWrapper.*Open"):
+        search(callbacks=[own])
+    own.file.close()
+    assert not (tmp_path / "study").exists()
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("writes", [1, 4, 7])
 def test_killed_search_ends_with_the_board_of_one_that_was_not(
