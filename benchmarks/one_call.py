@@ -201,11 +201,11 @@ def main() -> None:
     if options.side:
         return run(options)
     how = {
-        name: getattr(options, name)
-        for name in ("weights", "image_size", "batch", "depth", "rate", "epochs")
+        name: getattr(options, name) for name in ("image_size", "batch", "depth", "rate", "epochs")
     }
-    arguments = [text for name, value in how.items() for text in (f"--{name}", str(value))]
-    arguments = [text.replace("_", "-") if text.startswith("--") else text for text in arguments]
+    arguments = ["--weights", options.weights]
+    for name, value in how.items():
+        arguments += [f"--{name.replace('_', '-')}", str(value)]
     with tempfile.TemporaryDirectory() as folder:
         plan = []
         for seed in options.seeds:

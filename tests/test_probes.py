@@ -106,7 +106,7 @@ def test_probes_are_of_the_pretrained_weights_and_leave_those_of_training(make_t
     shared, source = parts(trained, data)
     for variable in shared.backbone.model.variables:
         variable.assign(keras.ops.zeros_like(variable))
-    shared.cache._kept.clear()
+    shared.cache.kept.clear()
     shared.cache._store.folder = shared.cache._store.folder / "other"
     assert probe_depths(shared, source, [10, 16]) == expected
     assert not any(np.any(variable) for variable in shared.backbone.model.variables)
