@@ -1,5 +1,6 @@
 """Features on disk: numpy files in one folder per entry, complete or not there at all."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -65,20 +66,11 @@ class FeatureStore:
     def read(self, key: str) -> tuple[list[Shards], np.ndarray] | None:
         """The arrays and labels of an entry, memory-mapped; None where there is none."""
         entry = self.folder / _digest(key)
-        try:
-            described = json.loads((entry / _DONE).read_text())
-            if described["key"] != key:
-                return None
-            arrays = [
-                Shards([np.load(entry / name, mmap_mode="r") for name in names])
-                for names in described["arrays"]
-            ]
-            labels = np.load(entry / "labels.npy")
-        except (OSError, ValueError, KeyError):
-            # Missing, or damaged from outside: computed again and written anew.
-            return None
-        os.utime(entry / _DONE)
-        return arrays, labels
+        found = _read(entry, key)
+        if found is not None:
+            with contextlib.suppress(FileNotFoundError):  # another process makes room
+                os.utime(entry / _DONE)
+        return found
 
     def writer(self, key: str) -> "EntryWriter":
         """A writer for a new entry."""
@@ -94,12 +86,18 @@ class FeatureStore:
 
     def prune(self) -> None:
         """Remove the entries not used for longest until the limit holds."""
-        entries = sorted(self.folder.glob(f"*/{_DONE}"), key=lambda done: -done.stat().st_mtime)
+        entries = []
+        for done in self.folder.glob(f"*/{_DONE}"):
+            if done.parent.suffix == ".partial":  # about to be renamed by its writer
+                continue
+            with contextlib.suppress(FileNotFoundError):  # another process was quicker
+                size = sum(file.stat().st_size for file in done.parent.iterdir())
+                entries.append((done.stat().st_mtime, size, done.parent))
         total = 0
-        for done in entries:
-            total += sum(file.stat().st_size for file in done.parent.iterdir())
+        for _, size, entry in sorted(entries, reverse=True):
+            total += size
             if total > self._limit:
-                shutil.rmtree(done.parent, ignore_errors=True)
+                shutil.rmtree(entry, ignore_errors=True)
 
     def seconds_per_byte(self) -> float:
         """How long the disk takes, measured by writing through to it."""
@@ -155,9 +153,20 @@ class EntryWriter:
         self._flush()
         np.save(self._partial / "labels.npy", labels)
         (self._partial / _DONE).write_text(json.dumps({"key": self._key, "arrays": self._names}))
-        if self._entry.exists():
-            shutil.rmtree(self._entry)
-        os.replace(self._partial, self._entry)
+        if _read(self._entry, self._key) is not None:
+            self.abandon()  # another process was quicker; its entry is as good
+            return
+        # What is there is damaged. Renamed first, for two processes may be here at once.
+        damaged = self._partial.with_name(f"{self._entry.name}-damaged.{os.getpid()}.partial")
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self._entry, damaged)
+        shutil.rmtree(damaged, ignore_errors=True)
+        try:
+            os.rename(self._partial, self._entry)
+        except OSError:
+            if _read(self._entry, self._key) is None:
+                raise
+            self.abandon()
 
     def abandon(self) -> None:
         """Remove what was written."""
@@ -170,6 +179,21 @@ class EntryWriter:
                 np.save(self._partial / name, np.concatenate(waiting))
                 names.append(name)
                 waiting.clear()
+
+
+def _read(entry: Path, key: str) -> tuple[list[Shards], np.ndarray] | None:
+    try:
+        described = json.loads((entry / _DONE).read_text())
+        if described["key"] != key:
+            return None
+        arrays = [
+            Shards([np.load(entry / name, mmap_mode="r") for name in names])
+            for names in described["arrays"]
+        ]
+        return arrays, np.load(entry / "labels.npy")
+    except (OSError, ValueError, KeyError):
+        # Missing, or damaged from outside: computed again and written anew.
+        return None
 
 
 def _digest(key: str) -> str:

@@ -1,5 +1,6 @@
 """Features on disk: complete or not there, found by what they depend on."""
 
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -87,3 +88,28 @@ def test_the_entries_not_used_for_longest_go_first(tmp_path: Path):
     store.prune()
     kept = [key for key in "0123" if store.read(key) is not None]
     assert "0" in kept and "1" not in kept
+
+
+def _write_and_prune(folder, rounds):
+    """What a worker does, again and again, with entries that another one writes too."""
+    store = FeatureStore(folder, limit=3000)
+    rows = np.ones((4, 50), "float32")
+    for number in range(rounds):
+        key = f"entry {number % 5}"
+        writer = store.writer(key)
+        writer.add([rows])
+        writer.finish(np.arange(4))
+        found = store.read(key)
+        assert found is None or np.array_equal(found[0][0].load(), rows)
+        store.prune()
+
+
+def test_processes_that_share_a_folder_do_not_disturb_each_other(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_write_and_prune, args=(tmp_path, 300)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert not list(tmp_path.glob("*.partial"))
