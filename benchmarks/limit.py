@@ -18,7 +18,6 @@ import json
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from one_call import call_fine_tune
 from processes import fill
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -199,7 +199,7 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
     with watch.part("imports"):
         import keras.src.backend.tensorflow.trainer as trainer
 
-        from finetune import fine_tune
+        importlib.import_module("finetune.api")
 
     for place, name in (
         ("finetune.api:load_data", "reading the images"),
@@ -222,22 +222,7 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
             print(f"{place} is not there; its time counts elsewhere.", file=sys.stderr)
     _watch_extractors(watch)
     _watch_fit(watch, trainer.TensorFlowTrainer)
-    with tempfile.TemporaryDirectory() as scratch:
-        fine_tune(
-            options.data,
-            weights=options.weights,
-            image_size=options.image_size,
-            batch_size=options.batch,
-            freeze_depth=options.depth,
-            learning_rate=options.rate,
-            epochs=options.epochs,
-            schedule="constant",
-            label_smoothing=0.0,
-            seed=options.seed,
-            cache_dir=os.path.join(scratch, "features"),
-            out=os.path.join(scratch, "run"),
-            verbose=0,
-        )
+    call_fine_tune(options, options.data)
     steps = "fine_tune: training steps"
     return {
         "seconds": watch.stop(),

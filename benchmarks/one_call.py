@@ -90,12 +90,12 @@ def tutorial(options: argparse.Namespace, folder: Path) -> dict[str, float]:
     }
 
 
-def one_call(options: argparse.Namespace, folder: Path) -> dict[str, float]:
-    """The same with `fine_tune`, without a feature cache from an earlier run."""
+def call_fine_tune(options: argparse.Namespace, folder: str | Path):
+    """One call, without a feature cache from an earlier run."""
     from finetune import fine_tune
 
     with tempfile.TemporaryDirectory() as scratch:
-        result = fine_tune(
+        return fine_tune(
             folder,
             weights=options.weights,
             image_size=options.image_size,
@@ -110,6 +110,11 @@ def one_call(options: argparse.Namespace, folder: Path) -> dict[str, float]:
             out=os.path.join(scratch, "run"),
             verbose=0,
         )
+
+
+def one_call(options: argparse.Namespace, folder: Path) -> dict[str, float]:
+    """The same with `fine_tune`."""
+    result = call_fine_tune(options, folder)
     assert result.validation.accuracy is not None
     assert result.test is not None and result.test.accuracy is not None
     return {"validation": result.validation.accuracy, "test": result.test.accuracy}

@@ -15,6 +15,7 @@ from finetune.data import ImageData
 from finetune.exceptions import ArgumentError, StorageError, TrainingError
 from finetune.phases import program_for
 from finetune.reuse.batches import RowBatches
+from finetune.reuse.values import assign, values_of
 from finetune.settings import Settings
 from finetune.surroundings import expected_tracing, same_random_state
 from finetune.tuner import FineTuner
@@ -360,7 +361,7 @@ def _same_model(model: keras.Model, augment: keras.Layer | None) -> Iterator[Non
         *(optimizer.variables if optimizer is not None else []),
         *(augment.variables if augment is not None else []),  # a user's own draws from its state
     ]
-    values = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    values = values_of(variables)
     layers = [(layer, layer.trainable) for layer in model._flatten_layers()]
     flags = [(variable, variable.trainable) for variable in model.variables]
     try:
@@ -371,8 +372,7 @@ def _same_model(model: keras.Model, augment: keras.Layer | None) -> Iterator[Non
         for variable, trainable in flags:
             variable.trainable = trainable
         model.optimizer = optimizer
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
+        assign(variables, values)
 
 
 def _visible(found: LearningRates) -> tuple[float, float]:

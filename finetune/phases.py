@@ -19,7 +19,7 @@ from finetune.reuse.heads import TrainedHead
 from finetune.reuse.program import Program
 from finetune.reuse.shared import SharedBackbone
 from finetune.reuse.source import Source
-from finetune.reuse.values import values_of
+from finetune.reuse.values import assign, values_of
 from finetune.schedules import Schedule, StepRates, build_schedule, schedule_callbacks
 from finetune.states import StateFile, TrainingState
 from finetune.surroundings import expected_tracing
@@ -222,8 +222,7 @@ def _shared_head(
         if head.interrupted:
             return head
         shared.heads.put(key, head)
-    for variable, value in zip(variables, head.weights, strict=True):
-        variable.assign(value)
+    assign(variables, head.weights)
     return head
 
 

@@ -34,8 +34,7 @@ class Program:
         """Make the optimizer as good as new, and show it to callbacks on the whole model."""
         self.freeze()
         optimizer = self.trainee.optimizer
-        for variable, value in zip(optimizer.variables, self.fresh, strict=True):
-            variable.assign(value)
+        assign(optimizer.variables, self.fresh)
         optimizer.learning_rate = learning_rate
         self.compile()
 

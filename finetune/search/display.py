@@ -19,8 +19,8 @@ class SearchDisplay:
         self._console = console
         self._bar: Progress | None = None
 
-    def start(self, total: int | None) -> None:
-        """Show that it begins, with so many jobs to come."""
+    def start(self) -> None:
+        """Show that it begins."""
         if self._console.is_terminal and not self._console.quiet:
             self._bar = Progress(
                 TextColumn("Search"),
@@ -30,7 +30,7 @@ class SearchDisplay:
                 transient=True,
             )
             self._bar.start()
-            self._task = self._bar.add_task("", total=total, of="", text="training the head")
+            self._task = self._bar.add_task("", total=None, of="", text="training the head")
 
     def done(
         self,

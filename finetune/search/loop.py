@@ -1,6 +1,5 @@
 """The loop of a search: asks a strategy, has jobs run, and keeps the study."""
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,8 +14,6 @@ from finetune.search.strategies import Strategy
 from finetune.search.study import Study, state_file, weights_file
 from finetune.search.trials import COMPLETED, FAILED, PAUSED, PRUNED, RUNNING, Job, Step, Trial
 from finetune.search.workers import Workers
-
-log = logging.getLogger("finetune")
 
 
 @dataclass(frozen=True)

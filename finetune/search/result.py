@@ -19,6 +19,7 @@ from finetune.model import (
     right_answers,
     score,
 )
+from finetune.reuse.values import assign
 from finetune.search.board import board_rows, error_lines, render
 from finetune.search.budget import format_seconds
 from finetune.search.ranking import Ranked
@@ -231,8 +232,7 @@ def _restore(model: keras.Model, folder: Path, name: str) -> bool:
         _, values = read_arrays(weights_file(folder, name))
     except DamagedFileError:
         return False
-    for variable, value in zip(model.variables, values, strict=True):
-        variable.assign(value)
+    assign(model.variables, values)
     return True
 
 

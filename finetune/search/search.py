@@ -116,7 +116,7 @@ def run_search(
             expected = forecast.seconds(chooser.remaining_epochs(epochs) or 0)
             _promise(expected if fresh else 0, seconds, console)
             begun.extend([expected, time.monotonic()])
-            display.start(None)
+            display.start()
             return forecast
 
         try:
