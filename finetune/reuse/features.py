@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from finetune.exceptions import ArgumentError
+from finetune.exceptions import ArgumentError, StorageError
 from finetune.reuse.source import TRAIN, VALIDATION, Source
 from finetune.reuse.store import EntryWriter, FeatureStore, Shards
 
@@ -98,14 +98,19 @@ class FeatureCache:
         size = rows * per_row
         if size <= self._room():
             return MEMORY
-        if not source.persistent or size > self._store.free():
+        try:
+            free, load = self._store.free(), self._store.seconds_per_byte() * per_row
+        except OSError as error:
+            log.warning("Training on whole images: features cannot be kept on disk: %s.", error)
+            return None
+        if not source.persistent or size > free:
             log.info(
                 "Training on whole images: features would take %.1f GB, more than memory and "
                 "disk have room for.",
                 size / 1e9,
             )
             return None
-        compute, load = seconds_per_image(), self._store.seconds_per_byte() * per_row
+        compute = seconds_per_image()
         if load > compute:
             log.info(
                 "Training on whole images: loading features takes %.1f ms an image, computing "
@@ -141,6 +146,9 @@ class FeatureCache:
 
         Returns:
             The features at `point`.
+
+        Raises:
+            StorageError: If they fit neither memory nor disk.
         """
         points = dict.fromkeys([point, *wanted])
         missing = [name for name in points if not self._find(source, split, name)]
@@ -200,7 +208,10 @@ class FeatureCache:
         # Only now is it known what room is left to what went to disk.
         for point in points:
             if not self._find(source, split, point):
-                raise OSError(f"The features written to {self._store.folder} cannot be read back.")
+                raise StorageError(
+                    f"The features written to {self._store.folder} cannot be read back. Name "
+                    "another place with cache_dir."
+                )
         self._store.prune()
         kept = [array for point in points for array in self.kept[source.key, split, point].inputs]
         log.info(
@@ -275,5 +286,9 @@ class _Sink:
         self._writer.abandon()
         self._writer = None
         if not self.in_memory:
-            raise error
+            raise StorageError(
+                f"Features are too many for memory and cannot be kept on disk: {error}. Free some "
+                "space, or name another place with cache_dir, or give more memory with "
+                "cache_budget."
+            ) from error
         log.warning("Features are not kept for later runs: %s.", error)

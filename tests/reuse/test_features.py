@@ -1,5 +1,6 @@
 """The feature cache: where features are kept, and that nothing stale is served."""
 
+import errno
 import logging
 from dataclasses import replace
 
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 
 from finetune.data import load_data
-from finetune.exceptions import ArgumentError
+from finetune.exceptions import ArgumentError, StorageError
 from finetune.reuse.features import DISK, MEMORY, FeatureCache
 from finetune.reuse.source import StoredSource
+from finetune.reuse.store import EntryWriter
 from finetune.tuner import FineTuner
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
@@ -19,6 +21,10 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
 def source() -> StoredSource:
     data = load_data((IMAGES, np.arange(40) % 2), image_size=16, batch_size=8)
     return StoredSource(data, reuse=True)
+
+
+def _full(writer, arrays):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def means(calls: list[int]):
@@ -100,6 +106,38 @@ def test_the_place_follows_from_size_and_measured_speed(source, tmp_path, caplog
         assert cache.place(source, "a", 10**12, lambda: 1.0) is None
     assert "loading features takes" in caplog.text
     assert "more than memory and disk have room for" in caplog.text
+
+
+def test_a_place_that_cannot_be_written_is_no_place(source, tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    cache = FeatureCache(budget=10, folder=tmp_path / "file" / "features")
+    assert cache.place(source, "a", 5000, lambda: 1.0) is None
+    assert "Training on whole images: features cannot be kept on disk" in caplog.text
+
+
+def test_a_disk_that_fills_costs_nothing_while_memory_has_room(
+    source, tmp_path, monkeypatch, caplog
+):
+    held = FeatureCache(folder=tmp_path / "1").get(source, "train", "a", [], means([]))
+    monkeypatch.setattr(EntryWriter, "add", _full)
+    kept = FeatureCache(folder=tmp_path / "2").get(source, "train", "a", [], means([]))
+    np.testing.assert_array_equal(kept.inputs[0], held.inputs[0])
+    assert "Features are not kept for later runs: [Errno 28] No space left" in caplog.text
+
+
+def test_a_disk_that_fills_when_memory_has_no_room_is_a_clear_error(source, tmp_path, monkeypatch):
+    add, calls = EntryWriter.add, iter(range(2))
+
+    def fills(writer, arrays):
+        if next(calls, None) is None:
+            _full(writer, arrays)
+        add(writer, arrays)
+
+    monkeypatch.setattr(EntryWriter, "add", fills)
+    cache = FeatureCache(budget=10, folder=tmp_path)
+    with pytest.raises(StorageError, match=r"No space left.*name another place with cache_dir"):
+        cache.get(source, "train", "a", [], means([]))
+    assert not list(tmp_path.iterdir())
 
 
 def test_memory_disk_and_no_room_at_all_train_to_the_same_result(make_backbone, tmp_path):
