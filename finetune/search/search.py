@@ -15,7 +15,7 @@ from rich.console import Console
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError
 from finetune.heads import monitor_for
-from finetune.runs import new_folder
+from finetune.runs import environment, new_folder
 from finetune.search import ranking
 from finetune.search.budget import Forecast, format_seconds, parse_seconds
 from finetune.search.display import SearchDisplay
@@ -90,7 +90,7 @@ def run_search(
         "settings": tuner.describe(),
     }
     work = Work(tuner, data, folder, epochs, tuple(callbacks))
-    study = Study(folder, arguments)
+    study = Study(folder, arguments, environment())
     place: Workers | None = None
     display = SearchDisplay(console)
     interrupted, fresh = False, not study.trials

@@ -1,6 +1,7 @@
 """The study: one folder that holds a search, and survives whatever ends the process.
 
     study.json        what is searched, with what, on which images
+    environment.json  versions of the packages that it was begun with
     trials/0003.json  a trial: values, status, jobs and their outcomes
     states/0003.npz   state after its last epoch, while it may be gone on with
     weights/0003.npz  the best epoch's weights of the best few trials
@@ -11,13 +12,15 @@ Every file is written whole or not at all. A trial's file is on disk before its 
 again, with the outcome, before the next one does.
 """
 
-import fcntl
 import json
 import logging
 import os
+import socket
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from finetune.exceptions import StudyError
 from finetune.files import set_aside, write_text
@@ -33,17 +36,22 @@ class Study:
         folder: The folder; made if there is none.
         arguments: What decides the outcome of the search, as JSON can hold it. A folder that
             was begun with others is refused.
+        environment: What it runs on, see `finetune.runs.environment`. A folder that was begun
+            with other versions is gone on with, and a warning names them.
 
     Raises:
         StudyError: If another process works on it, or it was begun with other arguments.
         StorageError: If it cannot be written.
     """
 
-    def __init__(self, folder: Path, arguments: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, arguments: dict[str, Any], environment: dict[str, Any]
+    ) -> None:
         self.folder = folder
-        self._lock = _lock(folder)
+        self._lock = _hold(folder)
         try:
             self._check(arguments)
+            self._compare(environment)
             self.trials = {trial.name: trial for trial in read_trials(folder, mend=True)}
         except BaseException:
             self.close()
@@ -73,6 +81,25 @@ class Study:
                 + "\nGive the same again to go on with it, or another folder with out= (--out)."
             )
 
+    def _compare(self, environment: dict[str, Any]) -> None:
+        path = self.folder / "environment.json"
+        known = _read_json(path) if path.exists() else None
+        if known is None:
+            write_text(path, json.dumps(environment, indent=2) + "\n")
+            return
+        before, now = known.get("packages", {}), environment["packages"]
+        changed = [
+            f"{name} {version}, now {now.get(name)}"
+            for name, version in before.items()
+            if now.get(name) != version
+        ]
+        if changed:
+            log.warning(
+                "The study in %s was begun with other versions (%s): trials from before and from "
+                "now may differ by that.",
+                *(self.folder, "; ".join(changed)),
+            )
+
     def next_event(self) -> int:
         """Number of the next event."""
         self._events += 1
@@ -86,7 +113,7 @@ class Study:
 
     def close(self) -> None:
         """Let other processes have the folder."""
-        self._lock.close()
+        self._lock.release()
 
 
 def state_file(folder: Path, name: str) -> Path:
@@ -163,30 +190,26 @@ def _foreign(path: Path, mend: bool) -> None:
         log.warning("Damaged, or not of this study: %s.", path)
 
 
-def _lock(folder: Path) -> IO[str]:
+def _hold(folder: Path) -> FileLock:
     """Hold the folder until the process ends, however it ends."""
+    lock, holder = FileLock(folder / "lock", timeout=0), folder / "process"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115 - closed by the study
+        lock.acquire()
+    except Timeout as error:
+        known = holder.read_text(encoding="utf-8") if holder.exists() else "unknown"
+        raise StudyError(
+            f"The study in {folder} is being worked on by process {known}. Wait for it, or stop "
+            "it, or name another folder with out= (--out)."
+        ) from error
     except OSError as error:
         raise StudyError(
             f"Expected a folder for the study that can be written, but {folder} cannot: {error}. "
             "Name another one with out= (--out)."
         ) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.seek(0)
-        holder = file.read().strip() or "unknown"
-        file.close()
-        raise StudyError(
-            f"The study in {folder} is being worked on by process {holder}. Wait for it, or stop "
-            "it, or name another folder with out= (--out)."
-        ) from error
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
+    # Beside the lock, which not every system lets others read.
+    write_text(holder, f"{os.getpid()} on {socket.gethostname()}")
+    return lock
 
 
 def _short(value: Any) -> str:

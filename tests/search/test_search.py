@@ -11,6 +11,7 @@ import pytest
 import finetune
 from finetune import FineTuner
 from finetune.exceptions import ArgumentError, SearchError, StorageError, StudyError
+from finetune.runs import environment
 from finetune.search.runner import Runner
 from finetune.search.study import Study, read_trials
 from finetune.search.trials import Outcome
@@ -289,7 +290,7 @@ def test_weights_of_all_but_the_best_are_removed(search):
 
 
 def test_second_process_is_refused_with_the_id_of_the_first(search, tmp_path):
-    study = Study(tmp_path / "study", {})
+    study = Study(tmp_path / "study", {}, environment())
     with pytest.raises(StudyError, match=r"worked on by process \d+"):
         search()
     study.close()
@@ -304,6 +305,17 @@ def test_other_arguments_are_refused_by_name(search, tuner, data, tmp_path):
     other = data.with_options(batch_size=4)
     with pytest.raises(StudyError, match="batch_size: 16 in the study, 4 now"):
         tuner.search(other, strategy="random", max_trials=1, out=tmp_path / "study", verbose=0)
+
+
+def test_other_versions_of_packages_are_said(search, caplog):
+    path = search(strategy="random", max_trials=1).folder / "environment.json"
+    known = json.loads(path.read_text())
+    search(strategy="random", max_trials=1)
+    assert "other versions" not in caplog.text
+    known["packages"]["keras"] = "3.0.0"
+    path.write_text(json.dumps(known))
+    search(strategy="random", max_trials=1)
+    assert f"was begun with other versions (keras 3.0.0, now {keras.__version__})" in caplog.text
 
 
 def test_damaged_and_foreign_files_are_set_aside_by_name(search, same_board, tmp_path, caplog):
