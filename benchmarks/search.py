@@ -103,6 +103,8 @@ def ours(options: argparse.Namespace, data, folder: str):
         freeze_depth=options.depths,
         learning_rate=options.rates,
         epochs=options.epochs,
+        schedule="constant",  # as the stock side
+        label_smoothing=0.0,
         seed=options.seed,
         cache_dir=os.path.join(folder, "features"),  # no help from an earlier run
     )

@@ -19,14 +19,12 @@ from finetune.model import FineTunedModel, ModelCard
 from finetune.progress import TrainingProgress
 from finetune.result import FineTuneResult
 from finetune.runs import check_writable, new_folder, write_run
+from finetune.settings import EPOCHS
 from finetune.tuner import FineTuner
 
 # What one run uses where a search would choose; docs/results.md has the measurements.
 FREEZE_DEPTH = 0.35
 LEARNING_RATE = 3e-4
-EPOCHS = 15
-SCHEDULE = "cosine"
-LABEL_SMOOTHING = 0.1
 
 
 def fine_tune(
@@ -49,8 +47,6 @@ def fine_tune(
     freeze_depth: int | float | str = FREEZE_DEPTH,
     learning_rate: float = LEARNING_RATE,
     epochs: int = EPOCHS,
-    schedule: Any = SCHEDULE,
-    label_smoothing: float | None = None,
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -81,15 +77,12 @@ def fine_tune(
             stays frozen (54 of MobileNetV2's 154 layers).
         learning_rate: Rate of the second phase. Default 3e-4.
         epochs: Epochs of the second phase. Default 15.
-        schedule: See `FineTuner`. Default "cosine", which calms the last epochs.
-        label_smoothing: Share of the label spread over the other classes. Default 0.1 for
-            classes, which keeps a few hundred images from being learned by heart; 0 otherwise.
         seed: Seed of everything random. Default 0.
         out: Run folder to write. Default: a new one under "runs/".
         callbacks: Keras callbacks; they see the whole model.
         verbose: 0 for silence, 1 (default) for progress.
-        **settings: Further arguments of `FineTuner`, such as `head_epochs`,
-            `dropout` or `optimizer`; fixed values, not spaces.
+        **settings: Further arguments of `FineTuner`, such as `schedule`, `dropout` or
+            `views`; fixed values, not spaces.
 
     Returns:
         The model, its history and its quality; all of it is in the run folder too.
@@ -121,8 +114,6 @@ def fine_tune(
         freeze_depth=freeze_depth,
         learning_rate=learning_rate,
         epochs=epochs,
-        schedule=schedule,
-        label_smoothing=label_smoothing or 0.0,
         seed=seed,
         **settings,
     )
@@ -155,8 +146,7 @@ def fine_tune(
         images = load_data(data, image_size=size, seed=seed, **loading)
     console = Console(quiet=not verbose, soft_wrap=True)
     _announce(images, console)
-    if label_smoothing is None and images.task in ("binary", "multiclass"):
-        values = replace(values, label_smoothing=LABEL_SMOOTHING)
+    values = replace(values, label_smoothing=values.smoothing(images.task))
     source = tuner.source_of(images, values)
     trained, record = tuner.train(
         values, source, callbacks=callbacks, progress=[TrainingProgress(console)] if verbose else []

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,6 +60,9 @@ def fit(
     augment: Annotated[
         str, typer.Option(help="none, light, strong", rich_help_panel=_DATA)
     ] = "none",
+    views: Annotated[
+        int, typer.Option(help="Augmented copies kept of each image.", rich_help_panel=_DATA)
+    ] = 4,
     strict: Annotated[
         bool, typer.Option("--strict", help="Unreadable images are errors.", rich_help_panel=_DATA)
     ] = False,
@@ -120,6 +123,7 @@ def fit(
             validation=validation,
             resize=resize,
             augment=augment,
+            views=views,
             strict=strict,
             data_dir=data_dir,
             download=download,
@@ -177,7 +181,6 @@ def lr_find(
     """Suggest a learning rate: train some steps with a growing one, see where the loss falls."""
     with plain_errors(), notes(as_json):
         start_tensorflow()
-        from finetune.api import LABEL_SMOOTHING
         from finetune.data import load_data
         from finetune.lr_find import find_learning_rate
         from finetune.tuner import FineTuner
@@ -193,16 +196,11 @@ def lr_find(
             seed=seed,
             **own,
         )
-        settings = tuner.settings()
-        size = tuner.shared(settings).backbone.image_size
+        size = tuner.shared(tuner.settings()).backbone.image_size
         images = load_data(
             data, image_size=size, batch_size=batch_size, seed=seed, data_dir=data_dir
         )
-        if images.task in ("binary", "multiclass"):
-            settings = replace(settings, label_smoothing=LABEL_SMOOTHING)  # as `fit` does
-        found = find_learning_rate(
-            tuner, images, low=low, high=high, steps=steps, settings=settings
-        )
+        found = find_learning_rate(tuner, images, low=low, high=high, steps=steps)
         if out is not None:
             found.plot(out)
         print(json.dumps(asdict(found)) if as_json else found)

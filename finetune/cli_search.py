@@ -43,12 +43,17 @@ def search(
     ] = "mobilenet_v2",
     dropout: Annotated[str, typer.Option(rich_help_panel=_SPACE)] = "0.2",
     hidden_units: Annotated[str, typer.Option(rich_help_panel=_SPACE)] = "0",
-    label_smoothing: Annotated[str, typer.Option(rich_help_panel=_SPACE)] = "0",
+    label_smoothing: Annotated[
+        str | None, typer.Option(help="Default: 0.1 for classes.", rich_help_panel=_SPACE)
+    ] = None,
     optimizer: Annotated[str, typer.Option(rich_help_panel=_SPACE)] = "adam",
-    schedule: Annotated[str, typer.Option(rich_help_panel=_SPACE)] = "constant",
+    schedule: Annotated[str, typer.Option(rich_help_panel=_SPACE)] = "cosine",
     augment: Annotated[
         str, typer.Option(help="none, light, strong", rich_help_panel=_SPACE)
     ] = "none",
+    views: Annotated[
+        str, typer.Option(help="Augmented copies kept of each image.", rich_help_panel=_SPACE)
+    ] = "4",
     image_size: Annotated[
         str | None, typer.Option(help="Pixels. Default: the backbone's.", rich_help_panel=_SPACE)
     ] = None,
@@ -63,7 +68,7 @@ def search(
     time_budget: Annotated[
         str | None, typer.Option(help="Such as 20m or 1h30m.", rich_help_panel=_BUDGET)
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Of the second phase.", rich_help_panel=_BUDGET)] = 10,
+    epochs: Annotated[int, typer.Option(help="Of the second phase.", rich_help_panel=_BUDGET)] = 15,
     head_epochs: Annotated[
         int, typer.Option(help="At most, of the head phase.", rich_help_panel=_BUDGET)
     ] = 60,
@@ -118,9 +123,10 @@ def search(
             learning_rate=parse_space(learning_rate),
             dropout=parse_space(dropout),
             hidden_units=parse_space(hidden_units),
-            label_smoothing=parse_space(label_smoothing),
+            label_smoothing=None if label_smoothing is None else parse_space(label_smoothing),
             optimizer=parse_space(optimizer),
             schedule=parse_space(schedule),
+            views=parse_space(views),
             augment=augments if isinstance(augments, list) else None,
             epochs=epochs,
             head_epochs=head_epochs,

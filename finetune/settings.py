@@ -19,6 +19,11 @@ from finetune.schedules import build_schedule
 # Epochs without a lower validation loss after which a head has converged.
 _HEAD_PATIENCE = 10
 
+EPOCHS = 15
+
+# Keeps a few hundred images from being learned by heart; docs/results.md has the measurements.
+_LABEL_SMOOTHING = 0.1
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -57,7 +62,7 @@ class Settings:
     schedule: Any
     dropout: float
     hidden_units: int
-    label_smoothing: float
+    label_smoothing: float | None
     class_weight: Any
     batch_norm: BatchNorm
     layer_decay: float | None
@@ -79,7 +84,7 @@ class Settings:
         self.optimizer_settings()
         policy_name(self.mixed_precision)
         Head("multiclass", 2, self.hidden_units, self.dropout)
-        loss_for("multiclass", self.label_smoothing)
+        loss_for("multiclass", self.smoothing("multiclass"))
         build_schedule(self.schedule, 1.0, steps=1)
         if self.layer_decay is not None:
             layer_decay_factors([], self.layer_decay)
@@ -102,6 +107,12 @@ class Settings:
     def optimizer_settings(self) -> OptimizerSettings:
         """Which optimizer trains the second phase."""
         return OptimizerSettings(self.optimizer, self.clip_norm, self.weight_decay, self.ema)
+
+    def smoothing(self, task: str) -> float:
+        """Label smoothing for a task, see `finetune.heads.TASKS`; given, or what suits it."""
+        if self.label_smoothing is not None:
+            return self.label_smoothing
+        return _LABEL_SMOOTHING if task in ("binary", "multiclass") else 0.0
 
     def head(self, facts: Facts) -> Head:
         """What is put on top of the backbone."""

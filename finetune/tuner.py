@@ -33,7 +33,7 @@ from finetune.reuse.features import FeatureCache
 from finetune.reuse.shared import SharedBackbone
 from finetune.reuse.source import Source
 from finetune.search_space import SearchSpace
-from finetune.settings import Facts, Settings
+from finetune.settings import EPOCHS, Facts, Settings
 from finetune.spaces import describe_value
 from finetune.states import StateFile
 
@@ -52,7 +52,8 @@ class FineTuner(keras_tuner.HyperModel):
 
     Each argument may be a value (fixed); `(low, high)` for a range of numbers, logarithmic for
     rates; a list of choices; or a KerasTuner hyperparameter. By default `freeze_depth` and
-    `learning_rate` are tunable and all else is fixed.
+    `learning_rate` are tunable and all else is fixed, at values that were measured (see the
+    guide's page on results).
 
     Args:
         backbone: Name of a `keras.applications` architecture, a `keras.Model` or a `.keras`
@@ -74,14 +75,16 @@ class FineTuner(keras_tuner.HyperModel):
         head_learning_rate: Rate of the head phase. Default 1e-3, Adam's own in Keras.
         head_epochs: Most epochs of the head phase. Default 60; it ends after 10 epochs without
             a lower validation loss.
-        epochs: Epochs of the second phase. Default 10, as in Keras' tutorial.
+        epochs: Epochs of the second phase. Default 15.
         optimizer: Keras optimizer by name. Default "adam".
-        schedule: How the rate moves in the second phase: "constant" (default),
-            "exponential", "piecewise", "cosine", "plateau", a Keras schedule or a function.
+        schedule: How the rate moves in the second phase: "cosine" (default, which calms the
+            last epochs), "constant", "exponential", "piecewise", "plateau", a Keras schedule or
+            a function.
         dropout: Share of features dropped before the outputs. Default 0.2, as in Keras'
             tutorial.
         hidden_units: Units of a ReLU layer in the head. Default 0: none.
-        label_smoothing: Share of the label spread over the other classes. Default 0.
+        label_smoothing: Share of the label spread over the other classes. Default 0.1 for
+            classes, which keeps a few hundred images from being learned by heart; 0 otherwise.
         class_weight: {class number: weight}, "balanced", or None (default).
         batch_norm: "frozen" (default, as Keras' guide advises) or "adapt".
         layer_decay: Factor on the rate from each trained layer to the one before it. Default
@@ -133,12 +136,12 @@ class FineTuner(keras_tuner.HyperModel):
         learning_rate: Any = (1e-5, 1e-3),
         head_learning_rate: Any = 1e-3,
         head_epochs: Any = 60,
-        epochs: Any = 10,
+        epochs: Any = EPOCHS,
         optimizer: Any = "adam",
-        schedule: Any = "constant",
+        schedule: Any = "cosine",
         dropout: Any = 0.2,
         hidden_units: Any = 0,
-        label_smoothing: Any = 0.0,
+        label_smoothing: Any = None,
         class_weight: Any = None,
         batch_norm: Any = "frozen",
         layer_decay: Any = None,
@@ -221,7 +224,7 @@ class FineTuner(keras_tuner.HyperModel):
         optimizer.load_own_variables = lambda store: None
         assembly.model.compile(
             optimizer,
-            loss=loss_for(facts.task, settings.label_smoothing),
+            loss=loss_for(facts.task, settings.smoothing(facts.task)),
             metrics=metrics_for(facts.task),
         )
         return assembly.model
@@ -335,7 +338,7 @@ class FineTuner(keras_tuner.HyperModel):
         training = Training(
             tuple(settings.phases(depth, shared.head_only)),
             settings.head(facts),
-            label_smoothing=settings.label_smoothing,
+            label_smoothing=settings.smoothing(facts.task),
             class_weight=settings.weights_of_classes(facts, source.labels),
             seed=settings.seed,
         )

@@ -65,10 +65,10 @@ def main(arguments=None):
     data = load_data(options.data, image_size=options.image_size, test=0.15)
     weights = None if options.weights == "none" else options.weights
     tuner = FineTuner(weights=weights, freeze_depth=100, epochs=options.epochs)
-    constant = replace(tuner.settings(), learning_rate=options.learning_rate)
-    source, records = tuner.source_of(data, constant), {}
+    values = replace(tuner.settings(), learning_rate=options.learning_rate)
+    source, records = tuner.source_of(data, values), {}
     for way, (schedule, callbacks) in WAYS.items():
-        settings = replace(constant, schedule=schedule)
+        settings = replace(values, schedule=schedule)
         model, records[way] = tuner.train(settings, source, callbacks=callbacks)
         test = score(data.splits["test"].labels, model.predict(data.test, verbose=0), data.task)
         print(f"{way:16} test {test}", flush=True)

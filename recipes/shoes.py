@@ -2,8 +2,7 @@
 
     python recipes/shoes.py SHOES_FOLDER --image-size 160 --seeds 0 1 2
 
-Fine-tunes MobileNetV2 at four freeze depths (154: the head alone), then, at the best of the other
-three, at three learning rates. One FineTuner computes the features and heads that rows share once.
+Four freeze depths (154: the head alone), then three learning rates at the best of the other three.
 """
 
 import argparse
@@ -19,6 +18,7 @@ from finetune.model import score
 from finetune.statistics import accuracy_interval
 
 DEPTHS, RATE, RATES = [0, 50, 100, 154], 1e-5, [1e-4, 1e-5, 1e-6]
+PLAIN = {"schedule": "constant", "label_smoothing": 0.0}  # as in published tables
 
 
 def train_row(tuner, data, seeds, depth, rate):
@@ -66,8 +66,8 @@ def main(arguments=None):
     options.out.mkdir(parents=True, exist_ok=True)
     data = load_data(options.data, image_size=options.image_size, test=0.15)
     weights = None if options.weights == "none" else options.weights
-    tuner = FineTuner(weights=weights, freeze_depth=DEPTHS, epochs=options.epochs)
-    shared = tuner, data, options.seeds
+    tuner = FineTuner(weights=weights, freeze_depth=DEPTHS, epochs=options.epochs, **PLAIN)
+    shared = tuner, data, options.seeds  # and so are features and heads
     depths = {depth: train_row(*shared, depth, RATE) for depth in DEPTHS}
     report("freeze depth", depths, data, options.out / "freeze_depth.png")
     best = max(DEPTHS[:-1], key=lambda depth: (depths[depth][0][0], -depths[depth][0][1]))

@@ -59,7 +59,6 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, float]:
         head_learning_rate=HEAD_RATE,
         head_epochs=HEAD_EPOCHS,
         epochs=EPOCHS,
-        schedule="cosine",
         seed=seed,
     )
     found = tuner.search(data, strategy="grid", out=out / "search")
@@ -94,7 +93,6 @@ def _from_random_weights(data: ImageData, out: Path, seed: int) -> FineTuneResul
             learning_rate=rate,
             head_epochs=0,
             epochs=HEAD_EPOCHS + EPOCHS,
-            schedule="cosine",
             seed=seed,
             out=out / f"{rate:.0e}",
             verbose=0,
