@@ -2,14 +2,12 @@
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from finetune.search.ranking import Ranked
 from finetune.search.trials import Outcome
-
-_STYLES = {"failed": "red", "completed": "green", "running": "yellow"}
 
 # Shown in columns of their own.
 _COLUMNS = ("freeze_depth", "learning_rate")
@@ -42,53 +40,49 @@ def board_rows(ranking: list[Ranked]) -> list[dict[str, Any]]:
     return rows
 
 
-def board_table(ranking: list[Ranked], title: str, monitor: str) -> Table:
-    """The board as a terminal shows it."""
-    others = sorted(
-        {name for entry in ranking for name in entry.trial.values if name not in _COLUMNS}
-    )
+def render(ranking: list[Ranked], monitor: str) -> str:
+    """The board as text, as wide as it is: nothing is cut off, whatever the terminal's width."""
+    used = {name for entry in ranking for name in entry.trial.values}
+    others = sorted(used.difference(_COLUMNS))
+    rates = "learning_rate" in used
     seeds = any(len(entry.outcomes) > 1 for entry in ranking)
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("#", justify="right")
     table.add_column("trial")
     table.add_column("frozen", justify="right")
     table.add_column("up to")
-    table.add_column("rate", justify="right")
+    if rates:
+        table.add_column("rate", justify="right")
     for name in others:
-        table.add_column(name.replace("_", " "))
+        table.add_column(name.replace("_", "\n"))
     table.add_column("epochs", justify="right")
-    table.add_column(f"{'loss' if monitor == 'val_loss' else 'accuracy'} [95%]", no_wrap=True)
+    table.add_column(f"{'loss' if monitor == 'val_loss' else 'accuracy'} [95%]")
     if seeds:
         table.add_column("seeds", justify="right")
     table.add_column("s", justify="right")
     table.add_column("status")
     for place, entry in enumerate(ranking, start=1):
         trial, outcome = entry.trial, entry.trial.outcome or Outcome()
-        rate = trial.values.get("learning_rate")
         depth = outcome.freeze_depth
+        rate = trial.values.get("learning_rate")
         table.add_row(
             str(place) if entry.score is not None else "",
             trial.trial,
             str(trial.values.get("freeze_depth", "") if depth is None else depth),
             outcome.block,
-            "" if rate is None else f"{rate:.1e}",
+            *(["" if rate is None else f"{rate:.1e}"] if rates else []),
             *(_cell(trial.values.get(name, "")) for name in others),
             str(outcome.epochs),
             _score(entry),
             *([str(len(entry.outcomes))] if seeds else []),
             f"{trial.seconds:.0f}",
-            Text(trial.status, style=_STYLES.get(trial.status, "dim")),
+            trial.status,
         )
-    return table
-
-
-def render(ranking: list[Ranked], monitor: str, title: str = "") -> str:
-    """The board as text of the terminal's width, at least 110 signs."""
-    console = Console()
-    wide = Console(width=max(110, console.width), force_terminal=False, color_system=None)
-    with wide.capture() as captured:
-        wide.print(board_table(ranking, title, monitor))
-    return captured.get().rstrip("\n")
+    console = Console(width=1000, force_terminal=False, color_system=None)
+    with console.capture() as captured:
+        console.print(table, markup=False)
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    return "\n".join(line for line in lines if line)
 
 
 def error_lines(ranking: list[Ranked]) -> list[str]:

@@ -1,0 +1,41 @@
+"""The board as text."""
+
+import pytest
+
+from finetune.search.board import render
+from finetune.search.ranking import rank
+from finetune.search.trials import COMPLETED, FAILED, Outcome, Step, Trial
+
+VALUES = {
+    "freeze_depth": 116,
+    "learning_rate": 3e-4,
+    "label_smoothing": 0.1,
+    "augment": "light",
+    "backbone": "EfficientNetV2B0",
+    "weight_decay": 0.004,
+    "optimizer": "[adamw]",  # no markup
+}
+GOOD = Outcome({"val_accuracy": 0.9}, 0.9, 10, True, 41.6, 100, 116, "block_12")
+
+
+def trial(number: str, values, status, outcome) -> Trial:
+    return Trial(number, values, status=status, steps=[Step(None, 1, 2, outcome)])
+
+
+@pytest.mark.parametrize("columns", ["40", "200"])
+def test_nothing_is_cut_off_whatever_the_width_of_the_terminal(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    trials = [
+        trial("0000", VALUES, COMPLETED, GOOD),
+        trial("0001", VALUES, FAILED, Outcome(error="OSError: gone")),
+    ]
+    *_, first, second = render(rank(trials, "val_accuracy"), "val_accuracy").splitlines()
+    cells = "1 0000 116 block_12 3.0e-04 light EfficientNetV2B0 0.1 [adamw] 0.004 10 0.900"
+    assert first.split() == [*cells.split(), "[0.826,", "0.945]", "42", "completed"]
+    assert second.split()[:2] == ["0001", "116"] and second.endswith("failed")
+
+
+def test_a_rate_that_was_not_searched_has_no_column():
+    values = {"freeze_depth": 116}
+    text = render(rank([trial("0000", values, COMPLETED, GOOD)], "val_accuracy"), "val_accuracy")
+    assert "rate" not in text
