@@ -30,6 +30,9 @@ from finetune.tuner import FineTuner
 
 log = logging.getLogger("finetune")
 
+# What has features of its own for each choice.
+_FEATURES = ("backbone", "weights", "backbone_options", "image_size", "augment", "views")
+
 
 def run_search(
     tuner: FineTuner,
@@ -114,7 +117,7 @@ def run_search(
         def prepare() -> Forecast:
             forecast = _measure(place, space, console)
             expected = forecast.seconds(chooser.remaining_epochs(epochs) or 0)
-            _promise(expected if fresh else 0, seconds, console)
+            _promise(expected if fresh else 0, seconds, space, console)
             begun.extend([expected, time.monotonic()])
             display.start()
             return forecast
@@ -171,12 +174,17 @@ def _measure(workers: Workers, space: keras_tuner.HyperParameters, console: Cons
     return Forecast(measured, workers.count)
 
 
-def _promise(expected: float, budget: float | None, console: Console) -> None:
+def _promise(
+    expected: float, budget: float | None, space: keras_tuner.HyperParameters, console: Console
+) -> None:
     """Say when it will be over."""
     parts = []
     if expected:
         end = datetime.fromtimestamp(time.time() + expected)
         parts.append(f"About {format_seconds(expected)}, until {end:%H:%M}")
+        names = (parameter.name.removesuffix("_index") for parameter in space.space)
+        if further := [name for name in names if name in _FEATURES]:
+            parts.append(f"without the features of each choice of {' and '.join(further)}")
     if budget is not None:
         parts.append(f"at most {format_seconds(budget)}")
     if parts:

@@ -358,7 +358,9 @@ def test_nothing_to_search_and_ranges_for_a_grid_are_refused(data, make_backbone
         tuner.search(data, strategy="luck", out=tmp_path / "c")
 
 
-def test_structure_is_searched_too_each_with_its_own_features(data, make_backbone, tmp_path):
+def test_structure_is_searched_too_each_with_its_own_features(
+    data, make_backbone, tmp_path, capsys
+):
     tuner = FineTuner(
         [make_backbone(), make_backbone()],
         preprocess="tf",
@@ -370,7 +372,8 @@ def test_structure_is_searched_too_each_with_its_own_features(data, make_backbon
         epochs=1,
         head_epochs=1,
     )
-    result = tuner.search(data, strategy="grid", max_trials=4, out=tmp_path / "s", verbose=0)
+    result = tuner.search(data, strategy="grid", max_trials=4, out=tmp_path / "s")
+    assert "without the features of each choice of backbone and augment." in capsys.readouterr().out
     assert len({json.dumps(trial["hyperparameters"]) for trial in result.trials}) == 4
     assert {"hidden_units", "augment", "backbone_index"} <= set(result.best)
 
