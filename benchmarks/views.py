@@ -68,7 +68,7 @@ def plan(options: argparse.Namespace) -> list[tuple[str, dict]]:
         for views in ([1] if strength == "none" else options.views)
     ]
     kept = itertools.product(options.seeds, options.data, settings)
-    anew = itertools.product(options.seeds, options.data, options.strengths)
+    anew = itertools.product(options.anew, options.data, options.strengths)
     rows = [(folder, strength, views, True, seed) for seed, folder, (strength, views) in kept]
     rows += [(folder, strength, 1, False, seed) for seed, folder, strength in anew]
     return [
@@ -125,6 +125,9 @@ def main() -> None:
     parser.add_argument("--strengths", nargs="+", default=["none", "light", "strong"])
     parser.add_argument("--views", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument(
+        "--anew", type=int, nargs="*", default=[0], help="seeds to augment anew in each epoch, too"
+    )
     parser.add_argument("--test", type=float, default=0.15, help="share, where there is no test/")
     parser.add_argument("--json", type=Path, help="file of rows, one JSON object a line")
     parser.add_argument("--table", action="store_true", help="only print what --json holds")
