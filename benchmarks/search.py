@@ -4,8 +4,9 @@
     python benchmarks/search.py shoes_brands/ --weights ... --epochs 10 --pruned
 
 Each run is a process of its own, the two in turn (A B A B), with the seed of its round. With
---pruned ours goes by successive halving over the same combinations. Writes a table and, with
---json, every figure.
+--pruned ours goes by successive halving over the same combinations. `--sides ours stock defaults`
+adds a search with FineTuner's own schedule and label smoothing, where "ours" has what stock has.
+Writes a table and, with --json, every figure.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from processes import fill
@@ -93,7 +95,7 @@ def stock(options: argparse.Namespace, data, folder: str):
     return seconds, scores, best.evaluate(data.test, verbose=0, return_dict=True)["accuracy"]
 
 
-def ours(options: argparse.Namespace, data, folder: str):
+def ours(options: argparse.Namespace, data, folder: str, **settings):
     """The same combinations with FineTuner; its time includes the best model's evaluation."""
     from finetune import FineTuner
 
@@ -103,10 +105,9 @@ def ours(options: argparse.Namespace, data, folder: str):
         freeze_depth=options.depths,
         learning_rate=options.rates,
         epochs=options.epochs,
-        schedule="constant",  # as the stock side
-        label_smoothing=0.0,
         seed=options.seed,
         cache_dir=os.path.join(folder, "features"),  # no help from an earlier run
+        **settings,
     )
     result = tuner.search(
         data,
@@ -120,6 +121,14 @@ def ours(options: argparse.Namespace, data, folder: str):
     return seconds, [trial["score"] for trial in result.trials], result.test.accuracy
 
 
+# What is compared. Ours trains as the stock side does, or with what FineTuner does by default.
+SIDES = {
+    "stock": stock,
+    "ours": partial(ours, schedule="constant", label_smoothing=0.0),
+    "defaults": ours,
+}
+
+
 def run(options: argparse.Namespace) -> None:
     """One search in this process; prints one JSON object."""
     options.started = time.perf_counter()
@@ -127,8 +136,7 @@ def run(options: argparse.Namespace) -> None:
 
     data = load_data(options.data, image_size=options.image_size, seed=options.seed, augment="none")
     with tempfile.TemporaryDirectory() as folder:
-        side = {"stock": stock, "ours": ours}[options.side]
-        seconds, scores, test = side(options, data, folder)
+        seconds, scores, test = SIDES[options.side](options, data, folder)
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     print(
         json.dumps(
@@ -160,9 +168,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="ours: trials at a time")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--side", choices=["stock", "ours"], help="run one side, in this process")
+    parser.add_argument("--side", choices=SIDES, help="run one side, in this process")
     parser.add_argument("--json", type=Path, help="file of figures; what it holds is not run again")
-    parser.add_argument("--sides", nargs="+", default=["ours", "stock"], help="what is compared")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=["ours", "stock"])
     options = parser.parse_args()
     if options.side:
         return run(options)
@@ -195,10 +203,11 @@ def main() -> None:
         ]
         figures = " | ".join(f"{mean:.3f}" for mean in means)
         print(f"| {side} | {seconds:.0f} | {cpu:.0f} | {peak:.2f} | {figures} |")
-    if len(sides) == 2:
-        pairs = zip(sides["stock"], sides["ours"], strict=True)
-        ratios = [stock["seconds"] / ours["seconds"] for stock, ours in pairs]
-        print(f"\nstock / ours, by round: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
+    for side in sides:
+        if "stock" in sides and side != "stock":
+            pairs = zip(sides["stock"], sides[side], strict=True)
+            ratios = [slow["seconds"] / quick["seconds"] for slow, quick in pairs]
+            print(f"\nstock / {side}, by round: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
 
 
 if __name__ == "__main__":
