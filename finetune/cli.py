@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from finetune import options
 from finetune.cli_search import board, search
 from finetune.terminal import none_of, notes, parse_depth, plain_errors, start_tensorflow
 
@@ -19,25 +20,13 @@ app = typer.Typer(
 )
 
 _FIT = "Training"
-_DATA = "Images"
 
-
-# Options that several commands share.
-_Data = Annotated[str, typer.Argument(help="Image folder, or a TFDS name as tfds:NAME.")]
 _BackboneName = Annotated[
     str, typer.Option(help="Architecture (see `finetune backbones`) or .keras file.")
 ]
-_Alpha = Annotated[float | None, typer.Option(help="Width of the MobileNet families.")]
-_Weights = Annotated[str, typer.Option(help="imagenet, a weights file, or none.")]
-_Preprocess = Annotated[
-    str | None, typer.Option(help="For a .keras file: tf, torch, caffe or none.")
-]
 _ImageSize = Annotated[
-    int | None, typer.Option(help="Pixels. Default: the backbone's own.", rich_help_panel=_DATA)
-]
-_BatchSize = Annotated[int, typer.Option(rich_help_panel=_DATA)]
-_DataDir = Annotated[
-    str | None, typer.Option(help="Prepared TFDS datasets.", rich_help_panel=_DATA)
+    int | None,
+    typer.Option(help="Pixels. Default: the backbone's own.", rich_help_panel=options.DATA),
 ]
 _FreezeDepth = Annotated[
     str, typer.Option(help="Layers, fraction, or block name.", rich_help_panel=_FIT)
@@ -46,28 +35,24 @@ _FreezeDepth = Annotated[
 
 @app.command()
 def fit(
-    data: _Data,
+    data: options.Data,
     backbone: _BackboneName = "mobilenet_v2",
-    alpha: _Alpha = None,
-    weights: _Weights = "imagenet",
-    preprocess: _Preprocess = None,
+    alpha: options.Alpha = None,
+    weights: options.Weights = "imagenet",
+    preprocess: options.Preprocess = None,
     image_size: _ImageSize = None,
-    batch_size: _BatchSize = 32,
-    validation: Annotated[
-        float, typer.Option(help="Share split off, where none is given.", rich_help_panel=_DATA)
-    ] = 0.2,
-    resize: Annotated[str, typer.Option(help="pad, crop, squash", rich_help_panel=_DATA)] = "pad",
+    batch_size: options.BatchSize = 32,
+    validation: options.Validation = 0.2,
+    resize: options.Resize = "pad",
     augment: Annotated[
-        str, typer.Option(help="none, light, strong", rich_help_panel=_DATA)
+        str, typer.Option(help="none, light, strong", rich_help_panel=options.DATA)
     ] = "none",
     views: Annotated[
-        int, typer.Option(help="Augmented copies kept of each image.", rich_help_panel=_DATA)
+        int, typer.Option(help="Augmented copies kept of each image.", rich_help_panel=options.DATA)
     ] = 4,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Unreadable images are errors.", rich_help_panel=_DATA)
-    ] = False,
-    data_dir: _DataDir = None,
-    download: Annotated[bool, typer.Option(rich_help_panel=_DATA)] = True,
+    strict: options.Strict = False,
+    data_dir: options.DataDir = None,
+    download: options.Download = True,
     freeze_depth: _FreezeDepth = "0.35",
     learning_rate: Annotated[float, typer.Option(rich_help_panel=_FIT)] = 3e-4,
     head_learning_rate: Annotated[float, typer.Option(rich_help_panel=_FIT)] = 1e-3,
@@ -101,11 +86,11 @@ def fit(
     reuse: Annotated[
         bool, typer.Option(help="Compute frozen layers once.", rich_help_panel=_FIT)
     ] = True,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: options.Seed = 0,
     out: Annotated[
         Path | None, typer.Option(help="Run folder. Default: a new one in runs/.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Fine-tune a backbone on images; writes model, metrics and history to a run folder."""
     with plain_errors(), notes(quiet):
@@ -159,20 +144,20 @@ def fit(
 
 @app.command()
 def lr_find(
-    data: _Data,
+    data: options.Data,
     backbone: _BackboneName = "mobilenet_v2",
-    alpha: _Alpha = None,
-    weights: _Weights = "imagenet",
-    preprocess: _Preprocess = None,
+    alpha: options.Alpha = None,
+    weights: options.Weights = "imagenet",
+    preprocess: options.Preprocess = None,
     image_size: _ImageSize = None,
-    batch_size: _BatchSize = 32,
-    data_dir: _DataDir = None,
+    batch_size: options.BatchSize = 32,
+    data_dir: options.DataDir = None,
     freeze_depth: _FreezeDepth = "0.35",
     optimizer: Annotated[str, typer.Option(rich_help_panel=_FIT)] = "adam",
     steps: Annotated[int, typer.Option(help="Optimizer steps, 20 or more.")] = 100,
     low: Annotated[float, typer.Option(help="Rate of the first step.")] = 1e-7,
     high: Annotated[float, typer.Option(help="Rate of the last step.")] = 1.0,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: options.Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Draw the losses to this image file.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object: rates, losses, suggestions.")
@@ -242,9 +227,9 @@ def predict(
 @app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(help="model.keras, or the run folder that holds it.")],
-    data: Annotated[str, typer.Argument(help="Image folder, or a TFDS name as tfds:NAME.")],
+    data: options.Data,
     split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
-    data_dir: Annotated[str | None, typer.Option(help="Prepared TFDS datasets.")] = None,
+    data_dir: options.DataDir = None,
 ) -> None:
     """Measure a saved model on labelled images."""
     with plain_errors():
@@ -275,7 +260,7 @@ def backbones() -> None:
 @app.command()
 def demo(
     out: Annotated[Path | None, typer.Option(help="Folder. Default: runs/demo.")] = None,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: options.Seed = 0,
 ) -> None:
     """Search freeze depth and learning rate on real handwritten digits; needs no network."""
     with plain_errors():

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from finetune import options
 from finetune.terminal import none_of, notes, parse_depth, plain_errors, start_tensorflow
 
 _SPACE = "What is searched (a value, or choices as A,B,C, or a range as LOW:HIGH)"
 _BUDGET = "How long"
 _MACHINES = "Where"
-_DATA = "Images"
 
 
 def parse_space(text: str) -> Any:
@@ -29,13 +29,13 @@ def parse_space(text: str) -> Any:
 
 
 def search(
-    data: Annotated[str, typer.Argument(help="Image folder, or a TFDS name as tfds:NAME.")],
+    data: options.Data,
     strategy: Annotated[
         str, typer.Option(help="halving, grid, random, bayesian, hyperband")
     ] = "halving",
     freeze_depth: Annotated[
         str | None,
-        typer.Option(help="Default: block ends from none to all.", rich_help_panel=_SPACE),
+        typer.Option(help="Default: block ends, none to all; or auto.", rich_help_panel=_SPACE),
     ] = None,
     learning_rate: Annotated[str, typer.Option(rich_help_panel=_SPACE)] = "1e-5:1e-3",
     backbone: Annotated[
@@ -57,11 +57,9 @@ def search(
     image_size: Annotated[
         str | None, typer.Option(help="Pixels. Default: the backbone's.", rich_help_panel=_SPACE)
     ] = None,
-    alpha: Annotated[float | None, typer.Option(help="Width of the MobileNet families.")] = None,
-    weights: Annotated[str, typer.Option(help="imagenet, a weights file, or none.")] = "imagenet",
-    preprocess: Annotated[
-        str | None, typer.Option(help="For a .keras file: tf, torch, caffe or none.")
-    ] = None,
+    alpha: options.Alpha = None,
+    weights: options.Weights = "imagenet",
+    preprocess: options.Preprocess = None,
     max_trials: Annotated[
         int | None, typer.Option(help="Default: 12, or all of a grid.", rich_help_panel=_BUDGET)
     ] = None,
@@ -88,23 +86,17 @@ def search(
     gpus_per_trial: Annotated[
         float | None, typer.Option(help="Such as 0.5.", rich_help_panel=_MACHINES)
     ] = None,
-    batch_size: Annotated[int, typer.Option(rich_help_panel=_DATA)] = 32,
-    validation: Annotated[
-        float, typer.Option(help="Share split off, where none is given.", rich_help_panel=_DATA)
-    ] = 0.2,
-    resize: Annotated[str, typer.Option(help="pad, crop, squash", rich_help_panel=_DATA)] = "pad",
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Unreadable images are errors.", rich_help_panel=_DATA)
-    ] = False,
-    data_dir: Annotated[
-        str | None, typer.Option(help="Prepared TFDS datasets.", rich_help_panel=_DATA)
-    ] = None,
-    download: Annotated[bool, typer.Option(rich_help_panel=_DATA)] = True,
-    seed: Annotated[int, typer.Option()] = 0,
+    batch_size: options.BatchSize = 32,
+    validation: options.Validation = 0.2,
+    resize: options.Resize = "pad",
+    strict: options.Strict = False,
+    data_dir: options.DataDir = None,
+    download: options.Download = True,
+    seed: options.Seed = 0,
     out: Annotated[
         Path | None, typer.Option(help="Study folder; the same one goes on. Default: in runs/.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Search freeze depth, learning rate and more; the same command goes on after a stop."""
     with plain_errors(), notes(quiet):
