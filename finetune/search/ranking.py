@@ -1,7 +1,8 @@
 """Ranking: which trial is the best, over all its executions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import stats
@@ -33,6 +34,30 @@ def better(monitor: str, outcome: Outcome) -> tuple[float, ...]:
     assert outcome.score is not None  # those without are sorted out before
     sign = -1 if monitor == "val_loss" else 1
     return sign * outcome.score, -outcome.metrics.get("val_loss", 0.0)
+
+
+def promising(monitor: str, searched: Container[str]) -> Callable[[Outcome], tuple[float, ...]]:
+    """What tells early how good a trial will be, higher is better: its lowest loss so far.
+
+    The accuracy of a few hundred images goes up and down by several of them while the loss already
+    shows where a trial is going (docs/performance.md has the measurements). Losses under different
+    label smoothing cannot be compared; then it is what decides in the end.
+
+    Args:
+        monitor: The quantity that decides in the end.
+        searched: Names of what is searched.
+
+    Returns:
+        Function of an outcome with a score.
+    """
+    if "label_smoothing" in searched:
+        return partial(better, monitor)
+    return _lowest_loss
+
+
+def _lowest_loss(outcome: Outcome) -> tuple[float, ...]:
+    assert outcome.lowest_loss is not None  # as in better
+    return (-outcome.lowest_loss,)
 
 
 def rank(trials: Sequence[Trial], monitor: str) -> list[Ranked]:

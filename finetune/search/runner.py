@@ -191,7 +191,13 @@ class Runner:
         write_arrays(
             weights_file(work.folder, job.name), {"trial": job.name}, values_of(model.variables)
         )
-        return replace(outcome, metrics=metrics, score=metrics[record.monitor], cut=cut)
+        return replace(
+            outcome,
+            metrics=metrics,
+            score=metrics[record.monitor],
+            lowest_loss=min(row["val_loss"] for row in trained or record.epochs),
+            cut=cut,
+        )
 
     def measure(self, job: Job) -> float:
         """Seconds that an epoch of this job takes, measured on a few steps."""

@@ -76,7 +76,7 @@ def run_search(
         strategy,
         space=space,
         objective=keras_tuner.Objective(monitor, direction),
-        better=lambda outcome: ranking.better(monitor, outcome),
+        better=ranking.promising(monitor, space.values),
         epochs=epochs,
         max_trials=max_trials,
         seed=seed,

@@ -41,6 +41,8 @@ class Outcome:
     Args:
         metrics: Loss and metrics of the best epoch so far; empty where training failed.
         score: The one of them that decides; None where training failed.
+        lowest_loss: Lowest validation loss of an epoch of the second phase, or of the head where
+            there was none; None where training failed.
         epochs: Epochs of the second phase that were trained in all.
         finished: Whether nothing is left to train.
         seconds: Wall time of this job.
@@ -55,6 +57,7 @@ class Outcome:
 
     metrics: dict[str, float] = field(default_factory=dict)
     score: float | None = None
+    lowest_loss: float | None = None
     epochs: int = 0
     finished: bool = False
     seconds: float = 0.0

@@ -15,7 +15,7 @@ VALUES = {
     "weight_decay": 0.004,
     "optimizer": "[adamw]",  # no markup
 }
-GOOD = Outcome({"val_accuracy": 0.9}, 0.9, 10, True, 41.6, 100, 116, "block_12")
+GOOD = Outcome({"val_accuracy": 0.9}, 0.9, 0.4, 10, True, 41.6, 100, 116, "block_12")
 
 
 def trial(number: str, values, status, outcome) -> Trial:

@@ -9,20 +9,22 @@ from hypothesis import strategies as some
 
 from finetune.exceptions import ArgumentError
 from finetune.search.budget import Forecast, format_seconds, parse_seconds
-from finetune.search.ranking import better, rank
+from finetune.search.ranking import promising, rank
 from finetune.search.strategies import build_strategy, rungs
 from finetune.search.trials import Outcome, Step, Trial
 
 OBJECTIVE = keras_tuner.Objective("val_accuracy", "max")
 
 
-def space(depths=(0, 50, 100), rates=(1e-5, 1e-4, 1e-3)):
+def space(depths=(0, 50, 100), rates=(1e-5, 1e-4, 1e-3), **further):
     hp = keras_tuner.HyperParameters()
     hp.Choice("freeze_depth", list(depths))
     if isinstance(rates, tuple) and len(rates) == 2:
         hp.Float("learning_rate", *rates, sampling="log")
     else:
         hp.Choice("learning_rate", list(rates))
+    for name, choices in further.items():
+        hp.Choice(name, choices)
     return hp
 
 
@@ -31,7 +33,7 @@ def strategy(name, space, epochs=9, max_trials=None):
         name,
         space=space,
         objective=OBJECTIVE,
-        better=lambda outcome: better("val_accuracy", outcome),
+        better=promising("val_accuracy", space.values),
         epochs=epochs,
         max_trials=max_trials,
         seed=0,
@@ -42,7 +44,7 @@ def outcome_of(job):
     """Smaller depths and higher rates are better, and longer training too."""
     score = 0.5 + job.values["learning_rate"] * 1000 - job.values["freeze_depth"] / 1000
     score += (job.until or 0) / 1000
-    return Outcome({"val_accuracy": score, "val_loss": 1 - score}, score, job.until or 9)
+    return Outcome({"val_accuracy": score, "val_loss": 1 - score}, score, 1 - score, job.until or 9)
 
 
 def play(chosen, workers=1):
@@ -81,6 +83,18 @@ def test_halving_takes_the_best_third_of_each_rung(workers):
     assert by_rung[9][0].values == {"freeze_depth": 0, "learning_rate": 1e-3}
     assert {j.values["learning_rate"] for j in by_rung[3]} == {1e-3}
     assert by_rung[9][0].trial in {j.trial for j in by_rung[3]}
+
+
+@pytest.mark.parametrize(("further", "best_rate"), [({}, 1e-3), ({"label_smoothing": [0.1]}, 1e-5)])
+def test_rungs_compare_losses_where_these_can_be_compared(further, best_rate):
+    """Here the rate with the lowest losses has the lowest accuracies."""
+    searched = space(**further)
+    chosen = strategy("halving", searched, epochs=9)
+    for job in [chosen.ask() for _ in range(9)]:
+        rate = job.values["learning_rate"]
+        score = 0.5 - rate
+        chosen.tell(job, Outcome({"val_accuracy": score, "val_loss": 1.0}, score, 1.0 - rate, 1))
+    assert {chosen.ask().values["learning_rate"] for _ in range(3)} == {best_rate}
 
 
 def test_halving_draws_from_a_space_that_is_larger_than_its_number_of_trials():
