@@ -191,10 +191,17 @@ class Halving:
         over = self._all_proposed and len(results) == self._given[rung]
         if not over or self._waiting[rung] or rung + 1 == len(self.rungs):
             return
-        good = [trial for trial, outcome in results.items() if outcome.score is not None]
+        # What is at its end, such as a trial of the head alone, has no use for more epochs.
+        unfinished = [
+            trial
+            for trial, outcome in results.items()
+            if outcome.score is not None and not outcome.finished
+        ]
         # Sorted by number first, so that equals go on in an order that does not depend on which
         # worker was quicker.
-        ranked = sorted(sorted(good), key=lambda trial: self._better(results[trial]), reverse=True)
+        ranked = sorted(
+            sorted(unfinished), key=lambda trial: self._better(results[trial]), reverse=True
+        )
         self._waiting[rung + 1] = ranked[: math.ceil(len(results) / FACTOR)]
 
     def remaining_epochs(self, epochs: int) -> float | None:

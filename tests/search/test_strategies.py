@@ -1,6 +1,7 @@
 """Strategies, budgets and ranking apart from training."""
 
 import itertools
+from dataclasses import replace
 
 import keras_tuner
 import pytest
@@ -111,6 +112,17 @@ def test_trials_that_failed_do_not_go_on():
         chosen.tell(job, Outcome(error="x") if job.trial != "0004" else outcome_of(job))
     assert chosen.ask().trial == "0004"
     assert chosen.ask() is None
+
+
+def test_trials_at_their_end_leave_their_place_to_others():
+    chosen = strategy("halving", space(), epochs=9)
+    for job in [chosen.ask() for _ in range(9)]:
+        best = job.values == {"freeze_depth": 0, "learning_rate": 1e-3}
+        chosen.tell(job, replace(outcome_of(job), finished=best))
+    went_on = [chosen.ask().values for _ in range(3)]
+    assert chosen.ask() is None
+    assert {"freeze_depth": 0, "learning_rate": 1e-3} not in went_on
+    assert {"freeze_depth": 50, "learning_rate": 1e-3} in went_on
 
 
 def test_hyperband_continues_the_trial_that_it_names():
