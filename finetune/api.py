@@ -19,12 +19,8 @@ from finetune.model import FineTunedModel, ModelCard
 from finetune.progress import TrainingProgress
 from finetune.result import FineTuneResult
 from finetune.runs import check_writable, new_folder, write_run
-from finetune.settings import EPOCHS
+from finetune.settings import EPOCHS, FREEZE_DEPTH, LEARNING_RATE
 from finetune.tuner import FineTuner
-
-# What one run uses where a search would choose; docs/results.md has the measurements.
-FREEZE_DEPTH = 0.35
-LEARNING_RATE = 3e-4
 
 
 def fine_tune(

@@ -19,6 +19,10 @@ from finetune.schedules import build_schedule
 # Epochs without a lower validation loss after which a head has converged.
 _HEAD_PATIENCE = 10
 
+# What one training uses where a search would choose, and near what a search begins;
+# docs/results.md has the measurements.
+FREEZE_DEPTH = 0.35
+LEARNING_RATE = 3e-4
 EPOCHS = 15
 
 # Keeps a few hundred images from being learned by heart; docs/results.md has the measurements.

@@ -22,10 +22,11 @@ from finetune.search.display import SearchDisplay
 from finetune.search.loop import Limits, Search
 from finetune.search.result import SearchResult, conclude
 from finetune.search.runner import Runner, Work
-from finetune.search.strategies import build_strategy, grid_size
+from finetune.search.strategies import build_strategy, grid_size, near
 from finetune.search.study import Study
 from finetune.search.trials import Job
 from finetune.search.workers import OwnProcess, RayWorkers, Workers
+from finetune.settings import FREEZE_DEPTH, LEARNING_RATE, Settings
 from finetune.tuner import FineTuner
 
 log = logging.getLogger("finetune")
@@ -79,6 +80,7 @@ def run_search(
         better=ranking.promising(monitor, space.values),
         epochs=epochs,
         max_trials=max_trials,
+        first=_first(tuner, settings, space),
         seed=seed,
     )
     arguments = {
@@ -146,6 +148,16 @@ def run_search(
         if place is not None:
             place.close()
         study.close()
+
+
+def _first(
+    tuner: FineTuner, settings: Settings, space: keras_tuner.HyperParameters
+) -> dict[str, Any]:
+    """What `fine_tune` would do, as nearly as the space has it: no search ends below that."""
+    depth = FREEZE_DEPTH
+    if not isinstance(settings.freeze_depth, float):
+        depth *= tuner.shared(settings).head_only
+    return near(space, {"freeze_depth": depth, "learning_rate": LEARNING_RATE})
 
 
 def _announce(

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 import keras_tuner
-from keras_tuner.engine.hyperparameters import Boolean, Choice
+from keras_tuner.engine.hyperparameters import Boolean, Choice, Float, Int
 from keras_tuner.engine.trial import Trial as OracleTrial
 from keras_tuner.engine.trial import TrialStatus
 from keras_tuner.oracles import (
@@ -63,9 +63,15 @@ class OracleStrategy:
     Args:
         oracle: The oracle, new; its search space is declared.
         objective: What is compared, where the oracle does not say.
+        first: Values of the first trial, in the place of what the oracle would draw.
     """
 
-    def __init__(self, oracle: keras_tuner.Oracle, objective: keras_tuner.Objective) -> None:
+    def __init__(
+        self,
+        oracle: keras_tuner.Oracle,
+        objective: keras_tuner.Objective,
+        first: dict[str, Any] | None = None,
+    ) -> None:
         if isinstance(oracle.objective, DefaultObjective):
             oracle.objective = objective
         oracle.verbose = 0
@@ -75,6 +81,7 @@ class OracleStrategy:
         oracle.max_retries_per_trial = 0
         oracle.max_consecutive_failed_trials = 10**9
         self.oracle = oracle
+        self._first = first
         self._trials: dict[str, OracleTrial] = {}
         self._asked = 0
 
@@ -88,6 +95,9 @@ class OracleStrategy:
             # It would wait for this trial to end, for fear of new hyperparameters; all are
             # declared, and workers would stand idle.
             self.oracle._populate_next.append(trial.trial_id)
+        if self._first is not None:
+            trial.hyperparameters.values = dict(self._first)
+            self._first = None
         self._last = trial
         job = _job(trial)
         self._trials[job.trial] = trial
@@ -245,6 +255,39 @@ def grid_size(space: keras_tuner.HyperParameters) -> int | None:
     return math.prod(len(list(parameter.values)) for parameter in space.space)
 
 
+def near(space: keras_tuner.HyperParameters, good: dict[str, float]) -> dict[str, Any]:
+    """The point of a space that is nearest to values which are known to be good.
+
+    Args:
+        space: What can be chosen.
+        good: Values by name; of what is not named the default is taken.
+
+    Returns:
+        A value for each hyperparameter.
+
+    Example:
+        >>> space = keras_tuner.HyperParameters()
+        >>> _ = space.Choice("freeze_depth", [0, 50, 100]), space.Float("learning_rate", 1e-5, 1e-4)
+        >>> near(space, {"freeze_depth": 54, "learning_rate": 3e-4})
+        {'freeze_depth': 50, 'learning_rate': 0.0001}
+    """
+    values = {}
+    for parameter in space.space:
+        values[parameter.name] = parameter.default
+        wanted = good.get(parameter.name)
+        if wanted is None:
+            continue
+        if isinstance(parameter, Choice):
+            # Rates differ by factors.
+            scale = math.log if min(parameter.values) > 0 else float
+            distances = {value: abs(scale(value) - scale(wanted)) for value in parameter.values}
+            values[parameter.name] = min(distances, key=distances.__getitem__)
+        elif isinstance(parameter, (Float, Int)):
+            inside = min(max(wanted, parameter.min_value), parameter.max_value)
+            values[parameter.name] = type(parameter.default)(inside)
+    return values
+
+
 def build_strategy(
     strategy: str | keras_tuner.Oracle,
     *,
@@ -253,6 +296,7 @@ def build_strategy(
     better: Callable[[Outcome], tuple[float, ...]],
     epochs: int,
     max_trials: int | None,
+    first: dict[str, Any],
     seed: int,
 ) -> Strategy:
     """Make a strategy.
@@ -264,6 +308,7 @@ def build_strategy(
         better: Makes of an outcome what is compared, higher is better.
         epochs: Most epochs of the second phase.
         max_trials: Most trials. None: all of a grid, and of hyperband; 12 otherwise.
+        first: Values of the first trial, where trials are drawn.
         seed: Of what is drawn.
 
     Returns:
@@ -299,15 +344,18 @@ def build_strategy(
         return OracleStrategy(GridSearchOracle(max_trials=max_trials, **options), objective)
     number = max_trials if max_trials is not None else DEFAULT_TRIALS
     if strategy == "random":
-        return OracleStrategy(RandomSearchOracle(max_trials=number, **options), objective)
+        oracle = RandomSearchOracle(max_trials=number, **options)
+        return OracleStrategy(oracle, objective, first)
     if strategy == "bayesian":
-        return OracleStrategy(BayesianOptimizationOracle(max_trials=number, **options), objective)
+        oracle = BayesianOptimizationOracle(max_trials=number, **options)
+        return OracleStrategy(oracle, objective, first)
     # All of a small space, in its order; of a large one as many as are wanted.
     small = size is not None and size <= number
     proposals = GridSearchOracle if small else RandomSearchOracle
     number = size if small and size is not None else number
     oracle = proposals(max_trials=number, **options)
-    return Halving(OracleStrategy(oracle, objective), number, epochs, better)
+    drawn = OracleStrategy(oracle, objective, None if small else first)
+    return Halving(drawn, number, epochs, better)
 
 
 def _job(trial: OracleTrial) -> Job:

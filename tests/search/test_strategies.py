@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 from finetune.exceptions import ArgumentError
 from finetune.search.budget import Forecast, format_seconds, parse_seconds
 from finetune.search.ranking import promising, rank
-from finetune.search.strategies import build_strategy, rungs
+from finetune.search.strategies import build_strategy, near, rungs
 from finetune.search.trials import Outcome, Step, Trial
 
 OBJECTIVE = keras_tuner.Objective("val_accuracy", "max")
@@ -37,6 +37,7 @@ def strategy(name, space, epochs=9, max_trials=None):
         better=promising("val_accuracy", space.values),
         epochs=epochs,
         max_trials=max_trials,
+        first=near(space, {"freeze_depth": 54, "learning_rate": 3e-4}),
         seed=0,
     )
 
@@ -112,6 +113,32 @@ def test_trials_that_failed_do_not_go_on():
         chosen.tell(job, Outcome(error="x") if job.trial != "0004" else outcome_of(job))
     assert chosen.ask().trial == "0004"
     assert chosen.ask() is None
+
+
+@pytest.mark.parametrize("name", ["halving", "random", "bayesian"])
+def test_what_is_drawn_begins_near_what_is_known_to_be_good(name):
+    chosen = strategy(name, space(rates=(1e-5, 1e-3)), max_trials=4)
+    values = [chosen.ask().values for _ in range(3)]
+    assert values[0] == {"freeze_depth": 50, "learning_rate": 3e-4}
+    assert values[0] not in values[1:]
+
+
+@pytest.mark.parametrize(
+    ("rates", "nearest"),
+    [
+        ([1e-6, 1e-5], 1e-5),
+        ([1e-4, 1e-3], 1e-4),  # by factors; 3e-4 is nearer to 1e-4 by 3.0 against 3.3
+        ((1e-3, 1e-2), 1e-3),
+        ((1e-6, 1e-5), 1e-5),
+    ],
+)
+def test_nearest_point_of_a_space(rates, nearest):
+    searched = space(rates=rates, dropout=[0.2, 0.5])
+    assert near(searched, {"learning_rate": 3e-4, "freeze_depth": 80}) == {
+        "learning_rate": nearest,
+        "freeze_depth": 100,
+        "dropout": 0.2,  # its default
+    }
 
 
 def test_trials_at_their_end_leave_their_place_to_others():
