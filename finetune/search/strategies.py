@@ -275,7 +275,7 @@ def near(space: keras_tuner.HyperParameters, good: dict[str, float]) -> dict[str
     for parameter in space.space:
         values[parameter.name] = parameter.default
         wanted = good.get(parameter.name)
-        if wanted is None:
+        if wanted is None or isinstance(parameter.default, str):  # a depth may be a block's name
             continue
         if isinstance(parameter, Choice):
             # Rates differ by factors.

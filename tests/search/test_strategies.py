@@ -141,6 +141,11 @@ def test_nearest_point_of_a_space(rates, nearest):
     }
 
 
+def test_names_of_blocks_are_nowhere_near():
+    searched = space(depths=["block_2", "block_1"])
+    assert near(searched, {"freeze_depth": 80})["freeze_depth"] == "block_2"
+
+
 def test_trials_at_their_end_leave_their_place_to_others():
     chosen = strategy("halving", space(), epochs=9)
     for job in [chosen.ask() for _ in range(9)]:
