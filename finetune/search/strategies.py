@@ -22,6 +22,7 @@ from keras_tuner.oracles import (
 from keras_tuner.src.engine.objective import DefaultObjective
 
 from finetune.exceptions import ArgumentError
+from finetune.schedules import WARM_UP
 from finetune.search.trials import Job, Outcome
 
 STRATEGIES = ("halving", "grid", "random", "bayesian", "hyperband")
@@ -236,12 +237,19 @@ class Halving:
 def rungs(trials: int, epochs: int) -> list[int]:
     """Epochs after which successive halving compares.
 
+    Not before a whole epoch at the full rate: the optimizer's first steps at a high rate do harm
+    before they do good, and whoever compares then sends the best trials away.
+
     Example:
-        >>> rungs(12, 10), rungs(2, 10), rungs(100, 2)
-        ([2, 4, 10], [10], [2])
+        >>> rungs(12, 10), rungs(12, 15), rungs(2, 10), rungs(100, 2)
+        ([2, 4, 10], [3, 5, 15], [10], [2])
     """
     count = min(_log(trials), _log(epochs))
-    return [math.ceil(epochs / FACTOR ** (count - rung)) for rung in range(count + 1)]
+    first = math.ceil(WARM_UP * epochs) + 1
+    early = [
+        max(math.ceil(epochs / FACTOR ** (count - rung)), first + rung) for rung in range(count)
+    ]
+    return [*early, epochs]
 
 
 def _log(number: int) -> int:

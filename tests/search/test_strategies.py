@@ -79,8 +79,8 @@ def test_grid_keeps_all_workers_busy():
 @pytest.mark.parametrize("workers", [1, 4])
 def test_halving_takes_the_best_third_of_each_rung(workers):
     jobs = play(strategy("halving", space(), epochs=9), workers)
-    by_rung = {until: [j for j in jobs if j.until == until] for until in (1, 3, 9)}
-    assert [len(by_rung[until]) for until in (1, 3, 9)] == [9, 3, 1]
+    by_rung = {until: [j for j in jobs if j.until == until] for until in (2, 3, 9)}
+    assert [len(by_rung[until]) for until in (2, 3, 9)] == [9, 3, 1]
     # The best is the smallest depth with the highest rate.
     assert by_rung[9][0].values == {"freeze_depth": 0, "learning_rate": 1e-3}
     assert {j.values["learning_rate"] for j in by_rung[3]} == {1e-3}
@@ -178,7 +178,7 @@ def test_rungs_rise_to_all_epochs(trials, epochs):
 
 def test_halving_knows_how_much_is_to_come():
     chosen = strategy("halving", space(), epochs=9)
-    assert chosen.remaining_epochs(9) == 9 * 1 + 3 * 2 + 1 * 6
+    assert chosen.remaining_epochs(9) == 9 * 2 + 3 * 1 + 1 * 6
     assert chosen.remaining_jobs() == 9 + 3 + 1
     jobs = play(chosen)
     assert len(jobs) == 13
