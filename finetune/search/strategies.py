@@ -287,8 +287,9 @@ def near(space: keras_tuner.HyperParameters, good: dict[str, float]) -> dict[str
             continue
         if isinstance(parameter, Choice):
             # Rates differ by factors.
-            scale = math.log if min(parameter.values) > 0 else float
-            distances = {value: abs(scale(value) - scale(wanted)) for value in parameter.values}
+            choices: list[Any] = list(parameter.values)
+            scale = math.log if min(choices) > 0 else float
+            distances = {value: abs(scale(value) - scale(wanted)) for value in choices}
             values[parameter.name] = min(distances, key=distances.__getitem__)
         elif isinstance(parameter, (Float, Int)):
             inside = min(max(wanted, parameter.min_value), parameter.max_value)
