@@ -99,16 +99,16 @@ class FeatureCache:
         if size <= self._room():
             return MEMORY
         try:
-            free, load = self._store.free(), self._store.seconds_per_byte() * per_row
+            if not source.persistent or size > self._store.free():
+                log.info(
+                    "Training on whole images: features would take %.1f GB, more than memory and "
+                    "disk have room for.",
+                    size / 1e9,
+                )
+                return None
+            load = self._store.seconds_per_byte() * per_row
         except OSError as error:
             log.warning("Training on whole images: features cannot be kept on disk: %s.", error)
-            return None
-        if not source.persistent or size > free:
-            log.info(
-                "Training on whole images: features would take %.1f GB, more than memory and "
-                "disk have room for.",
-                size / 1e9,
-            )
             return None
         compute = seconds_per_image()
         if load > compute:

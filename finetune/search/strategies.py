@@ -96,9 +96,8 @@ class OracleStrategy:
             # It would wait for this trial to end, for fear of new hyperparameters; all are
             # declared, and workers would stand idle.
             self.oracle._populate_next.append(trial.trial_id)
-        if self._first is not None:
+        if self._first is not None and self._asked == 1:
             trial.hyperparameters.values = dict(self._first)
-            self._first = None
         self._last = trial
         job = _job(trial)
         self._trials[job.trial] = trial
