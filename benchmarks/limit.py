@@ -126,13 +126,13 @@ def limit(options: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
     import tensorflow as tf
 
-    from finetune.assembly import assemble
-    from finetune.backbones import load_backbone
+    from finetune.backbones.freezing import apply_freeze_depth, resolve_depth
+    from finetune.backbones.loading import load_backbone
     from finetune.data import load_data
-    from finetune.freezing import apply_freeze_depth, resolve_depth
-    from finetune.heads import Head, loss_for
+    from finetune.reuse.cuts import extractor, find_cut, flatten, split
     from finetune.reuse.fold import fold_batch_norm
-    from finetune.reuse.split import extractor, find_cut, flatten, split
+    from finetune.training.assembly import assemble
+    from finetune.training.head import Head, loss_for
 
     data = load_data(
         options.data, image_size=options.image_size, batch_size=options.batch, seed=options.seed
@@ -199,22 +199,22 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
     with watch.part("imports"):
         import keras.src.backend.tensorflow.trainer as trainer
 
-        importlib.import_module("finetune.api")
+        importlib.import_module("finetune.api.one_call")
 
     for place, name in (
-        ("finetune.api:load_data", "reading the images"),
-        ("finetune.tuner:load_backbone", "backbone and its weights"),
-        ("finetune.reuse.shared:_content", "digest of the weights"),
-        ("finetune.reuse.shared:SharedBackbone.reset", "building and compiling"),
-        ("finetune.reuse.shared:SharedBackbone.program", "building and compiling"),
+        ("finetune.api.one_call:load_data", "reading the images"),
+        ("finetune.tuning.pool:load_backbone", "backbone and its weights"),
+        ("finetune.training.shared:_content", "digest of the weights"),
+        ("finetune.training.shared:SharedBackbone.reset", "building and compiling"),
+        ("finetune.training.shared:SharedBackbone.program", "building and compiling"),
         ("finetune.reuse.features:FeatureCache._compute", "pass of the frozen part"),
         ("finetune.reuse.store:EntryWriter.add", "features to disk"),
         ("finetune.reuse.store:EntryWriter.finish", "features to disk"),
-        ("finetune.phases:BestEpoch.on_epoch_end", "history and best weights"),
-        ("finetune.phases:BestEpoch.restore", "history and best weights"),
-        ("finetune.model:FineTunedModel.evaluate", "scores of the whole model"),
-        ("finetune.model:FineTunedModel.save", "saving the model"),
-        ("finetune.api:write_run", "the rest of the run folder"),
+        ("finetune.training.records:BestEpoch.on_epoch_end", "history and best weights"),
+        ("finetune.training.records:BestEpoch.restore", "history and best weights"),
+        ("finetune.model.fine_tuned_model:FineTunedModel.evaluate", "scores of the whole model"),
+        ("finetune.model.fine_tuned_model:FineTunedModel.save", "saving the model"),
+        ("finetune.api.one_call:write_run", "the rest of the run folder"),
     ):
         try:
             watch.wrap(place, name)
@@ -233,7 +233,7 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _watch_extractors(watch: Stopwatch) -> None:
-    import finetune.reuse.shared as shared
+    import finetune.training.shared as shared
 
     plain = shared.extractor
 

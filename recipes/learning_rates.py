@@ -14,7 +14,7 @@ import keras
 from matplotlib.figure import Figure
 
 from finetune import FineTuner, load_data
-from finetune.model import score
+from finetune.model.fine_tuned_model import score
 
 
 class SetByHand(keras.callbacks.Callback):

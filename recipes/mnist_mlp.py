@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from finetune.statistics import accuracy_interval
+from finetune.support.statistics import accuracy_interval
 from mnist_from_idx import read_mnist
 
 BATCH, RATE, WARMUP_EPOCHS = 32, 0.01, 3

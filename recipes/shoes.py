@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from finetune import FineTuner, load_data
-from finetune.model import score
-from finetune.statistics import accuracy_interval
+from finetune.model.fine_tuned_model import score
+from finetune.support.statistics import accuracy_interval
 
 DEPTHS, RATE, RATES = [0, 50, 100, 154], 1e-5, [1e-4, 1e-5, 1e-6]
 PLAIN = {"schedule": "constant", "label_smoothing": 0.0}  # as in published tables

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from finetune.data.source import Item, Part, Source
+from finetune.data.items import Item, Part, Source
 from finetune.exceptions import DataError
 
 

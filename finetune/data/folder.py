@@ -5,8 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 from finetune.data.images import is_hidden, is_image_name
+from finetune.data.items import PART_NAMES, Item, Part, Source
 from finetune.data.labels import check_same_classes, listed
-from finetune.data.source import PART_NAMES, Item, Part, Source
 from finetune.exceptions import (
     DataError,
     DataNotFoundError,

@@ -20,13 +20,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import ExifTags, Image
 
-from finetune.data.pixels import (
-    check_image_size,
-    check_resize,
-    resize_image,
-    resize_pixels,
-    to_rgb,
-)
+from finetune.data.pixels import check_image_size, check_resize, resize_image, resize_pixels, to_rgb
 from finetune.exceptions import DataError, DataNotFoundError, UnreadableImageError
 
 # Listed even where Pillow lacks a decoder (HEIC), so that such files are not passed over silently.

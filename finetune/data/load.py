@@ -22,7 +22,9 @@ from finetune.data.dataset import (
     fingerprint,
 )
 from finetune.data.folder import scan_folder
+from finetune.data.hold_back import check_fraction, hold_back
 from finetune.data.images import SkippedFile, decode_all
+from finetune.data.items import Part, Source
 from finetune.data.labels import (
     Labels,
     check_class_counts,
@@ -31,8 +33,6 @@ from finetune.data.labels import (
     encode_labels,
 )
 from finetune.data.pixels import check_image_size, check_resize
-from finetune.data.source import Part, Source
-from finetune.data.split import check_fraction, hold_back
 from finetune.data.storage import allocate, reorder
 from finetune.data.stream import load_stream
 from finetune.data.tfds import PREFIX, from_tfds

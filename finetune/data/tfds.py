@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from finetune.data.source import PART_NAMES, Item, Part, Source
+from finetune.data.items import PART_NAMES, Item, Part, Source
 from finetune.exceptions import (
     DataError,
     DataNotFoundError,

@@ -1,1 +1,6 @@
-"""What makes training fast: nothing that is frozen is computed twice."""
+"""Frozen work is done once: where a model is cut, and the features that are kept there."""
+
+import lazy_loader
+
+# The names stand in __init__.pyi; each is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

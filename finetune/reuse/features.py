@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 
 from finetune.exceptions import ArgumentError, StorageError
-from finetune.reuse.source import TRAIN, VALIDATION, Source
+from finetune.reuse.sources import TRAIN, VALIDATION, Source
 from finetune.reuse.store import EntryWriter, FeatureStore, Shards
 
 log = logging.getLogger("finetune")

@@ -1,1 +1,6 @@
-"""Search: what is tried, where it runs, and the study that keeps it."""
+"""A search that cannot be lost: what to try, where it runs, what is kept on disk."""
+
+import lazy_loader
+
+# The names stand in __init__.pyi; each is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from finetune.search.trials import FAILED, Outcome, Trial
-from finetune.statistics import accuracy_interval
+from finetune.support import accuracy_interval
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,16 @@ import keras_tuner
 import numpy as np
 import tensorflow as tf
 
+from finetune.api import FineTuner
+from finetune.backbones import FreezeDescription, describe, resolve_depth
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError, StorageError
-from finetune.files import write_arrays
-from finetune.freezing import FreezeDescription, describe, resolve_depth
-from finetune.phases import seconds_per_epoch
-from finetune.records import FINE_TUNE
-from finetune.reuse.source import VALIDATION
-from finetune.reuse.values import values_of
+from finetune.reuse import VALIDATION
 from finetune.search.study import state_file, weights_file
 from finetune.search.trials import Job, Outcome
-from finetune.settings import Settings
-from finetune.states import StateFile
-from finetune.tuner import FineTuner
+from finetune.support import values_of, write_arrays
+from finetune.training import FINE_TUNE, StateFile, seconds_per_epoch
+from finetune.tuning import Settings
 
 log = logging.getLogger("finetune")
 

@@ -22,8 +22,8 @@ from keras_tuner.oracles import (
 from keras_tuner.src.engine.objective import DefaultObjective
 
 from finetune.exceptions import ArgumentError
-from finetune.schedules import WARM_UP
 from finetune.search.trials import Job, Outcome
+from finetune.training import WARM_UP
 
 STRATEGIES = ("halving", "grid", "random", "bayesian", "hyperband")
 

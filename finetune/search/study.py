@@ -23,8 +23,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from finetune.exceptions import StudyError
-from finetune.files import set_aside, write_text
 from finetune.search.trials import Outcome, Step, Trial
+from finetune.support import set_aside, write_text
 
 log = logging.getLogger("finetune")
 
@@ -36,7 +36,7 @@ class Study:
         folder: The folder; made if there is none.
         arguments: What decides the outcome of the search, as JSON can hold it. A folder that
             was begun with others is refused.
-        environment: What it runs on, see `finetune.runs.environment`. A folder that was begun
+        environment: What it runs on, see `finetune.support.environment`. A folder that was begun
             with other versions is gone on with, and a warning names them.
 
     Raises:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from finetune.data.folder import scan_folder
-from finetune.data.source import Source
+from finetune.data.items import Source
 from finetune.exceptions import (
     DataError,
     DataNotFoundError,

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from finetune.api.fine_tuner import FineTuner
 from finetune.data import load_data
 from finetune.exceptions import ArgumentError, StorageError
 from finetune.reuse.features import DISK, MEMORY, FeatureCache
-from finetune.reuse.source import StoredSource
+from finetune.reuse.sources import StoredSource
 from finetune.reuse.store import EntryWriter
-from finetune.tuner import FineTuner
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 
-from finetune.freezing import apply_freeze_depth
+from finetune.backbones.freezing import apply_freeze_depth
+from finetune.reuse.cuts import find_cut, split
 from finetune.reuse.fold import FoldedBatchNorm, FoldedModel, fold_batch_norm
-from finetune.reuse.split import find_cut, split
 
 
 def folds(model):

@@ -8,7 +8,7 @@ import pytest
 
 from finetune import FineTuner
 from finetune.data import ImageData
-from finetune.search.result import SearchResult
+from finetune.search.search_result import SearchResult
 from finetune.search.study import read_trials
 from finetune.search.trials import Trial
 

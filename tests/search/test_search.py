@@ -10,8 +10,8 @@ import pytest
 
 import finetune
 from finetune import FineTuner
+from finetune.api.run_folder import environment
 from finetune.exceptions import ArgumentError, SearchError, StorageError, StudyError
-from finetune.runs import environment
 from finetune.search.runner import Runner
 from finetune.search.study import Study, read_trials
 from finetune.search.trials import Outcome

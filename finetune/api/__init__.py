@@ -1,0 +1,6 @@
+"""What is called from Python: `fine_tune`, `FineTuner`, and what they give back."""
+
+import lazy_loader
+
+# The names stand in __init__.pyi; each is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

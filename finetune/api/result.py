@@ -1,0 +1,84 @@
+"""FineTuneResult: what one fine-tuning gave, and the run folder that holds it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune.data import ImageData
+from finetune.model import FineTunedModel, Predictions, Score
+from finetune.training import HEAD, TrainingRecord
+
+
+@dataclass
+class FineTuneResult:
+    """A fine-tuned model, how it came about and how good it is. Made by `fine_tune`.
+
+    Args:
+        model: The model with class names and image size; the best epoch's weights.
+        data: The images that it was trained on.
+        record: Every epoch of every phase.
+        validation: Quality on the validation images, which chose the epoch: optimistic.
+        test: Quality on the test images, or None where there are none.
+        seconds: Wall time of the whole call.
+        config: The settings that were used.
+        folder: The run folder.
+        freeze: What the freeze depth means for the backbone, in words.
+    """
+
+    model: FineTunedModel
+    data: ImageData
+    record: TrainingRecord
+    validation: Score
+    test: Score | None
+    seconds: float
+    config: dict[str, Any]
+    folder: Path
+    freeze: str
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One entry per epoch: phase, epoch, losses, metrics, learning rate and seconds."""
+        return self.record.epochs
+
+    def evaluate(self, data: ImageData | None = None, split: str = "test") -> Score:
+        """Measure the quality on a split of these or other images."""
+        return self.model.evaluate(data or self.data, split)
+
+    def predict(self, images: Any) -> Predictions:
+        """Classify files or arrays, see `FineTunedModel.predict`."""
+        return self.model.predict(images)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the model to one `.keras` file, see `FineTunedModel.save`."""
+        return self.model.save(path)
+
+    def metrics(self) -> dict[str, Any]:
+        """What `metrics.json` holds."""
+        best = self.record.best_epoch
+        return {
+            "validation": self.validation.to_dict(),
+            "test": self.test.to_dict() if self.test else None,
+            "seconds": round(self.seconds, 2),
+            "best_phase": best["phase"],
+            "best_epoch": best["epoch"],
+        }
+
+    def summary(self) -> str:
+        """A few lines: what was trained, which epoch was kept, and how good it is."""
+        best = self.record.best_epoch
+        lines = [
+            f"{self.config['backbone']}, {self.freeze}",
+            f"kept: epoch {best['epoch']} of phase {best['phase']!r}",
+        ]
+        if best["phase"] == HEAD and len(self.record.epochs) > len(self.record.phase(HEAD)):
+            lines.append("fine-tuning did not improve on the trained head alone, which was kept")
+        if self.record.interrupted:
+            lines.append("training was stopped before its end; this is the best until then")
+        lines.append(f"validation: {self.validation} (chose the epoch, so a little optimistic)")
+        lines.append(f"test:       {self.test}" if self.test else "test:       no test images")
+        lines.append(f"{self.seconds:.0f} s, saved in {self.folder}")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.summary()

@@ -1,0 +1,49 @@
+"""The run folder: configuration, history, metrics, environment and model, written atomically."""
+
+import csv
+import io
+import json
+from typing import Any
+
+from finetune.api.result import FineTuneResult
+from finetune.support import environment, write_text
+
+
+def write_run(result: FineTuneResult) -> None:
+    """Write all files of a run into its folder.
+
+    Args:
+        result: The run.
+
+    Raises:
+        StorageError: If a file cannot be written.
+    """
+    folder = result.folder
+    write_text(folder / "config.json", _json(result.config))
+    write_text(folder / "history.csv", _table(result.history))
+    write_text(folder / "learning_rates.csv", _table(_rates(result)))
+    write_text(folder / "environment.json", _json(environment()))
+    result.save(folder / "model.keras")
+    # Last, so that whoever finds it finds the rest as well.
+    write_text(folder / "metrics.json", _json(result.metrics()))
+
+
+def _rates(result: FineTuneResult) -> list[dict[str, Any]]:
+    return [
+        {"phase": phase, "step": step, "learning_rate": rate}
+        for phase, rates in result.record.rates.items()
+        for step, rate in enumerate(rates, start=1)
+    ]
+
+
+def _json(values: dict[str, Any]) -> str:
+    return json.dumps(values, indent=2, default=str) + "\n"
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

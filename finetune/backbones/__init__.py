@@ -1,0 +1,6 @@
+"""What can be wrapped, how its images must be prepared, and which of its layers stay frozen."""
+
+import lazy_loader
+
+# The names stand in __init__.pyi; each is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,14 @@
+from .architectures import ARCHITECTURES as ARCHITECTURES
+from .freezing import BatchNorm as BatchNorm
+from .freezing import FreezeDescription as FreezeDescription
+from .freezing import apply_freeze_depth as apply_freeze_depth
+from .freezing import blocks as blocks
+from .freezing import default_depths as default_depths
+from .freezing import describe as describe
+from .freezing import leaf_layers as leaf_layers
+from .freezing import resolve_depth as resolve_depth
+from .freezing import shallowest as shallowest
+from .loading import UNSET as UNSET
+from .loading import Backbone as Backbone
+from .loading import list_backbones as list_backbones
+from .loading import load_backbone as load_backbone

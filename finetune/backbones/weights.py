@@ -1,0 +1,142 @@
+"""Weights of named architectures: Keras' ImageNet files, local files, or random ones."""
+
+import inspect
+import os
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras.src.backend.config import keras_home
+
+from finetune.backbones.preprocessing import IMAGENET_STDDEV
+from finetune.exceptions import ArgumentError, WeightsError
+
+# Keras caches these under names that differ from those in their addresses.
+_CACHE_NAMES = {
+    "NASNet-mobile-no-top.h5": "nasnet_mobile_no_top.h5",
+    "NASNet-large-no-top.h5": "nasnet_large_no_top.h5",
+}
+
+# What Keras calls the widths in the file names of MobileNet (the first).
+_MOBILENET_WIDTHS = {"2_5": 0.25, "5_0": 0.5, "7_5": 0.75, "1_0": 1.0}
+
+
+def build_with_weights(
+    constructor: Callable[..., keras.Model],
+    name: str,
+    weights: str | os.PathLike[str] | None,
+    **arguments: Any,
+) -> keras.Model:
+    """Builds an architecture of `keras.applications` and gives it its weights.
+
+    Args:
+        constructor: Such as `keras.applications.MobileNetV2`.
+        name: The architecture's name, for error texts.
+        weights: "imagenet", the path of a weights file, or None for random weights.
+        **arguments: Handed to the constructor.
+
+    Returns:
+        The new model.
+
+    Raises:
+        ArgumentError: Keras has no ImageNet weights for these options.
+        WeightsError: The weights cannot be found, downloaded or fitted.
+
+    Example:
+        >>> model = build_with_weights(
+        ...     keras.applications.VGG16, "vgg16", None, include_top=False, input_shape=(32, 32, 3)
+        ... )
+        >>> model.output_shape
+        (None, 1, 1, 512)
+    """
+    if weights is None:
+        return constructor(weights=None, **arguments)
+    if weights == "imagenet":
+        return _build_with_imagenet(constructor, name, arguments)
+    if not isinstance(weights, str | os.PathLike):
+        raise WeightsError(
+            "`weights` must be 'imagenet', the path of a weights file, or None. Received: "
+            f"{weights!r} of type {type(weights).__name__}."
+        )
+    path = Path(weights)
+    if not path.is_file():
+        raise WeightsError(
+            f"No weights file at '{path}'. Expected 'imagenet', None, or the path of a .h5, "
+            ".weights.h5 or .keras file."
+        )
+    model = constructor(weights=None, **arguments)
+    try:
+        model.load_weights(path)
+    except Exception as error:
+        raise WeightsError(
+            f"The weights in '{path}' cannot be loaded into {name}"
+            f"{_describe_options(arguments)}: {str(error).rstrip('.')}. "
+            f"{_hint(path, constructor, arguments)}"
+        ) from error
+    if name.startswith("efficientnet_b"):
+        _match_imagenet_scaling(model)
+    return model
+
+
+def _build_with_imagenet(
+    constructor: Callable[..., keras.Model], name: str, arguments: dict[str, Any]
+) -> keras.Model:
+    try:
+        with warnings.catch_warnings():
+            # Weights trained at 224 px are what one wants at any size without its own file.
+            warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
+            return constructor(weights="imagenet", **arguments)
+    except Exception as error:
+        if "imagenet weights are being loaded" in str(error):
+            raise ArgumentError(f"{name}: {error}") from error
+        place = Path(str(keras_home())).expanduser() / "models"
+        failed = re.match(r"URL fetch failure on (\S+/(\S+)): ", str(error))
+        if failed is None:
+            raise WeightsError(
+                f"The ImageNet weights of {name} in '{place}' cannot be loaded: {error}. Delete "
+                "the file there and try again, or pass a local file as weights='PATH'."
+            ) from error
+        url, file_name = failed.groups()
+        file_name = _CACHE_NAMES.get(file_name, file_name)
+        raise WeightsError(
+            f"The ImageNet weights of {name} could not be downloaded: {file_name} from {url}. "
+            f"Without a network, put that file into '{place}' (Keras' cache), pass a local one as "
+            "weights='PATH', or weights=None for random weights."
+        ) from error
+
+
+def _describe_options(arguments: dict[str, Any]) -> str:
+    options = {k: v for k, v in arguments.items() if k not in ("include_top", "input_shape")}
+    return f" ({', '.join(f'{key}={value}' for key, value in options.items())})" if options else ""
+
+
+def _hint(path: Path, constructor: Callable[..., keras.Model], arguments: dict[str, Any]) -> str:
+    """Reads the width from the file's name, where it differs from the one built."""
+    decimal = re.search(r"(?<![\d.])\d\.\d+(?![\d.])", path.name)
+    digits = re.search(r"mobilenet_(\d_\d)_", path.name)
+    if decimal:
+        width = float(decimal.group())
+    else:
+        width = _MOBILENET_WIDTHS.get(digits.group(1)) if digits else None
+    takes_alpha = "alpha" in inspect.signature(constructor).parameters
+    if takes_alpha and width is not None and width != arguments.get("alpha", 1.0):
+        return f"Its name says {width:g}: try alpha={width:g}."
+    return "Expected weights of the same architecture and options, saved without the top layers."
+
+
+def _match_imagenet_scaling(model: keras.Model) -> None:
+    """Scales the input of an EfficientNet as `weights="imagenet"` does.
+
+    Only then Keras adds a layer that divides by the root of ImageNet's standard deviation;
+    a file loaded by path would see inputs twice too small. The variance takes it in:
+    sqrt(variance * stddev) = sqrt(variance) * sqrt(stddev).
+    See https://github.com/tensorflow/tensorflow/issues/49930.
+    """
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            stddev = keras.ops.convert_to_tensor(IMAGENET_STDDEV, "float32")
+            layer.adapt_variance.assign(layer.adapt_variance * stddev)
+            layer.finalize_state()

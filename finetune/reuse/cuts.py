@@ -1,0 +1,333 @@
+"""Split: a model cut in two where the fewest values cross, so that the frozen part runs once.
+
+The part before the cut (prefix) computes the same features in every epoch and every trial, so
+they can be kept. The part behind it (suffix) is what trains. Both are graphs over the layers of
+the one full model and own no variables, so nothing has to be copied back after training.
+
+The cheapest boundary is a minimum cut. Calls of layers and the tensors between them are the
+nodes; a tensor's capacity is the number of values it has per image. Edges of unlimited capacity
+say that a tensor must cross if any consumer lies behind the cut, that whatever a prefix layer
+needs lies in the prefix too, and that layers which may not be cached lie behind the cut.
+"""
+
+import inspect
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+
+from finetune.backbones import leaf_layers
+from finetune.reuse.fold import fold_batch_norm
+from finetune.reuse.graph import CannotSplit, ends, flatten, is_graph, list_calls, require_graph
+
+__all__ = ["CannotSplit", "Cut", "extractor", "find_cut", "flatten", "split"]
+
+# Built-in layers that take `training` and still act alike in both modes once they are frozen
+# and hold no random state (which is asked for separately).
+_SAME_WHEN_TRAINING = {
+    keras.layers.AlphaDropout,
+    keras.layers.Attention,
+    keras.layers.AdditiveAttention,
+    keras.layers.BatchNormalization,
+    keras.layers.Dense,
+    keras.layers.Dropout,
+    keras.layers.EinsumDense,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.GroupQueryAttention,
+    keras.layers.MultiHeadAttention,
+    keras.layers.Resizing,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+}
+
+# What a boundary costs, the calls before it, and the tensors that cross it.
+_Boundary: TypeAlias = tuple[int, list[Any], tuple[keras.KerasTensor, ...]]
+
+# Above every real number of values, and far enough below the largest int32 to add flows to.
+_UNLIMITED = 2**30
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a model is split.
+
+    Attributes:
+        depth: Number of leaf layers in the prefix; 0 where the cut is the input itself.
+        tensors: The model's tensors that cross from prefix to suffix.
+        values: Number of values per image that cross.
+        limit: Why the first frozen layer that may not be cached may not; None where all may.
+    """
+
+    depth: int
+    tensors: tuple[keras.KerasTensor, ...]
+    values: int
+    limit: str | None = None
+
+
+def find_cut(model: keras.Model, freeze_depth: int, *, affordable: int = 0) -> Cut:
+    """Finds the boundary at or before the freeze depth where the fewest values cross.
+
+    A layer may lie before the cut if it is among the first `freeze_depth` leaf layers, has no
+    trainable weights, and computes the same when training: no random state (dropout,
+    augmentation), no statistics of its own (batch normalization that adapts), no loss of its
+    own. Among boundaries of equal size the deepest is taken. Frozen layers between the cut and
+    the freeze depth are run again in every step.
+
+    Args:
+        model: A functional model with frozen layers as `apply_freeze_depth` sets them; see
+            `flatten` for models within it.
+        freeze_depth: Number of leaf layers, counted from the input, that are frozen (0 to all).
+        affordable: Number of values per image that there is room for. The deepest boundary
+            that no more cross is taken, so that fewer frozen layers are run again; where there
+            is none, the cheapest. Default 0: always the cheapest.
+
+    Returns:
+        The cut. Its depth is 0 where nothing cheaper than the input itself was found.
+
+    Raises:
+        CannotSplit: The model is no graph of layers, its input size is not fixed, or the
+            layers that may not be cached leave no prefix.
+
+    Example:
+        >>> inputs = keras.Input((8,))
+        >>> narrow = keras.layers.Dense(2, trainable=False)(inputs)
+        >>> wide = keras.layers.Dense(16, trainable=False)(narrow)
+        >>> model = keras.Model(inputs, keras.layers.Dense(1)(wide))
+        >>> cut = find_cut(model, 3)
+        >>> cut.depth, cut.values
+        (2, 2)
+        >>> find_cut(model, 3, affordable=16).depth
+        3
+    """
+    require_graph(model)
+    if any(None in tensor.shape[1:] for tensor in model.inputs):
+        raise CannotSplit("the size of the model's input is not fixed")
+    nodes = list_calls(model)
+    leaves = leaf_layers(model)
+    place = {id(leaf): number for number, leaf in enumerate(leaves)}
+    limits: dict[int, str] = {}
+    blocked = set()
+    for node in nodes:
+        if node.is_input:
+            continue
+        inner = _inner_layers(node.operation)
+        if freeze_depth == 0 or any(place.get(id(layer), 0) >= freeze_depth for layer in inner):
+            blocked.add(id(node))
+            continue
+        reasons = [reason for layer in inner if (reason := _why_not_cached(layer))]
+        if reasons:
+            blocked.add(id(node))
+            first = min(place.get(id(layer), len(leaves)) for layer in inner)
+            limits.setdefault(first, reasons[0])
+
+    uncuttable: set[int] = set()
+    while True:
+        cut_behind = partial(_minimum_cut, model, nodes, blocked, uncuttable)
+        _, before, tensors = _affordable_cut(
+            cut_behind, leaves[:freeze_depth], min(affordable, _UNLIMITED - 1)
+        )
+        mixed = _without_batch_axis(model, tensors)
+        if not mixed:
+            break
+        uncuttable |= mixed
+
+    limit = limits[min(limits)] if limits else None
+    if all(node.is_input for node in before):
+        if limit:
+            raise CannotSplit(limit)
+        return Cut(depth=0, tensors=tensors, values=_values(tensors))
+    behind = {id(node) for node in nodes} - {id(node) for node in before}
+    twice = _layer_ids(node for node in nodes if id(node) in behind)
+    depth = len(_layer_ids(before).difference(twice) & set(place))
+    return Cut(depth=depth, tensors=tensors, values=_values(tensors), limit=limit)
+
+
+def split(model: keras.Model, cut: Cut) -> tuple[keras.Model, keras.Model]:
+    """Splits a model at a cut.
+
+    Args:
+        model: The model that the cut was found in.
+        cut: What `find_cut` returned for it.
+
+    Returns:
+        The prefix (the model's inputs -> the tensors that cross) and the suffix (those tensors
+        -> the model's outputs), both over the layers of `model`. One tensor is passed as it is,
+        several as a list.
+
+    Example:
+        >>> inputs = keras.Input((8,))
+        >>> frozen = keras.layers.Dense(2, trainable=False)(inputs)
+        >>> model = keras.Model(inputs, keras.layers.Dense(1)(frozen))
+        >>> prefix, suffix = split(model, find_cut(model, 2))
+        >>> x = keras.ops.ones((3, 8))
+        >>> bool(keras.ops.all(suffix(prefix(x)) == model(x)))
+        True
+    """
+    crossing = cut.tensors[0] if len(cut.tensors) == 1 else list(cut.tensors)
+    inputs, outputs = ends(model)
+    # Keras cannot pass an input of a partial graph on as its output.
+    passed_on = {id(tensor) for tensor in cut.tensors}
+    outputs = keras.tree.map_structure(
+        lambda tensor: keras.layers.Identity()(tensor) if id(tensor) in passed_on else tensor,
+        outputs,
+    )
+    prefix = keras.Model(inputs, crossing, name=f"{model.name}_prefix")
+    suffix = keras.Model(crossing, outputs, name=f"{model.name}_suffix")
+    return prefix, suffix
+
+
+def extractor(prefix: keras.Model) -> Callable[[Any], tuple[tf.Tensor, ...]]:
+    """Makes the fastest function that computes a prefix's outputs, with frozen batch norm folded.
+
+    The function reads the variables anew in every call and runs in inference mode. It is traced
+    once for all batch sizes.
+
+    Args:
+        prefix: A model; its layers' `trainable` flags say which batch norm is frozen.
+
+    Returns:
+        Function from a batch (an array, or a list of arrays for several inputs) to the outputs
+        as a tuple of tensors, also where there is one alone.
+
+    Example:
+        >>> prefix = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        >>> (features,) = extractor(prefix)(keras.ops.ones((3, 8)))
+        >>> tuple(features.shape)
+        (3, 4)
+    """
+    folded = fold_batch_norm(prefix)
+    specs = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in prefix.inputs]
+
+    @tf.function(input_signature=specs, autograph=False)
+    def run(*batch: Any) -> tuple[tf.Tensor, ...]:
+        inputs = keras.tree.pack_sequence_as(ends(prefix)[0], batch)
+        return tuple(keras.tree.flatten(folded(inputs, training=False)))
+
+    return lambda batch: run(
+        *(
+            tf.cast(value, tensor.dtype)
+            for value, tensor in zip(keras.tree.flatten(batch), prefix.inputs, strict=True)
+        )
+    )
+
+
+def _inner_layers(operation: Any) -> list[keras.Layer]:
+    """The layer itself and all layers within it; none for a plain operation."""
+    return operation._flatten_layers() if isinstance(operation, keras.Layer) else []
+
+
+def _layer_ids(nodes: Iterable[Any]) -> set[int]:
+    return {id(layer) for node in nodes for layer in _inner_layers(node.operation)}
+
+
+def _why_not_cached(layer: Any) -> str | None:
+    """Why the outputs of a frozen layer may not be kept; None where they may."""
+    custom = type(layer).__module__.split(".")[0] != "keras"
+    takes_training = "training" in inspect.signature(layer.call).parameters
+    if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
+        why = "adapts its statistics"
+    elif len(layer.variables) > len(layer.weights):
+        why = "is random when training"
+    elif layer.trainable_weights:
+        why = "is not frozen"
+    elif getattr(layer, "stateful", False) or (custom and layer._non_trainable_variables):
+        why = "keeps state of its own"
+    elif layer.activity_regularizer is not None:
+        why = "adds an activity loss"
+    elif takes_training and type(layer) not in _SAME_WHEN_TRAINING and not is_graph(layer):
+        why = "may act differently when training"
+    else:
+        return None
+    return f"layer '{layer.name}' ({type(layer).__name__}) {why}"
+
+
+def _affordable_cut(
+    cut_behind: Callable[[list[keras.Layer], int], _Boundary],
+    frozen: list[keras.Layer],
+    affordable: int,
+) -> _Boundary:
+    """The deepest boundary that is affordable; where there is none, the cheapest."""
+
+    def costs_more(depth: int) -> bool:
+        return cut_behind(frozen[:depth], affordable)[0] > affordable
+
+    depth = bisect_left(range(len(frozen) + 1), True, key=costs_more)
+    return cut_behind(frozen[: depth - 1], affordable) if depth else cut_behind([], 0)
+
+
+def _minimum_cut(
+    model: keras.Model,
+    nodes: list[Any],
+    blocked: set[int],
+    uncuttable: set[int],
+    wanted: list[keras.Layer],
+    affordable: int,
+) -> _Boundary:
+    """The deepest minimum cut; leaving wanted layers behind it costs what nobody can afford."""
+    wanted_ids = {id(layer) for layer in wanted}
+    tensors = [tensor for node in nodes for tensor in node.output_tensors]
+    number = {id(item): index for index, item in enumerate([*nodes, *tensors])}
+    producer = {id(tensor): number[id(node)] for node in nodes for tensor in node.output_tensors}
+    source, sink, want = range(len(number), len(number) + 3)
+
+    edges = {(number[id(tensor)], sink): _UNLIMITED for tensor in model.outputs}
+    edges[source, want] = affordable + 1
+    for node in nodes:
+        call = number[id(node)]
+        if node.is_input:
+            edges[source, call] = _UNLIMITED
+        elif any(id(layer) in wanted_ids for layer in _inner_layers(node.operation)):
+            edges[want, call] = _UNLIMITED
+        if id(node) in blocked:
+            edges[call, sink] = _UNLIMITED
+        for tensor in node.input_tensors:
+            edges[number[id(tensor)], call] = _UNLIMITED
+            edges[call, producer[id(tensor)]] = _UNLIMITED
+        for tensor in node.output_tensors:
+            fixed = None not in tensor.shape[1:] and id(tensor) not in uncuttable
+            edges[call, number[id(tensor)]] = _values([tensor]) if fixed else _UNLIMITED
+
+    rows, columns = np.array(list(edges)).T
+    capacity = csr_array(
+        (np.array(list(edges.values()), "int32"), (rows, columns)), shape=(want + 1, want + 1)
+    )
+    flow = maximum_flow(capacity, source, sink)
+    residual = csr_array(capacity - flow.flow)
+    residual.eliminate_zeros()
+    behind = set(breadth_first_order(residual.T, sink, return_predecessors=False).tolist())
+    before = [node for node in nodes if number[id(node)] not in behind]
+    crossing = [
+        tensor
+        for node in reversed(before)
+        for tensor in node.output_tensors
+        if number[id(tensor)] in behind
+    ]
+    return int(flow.flow_value), before, tuple(crossing)
+
+
+def _values(tensors: Iterable[keras.KerasTensor]) -> int:
+    """Number of values per image in tensors of fixed size."""
+    return sum(math.prod(tensor.shape[1:]) for tensor in tensors)
+
+
+def _without_batch_axis(model: keras.Model, tensors: tuple[keras.KerasTensor, ...]) -> set[int]:
+    """Those tensors whose first axis is not the images of the batch."""
+    batch = 7  # Any number that is unlikely to be a size in the model by chance.
+    shapes = [(tensor.shape[0] or batch, *tensor.shape[1:]) for tensor in model.inputs]
+    graph = keras.Model(model.inputs, list(tensors))
+    found = graph.compute_output_shape(shapes)
+    return {
+        id(tensor)
+        for tensor, shape in zip(tensors, found, strict=True)
+        if len(shape) == 0 or shape[0] != shapes[0][0]
+    }

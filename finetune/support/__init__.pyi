@@ -1,0 +1,14 @@
+from .environment import environment as environment
+from .files import read_arrays as read_arrays
+from .files import set_aside as set_aside
+from .files import write_arrays as write_arrays
+from .files import write_text as write_text
+from .folders import check_writable as check_writable
+from .folders import new_folder as new_folder
+from .statistics import accuracy_interval as accuracy_interval
+from .statistics import bootstrap_interval as bootstrap_interval
+from .surroundings import expected_tracing as expected_tracing
+from .surroundings import same_random_state as same_random_state
+from .values import assign as assign
+from .values import values_of as values_of
+from .values import without_room as without_room

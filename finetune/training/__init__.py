@@ -1,0 +1,6 @@
+"""One training: head, optimizer, schedule and phases, on a backbone that trials share."""
+
+import lazy_loader
+
+# The names stand in __init__.pyi; each is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,70 @@
+"""Heads that were trained to convergence, for trials to start from."""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from finetune.exceptions import DamagedFileError
+from finetune.support import read_arrays, set_aside, write_arrays
+
+log = logging.getLogger("finetune")
+
+
+@dataclass
+class TrainedHead:
+    """A head that was trained to convergence, for trials to start from.
+
+    Args:
+        epochs: What the record says of its epochs.
+        rates: Rate of every step.
+        best: Index of the epoch that was kept.
+        weights: Its variables' values at that epoch.
+        interrupted: Whether the user stopped it; then no other trial starts from it.
+    """
+
+    epochs: list[dict[str, Any]]
+    rates: list[float]
+    best: int
+    weights: list[np.ndarray]
+    interrupted: bool = False
+
+
+class HeadStore:
+    """Keeps trained heads by all that they depend on.
+
+    Attributes:
+        folder: Where they are kept for other processes too, so that a resumed search, and every
+            worker, goes on from the very same head. None: in memory only.
+    """
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        self.known: dict[str, TrainedHead] = {}
+
+    def get(self, key: str) -> TrainedHead | None:
+        """The head, or None where none was trained yet."""
+        if key not in self.known and self.folder is not None and self._file(key).exists():
+            try:
+                meta, weights = read_arrays(self._file(key))
+                self.known[key] = TrainedHead(**meta, weights=weights)
+            except (DamagedFileError, TypeError):
+                log.warning("Not a head, set aside: %s.", set_aside(self._file(key)))
+        return self.known.get(key)
+
+    def put(self, key: str, head: TrainedHead) -> None:
+        """Keep a head."""
+        self.known[key] = head
+        if self.folder is not None:
+            meta = {"epochs": head.epochs, "rates": head.rates, "best": head.best}
+            write_arrays(self._file(key), meta, head.weights)
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+    def _file(self, key: str) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"

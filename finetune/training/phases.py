@@ -1,0 +1,359 @@
+"""Phases as data, the loop that goes through them, and which epoch is kept."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from finetune.backbones import BatchNorm
+from finetune.exceptions import ArgumentError, TrainingError
+from finetune.reuse import Source
+from finetune.support import assign, expected_tracing, values_of
+from finetune.training.head import Head, monitor_for
+from finetune.training.head_store import TrainedHead
+from finetune.training.optimizers import OptimizerSettings
+from finetune.training.program import Program
+from finetune.training.progress import PhaseCallback
+from finetune.training.records import BestEpoch, TrainingRecord
+from finetune.training.relays import Pause, Replay, StateKeeper, StopRelay, SwapAverages
+from finetune.training.schedules import Schedule, StepRates, build_schedule, schedule_callbacks
+from finetune.training.shared import SharedBackbone
+from finetune.training.states import StateFile, TrainingState
+
+log = logging.getLogger("finetune")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training with its own frozen part, optimizer and rate.
+
+    Args:
+        name: What the history calls it, such as "head" or "fine_tune".
+        freeze_depth: Number of backbone layers, from the input, that stay frozen; all of
+            them for a phase that trains the head alone.
+        learning_rate: Rate at the start (the peak, for schedules that warm up), above 0.
+        epochs: Most epochs to train, 0 or more.
+        schedule: See `finetune.training.build_schedule`. Defaults to "constant".
+        patience: Epochs without a lower validation loss after which the phase ends early;
+            None to go through all epochs.
+        optimizer: Which optimizer. A new one is made for every phase.
+        batch_norm: "frozen" or "adapt", see `finetune.backbones.apply_freeze_depth`.
+        layer_decay: Factor on the rate from each trained layer to the one before it; None
+            for one rate everywhere.
+    """
+
+    name: str
+    freeze_depth: int
+    learning_rate: float
+    epochs: int
+    schedule: Schedule = "constant"
+    patience: int | None = None
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    batch_norm: BatchNorm = "frozen"
+    layer_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.learning_rate > 0:
+            raise ArgumentError(
+                f"Expected a learning rate above 0 in phase {self.name!r}, "
+                f"received {self.learning_rate!r}."
+            )
+        if self.epochs < 0:
+            raise ArgumentError(
+                f"Expected 0 epochs or more in phase {self.name!r}, received {self.epochs!r}."
+            )
+
+
+@dataclass(frozen=True)
+class Training:
+    """Everything that one training needs besides the data.
+
+    Args:
+        phases: What to do, in order.
+        head: What is on top of the backbone.
+        label_smoothing: See `finetune.training.loss_for`.
+        class_weight: Weight of each class number in the loss, or None.
+        seed: Seed of the order of the images.
+    """
+
+    phases: tuple[Phase, ...]
+    head: Head
+    label_smoothing: float = 0.0
+    class_weight: dict[int, float] | None = None
+    seed: int = 0
+
+
+@expected_tracing()
+def train(
+    shared: SharedBackbone,
+    training: Training,
+    source: Source,
+    *,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    progress: Sequence[PhaseCallback] = (),
+    initial_epoch: int = 0,
+    until: int | None = None,
+    file: StateFile | None = None,
+    pauses: Sequence[keras.callbacks.Callback] = (),
+) -> TrainingRecord:
+    """Go through the phases and leave the best epoch's weights in the model.
+
+    Args:
+        shared: The backbone with whatever was computed for earlier trainings; its model is
+            trained from the weights that it holds now.
+        training: What to do.
+        source: Training and validation images.
+        callbacks: Keras callbacks. They see the whole model. A head that trials share
+            reaches them as one epoch, its best one.
+        progress: Callbacks that only show: they see every epoch that is really trained.
+        initial_epoch: Epoch to start the last phase from; above 0 the phases before it are
+            left out, as for KerasTuner's Hyperband.
+        until: Number of epochs of the last phase after which to pause, to be gone on with from
+            `file`. Default: go through to the end.
+        file: Where the state is kept after every epoch. If it holds one, training goes on from
+            there; a head that trials share is not part of it.
+        pauses: Callbacks that may stop training for now: the state says that it is not over.
+
+    Returns:
+        What happened. After Ctrl-C that is what happened until then, if there is a best epoch.
+
+    Raises:
+        TrainingError: If no epoch had a finite loss, or there is no epoch to train.
+    """
+    model = shared.assembly(training.head).model
+    record = TrainingRecord(monitor=monitor_for(training.head.task))
+    best = BestEpoch(record)
+    last = training.phases[-1]
+    resumed = initial_epoch if last.epochs else 0
+    state = file.load() if file is not None else None
+    first_epoch = 0
+    unchanged = shared.head_only
+    for phase in training.phases:
+        if not phase.epochs or (resumed and phase is not last):
+            continue
+        head_only = phase.freeze_depth >= shared.head_only
+        shares_head = source.reuse and head_only and not first_epoch and phase is not last
+        over = state is not None and phase.name != state.phase
+        if over:
+            log.debug("Phase %s was over when training stopped.", phase.name)
+        elif shares_head:
+            head = _shared_head(shared, training, phase, source, progress)
+            _announce(callbacks, model, first_epoch, head.epochs[head.best])
+            best.adopt(head, phase.name, shared.assembly(training.head).classifier.variables)
+        else:
+            try:
+                _run_phase(
+                    shared,
+                    training,
+                    phase,
+                    source,
+                    best,
+                    [*callbacks],
+                    [*progress],
+                    first_epoch=first_epoch,
+                    resumed=resumed,
+                    unchanged=unchanged,
+                    until=until if phase is last else None,
+                    pauses=pauses,
+                    file=file,
+                    state=state,
+                )
+            except KeyboardInterrupt:
+                if record.best < 0:
+                    raise
+                record.interrupted = True
+            best.restore()
+            state = None
+        first_epoch += 1 if shares_head else phase.epochs
+        unchanged = min(unchanged, phase.freeze_depth)
+        if record.interrupted:
+            break
+    if not record.epochs:
+        raise TrainingError("Expected at least one epoch in one of the phases, received none.")
+    if record.best < 0:
+        raise TrainingError(
+            "Expected a finite loss, but no epoch ended with one. Lower the learning rate, or "
+            "limit the gradients with clip_norm=1.0."
+        )
+    model.stop_training = False
+    # Compiled for callbacks alone: who saves it now wants the model, not its optimizer.
+    model.compiled = False
+    return record
+
+
+def _shared_head(
+    shared: SharedBackbone,
+    training: Training,
+    phase: Phase,
+    source: Source,
+    progress: Sequence[PhaseCallback],
+) -> TrainedHead:
+    """Train the head once for all trials that start from it, and put its weights in."""
+    weights = tuple(sorted((training.class_weight or {}).items()))
+    order = (training.seed, source.batch_size, source.key)
+    key = repr((shared.content, training.head, phase, training.label_smoothing, weights, *order))
+    variables = shared.assembly(training.head).classifier.variables
+    head = shared.heads.get(key)
+    if head is None:
+        record = TrainingRecord(monitor=monitor_for(training.head.task))
+        best = BestEpoch(record)
+        try:
+            _run_phase(
+                shared, training, phase, source, best, [], [*progress], unchanged=phase.freeze_depth
+            )
+        except KeyboardInterrupt:
+            if record.best < 0:
+                raise
+            record.interrupted = True
+        best.restore()
+        if record.best < 0:
+            raise TrainingError(
+                "Expected a finite loss, but no epoch of the head phase ended with one. Lower "
+                "head_learning_rate, and check that the images are 0..255 pixels."
+            )
+        values = values_of(variables)
+        head = TrainedHead(
+            record.epochs, record.rates[phase.name], record.best, values, record.interrupted
+        )
+        if head.interrupted:
+            return head
+        shared.heads.put(key, head)
+    assign(variables, head.weights)
+    return head
+
+
+def _announce(
+    callbacks: Sequence[keras.callbacks.Callback],
+    model: keras.Model,
+    epoch: int,
+    row: dict[str, Any],
+) -> None:
+    """Show callbacks a head that was trained before, as one epoch."""
+    logs = {name: value for name, value in row.items() if name not in ("phase", "epoch", "seconds")}
+    seen = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epoch + 1, verbose=0)
+    seen.on_train_begin()
+    seen.on_epoch_begin(epoch)
+    seen.on_epoch_end(epoch, logs)
+    seen.on_train_end(logs)
+
+
+@expected_tracing()
+def seconds_per_epoch(
+    shared: SharedBackbone, training: Training, source: Source, steps: int = 4
+) -> float:
+    """Measure an epoch of the last phase on a few steps; the weights are then to be reset.
+
+    Args:
+        shared: The backbone.
+        training: What is going to be done.
+        source: Training and validation images.
+        steps: Number of steps that are timed. Default 4.
+
+    Returns:
+        Seconds, validation included; 0 where the last phase has no epochs.
+    """
+    phase = training.phases[-1]
+    if not phase.epochs:
+        return 0.0
+    program = program_for(shared, training, phase, source, shared.head_only)
+    batches, validation = shared.batches(program, source, seed=training.seed)
+    program.restart(phase.learning_rate)
+    steps = min(steps, batches.steps)
+    options = {"shuffle": False, "verbose": 0}
+    # One step of each kind prepares what is compiled, and is not timed.
+    program.trainee.fit(
+        batches.dataset(),
+        steps_per_epoch=1,
+        validation_data=validation.dataset(),
+        validation_steps=1,
+        **options,
+    )
+    started = time.perf_counter()
+    program.trainee.fit(batches.dataset(), steps_per_epoch=steps, **options)
+    trained = time.perf_counter()
+    program.trainee.evaluate(validation.dataset(), verbose=0)
+    return (trained - started) / steps * batches.steps + time.perf_counter() - trained
+
+
+def program_for(
+    shared: SharedBackbone, training: Training, phase: Phase, source: Source, unchanged: int
+) -> Program:
+    """The compiled step of a phase, see `SharedBackbone.program`."""
+    return shared.program(
+        training.head,
+        source,
+        freeze_depth=phase.freeze_depth,
+        unchanged=unchanged,
+        batch_norm=phase.batch_norm,
+        optimizer=phase.optimizer,
+        layer_decay=phase.layer_decay,
+        label_smoothing=training.label_smoothing,
+    )
+
+
+def _run_phase(
+    shared: SharedBackbone,
+    training: Training,
+    phase: Phase,
+    source: Source,
+    best: BestEpoch,
+    callbacks: list[keras.callbacks.Callback],
+    progress: list[PhaseCallback],
+    *,
+    unchanged: int,
+    first_epoch: int = 0,
+    resumed: int = 0,
+    until: int | None = None,
+    pauses: Sequence[keras.callbacks.Callback] = (),
+    file: StateFile | None = None,
+    state: TrainingState | None = None,
+) -> None:
+    """Train one phase; the first `unchanged` layers still hold the pretrained weights."""
+    program = program_for(shared, training, phase, source, unchanged)
+    batches, validation = shared.batches(program, source, seed=training.seed)
+    program.restart(phase.learning_rate)
+    best.start_phase(phase.name, first_epoch, phase.epochs, program.trainee.variables)
+    if state is not None:
+        resumed = state.epochs
+        program.set_values(state.variables, state.optimizer)
+        best.resume(state.record, state.best)
+        if state.record.finished or (until is not None and resumed >= until):
+            return
+    steps = batches.steps
+    schedule = build_schedule(phase.schedule, phase.learning_rate, steps * phase.epochs)
+    rates = StepRates(schedule, steps * phase.epochs, first_step=steps * resumed)
+    rates.rates.extend(best.record.rates.get(phase.name, []))
+    best.record.rates[phase.name] = rates.rates
+    stateful = schedule_callbacks(phase.schedule, first_epoch)
+    if phase.patience is not None:
+        stateful.append(keras.callbacks.EarlyStopping("val_loss", patience=phase.patience))
+    internal = [rates, *stateful]
+    if phase.optimizer.ema is not None:
+        internal.append(SwapAverages(inside=state is not None))
+    watchers = [keras.callbacks.TerminateOnNaN(), *callbacks, best, *progress]
+    if file is not None:
+        watchers.append(StateKeeper(file, program, best, phase.name, first_epoch))
+    watchers.extend(pauses)
+    if until is not None:
+        watchers.append(Pause(first_epoch + until - 1))
+    relays: list[keras.callbacks.Callback] = [StopRelay(program.model, program.trainee)]
+    if state is not None:
+        relays.append(Replay(stateful, best.record.phase(phase.name), first_epoch))
+    for shown in progress:
+        shown.start_phase(phase.name, phase.epochs, first_epoch)
+    try:
+        program.fit(
+            batches,
+            validation,
+            [*internal, *watchers, *relays],
+            epochs=phase.epochs,
+            resumed=resumed,
+            offset=first_epoch,
+            class_weight=training.class_weight,
+        )
+    finally:
+        for shown in progress:
+            shown.end_phase()

@@ -1,0 +1,86 @@
+"""Program: a compiled training step that trials of the same structure share."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from finetune.reuse import Batches
+from finetune.support import assign
+
+
+@dataclass
+class Program:
+    """A compiled training step, used again by every trial of the same structure.
+
+    Args:
+        model: The whole model, which callbacks see.
+        trainee: The part of it that is run in training, compiled; it shares its variables.
+        point: Where in the model the trainee begins: "pixels", "pooled" or the name of a cut.
+        freeze: Sets the trainable flags that the step was compiled for.
+        compile: Compiles the whole model with the same optimizer, for callbacks that measure it.
+        fresh: The optimizer's variables before the first step.
+    """
+
+    model: keras.Model
+    trainee: keras.Model
+    point: str
+    freeze: Callable[[], None]
+    compile: Callable[[], None]
+    fresh: list[np.ndarray]
+
+    def restart(self, learning_rate: float) -> None:
+        """Make the optimizer as good as new, and show it to callbacks on the whole model."""
+        self.freeze()
+        optimizer = self.trainee.optimizer
+        assign(optimizer.variables, self.fresh)
+        optimizer.learning_rate = learning_rate
+        self.compile()
+
+    def set_values(self, variables: Sequence[np.ndarray], optimizer: Sequence[np.ndarray]) -> None:
+        """Go on from these values of what is trained and of the optimizer."""
+        assign(self.trainee.variables, variables)
+        assign(self.trainee.optimizer.variables, optimizer)
+
+    def fit(
+        self,
+        batches: Batches,
+        validation: Batches,
+        callbacks: Sequence[keras.callbacks.Callback],
+        *,
+        epochs: int,
+        resumed: int,
+        offset: int,
+        class_weight: dict[int, float] | None,
+    ) -> None:
+        """Train; callbacks see the whole model.
+
+        Args:
+            batches: Training batches.
+            validation: Validation batches.
+            callbacks: Keras callbacks.
+            epochs: Epoch to end before.
+            resumed: Epoch to begin with.
+            offset: What callbacks see added to the number of an epoch.
+            class_weight: Weight of each class number in the loss.
+        """
+        seen = keras.callbacks.CallbackList(
+            list(callbacks),
+            model=self.model,
+            epochs=offset + epochs,
+            steps=batches.steps,
+            verbose=0,
+        )
+        self.trainee.history = None
+        self.trainee.fit(
+            batches.dataset(resumed, epochs - resumed),
+            steps_per_epoch=batches.steps,
+            validation_data=validation.dataset(),
+            callbacks=seen,
+            initial_epoch=offset + resumed,
+            epochs=offset + epochs,
+            class_weight=class_weight,
+            shuffle=False,  # the order comes with the batches
+            verbose=0,
+        )

@@ -1,0 +1,356 @@
+"""What trials on one backbone share: its pretrained weights, features, heads and programs."""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from finetune.backbones import Backbone, BatchNorm, apply_freeze_depth, leaf_layers
+from finetune.reuse import (
+    TRAIN,
+    VALIDATION,
+    Batches,
+    CannotSplit,
+    Cut,
+    FeatureCache,
+    Features,
+    RowBatches,
+    Source,
+    extractor,
+    find_cut,
+    flatten,
+    fold_batch_norm,
+    split,
+    without_names,
+)
+from finetune.support import assign, values_of, without_room
+from finetune.training.assembly import Assembly, assemble
+from finetune.training.distribution import scope
+from finetune.training.head import Head, build_classifier, loss_for, metrics_for
+from finetune.training.head_store import HeadStore
+from finetune.training.optimizers import OptimizerSettings, build_optimizer, layer_decay_factors
+from finetune.training.precision import dtype_policy
+from finetune.training.program import Program
+
+log = logging.getLogger("finetune")
+
+PIXELS = "pixels"
+POOLED = "pooled"
+
+
+@dataclass
+class SharedBackbone:
+    """One backbone, and all that was computed with it so far.
+
+    Args:
+        backbone: What is wrapped. Its model is trained in place and reset before each trial.
+        cache: Features, kept across backbones.
+        precision: Dtype policy that its layers, and the head's, are made under.
+        distribution: Strategy that its variables are made under, and that trains it; None for
+            one device.
+        freeze_depths: Depths that trials are going to use, so that one pass over the images
+            yields the features of all of them.
+        heads: Heads that were trained on it.
+    """
+
+    backbone: Backbone
+    cache: FeatureCache
+    precision: str = "float32"
+    distribution: tf.distribute.Strategy | None = None
+    freeze_depths: set[int] = field(default_factory=set)
+    heads: HeadStore = field(default_factory=HeadStore)
+
+    def __post_init__(self) -> None:
+        self._leaves = len(leaf_layers(self.backbone.model))
+        self._pretrained = values_of(self.backbone.model.variables)
+        self._assemblies: dict[Head, Assembly] = {}
+        self._programs: dict[Any, Program] = {}
+        self._cuts: dict[str, Cut] = {}
+        self._cut_of_depth: dict[int, Cut] = {}
+        self._extractors: dict[tuple[str, ...], Any] = {}
+        self._rooms: dict[tuple[str, int], int] = {}
+        self._flat: keras.Model | None = None
+
+    @cached_property
+    def content(self) -> str:
+        """Names the features; worked out on first use, for it reads all the weights."""
+        return _content(self.backbone, self._pretrained)
+
+    @contextmanager
+    def _building(self) -> Iterator[None]:
+        """Make layers and programs where, and of what, the user wants them."""
+        with scope(self.distribution), dtype_policy(self.precision):
+            yield
+
+    @property
+    def head_only(self) -> int:
+        """The freeze depth at which nothing but the head trains."""
+        return self._leaves
+
+    def assembly(self, head: Head) -> Assembly:
+        """The whole model with this head; heads that differ in their seed alone share one."""
+        structure = replace(head, seed=0)
+        if structure not in self._assemblies:
+            with self._building():
+                self._assemblies[structure] = assemble(self.backbone, structure)
+        return self._assemblies[structure]
+
+    def reset(self, head: Head) -> keras.Model:
+        """Put the pretrained weights and a new head drawn from its seed into the model."""
+        assembly = self.assembly(head)
+        assign(self.backbone.model.variables, self._pretrained)
+        new = build_classifier(assembly.classifier.input_shape[-1], head)
+        assign(assembly.classifier.variables, values_of(new.variables))
+        return assembly.model
+
+    def program(
+        self,
+        head: Head,
+        source: Source,
+        *,
+        freeze_depth: int,
+        unchanged: int,
+        batch_norm: BatchNorm,
+        optimizer: OptimizerSettings,
+        layer_decay: float | None,
+        label_smoothing: float,
+    ) -> Program:
+        """The compiled step for this structure, built if no trial has needed it before.
+
+        Args:
+            head: What is on top; its seed does not matter.
+            source: The images; what matters is whether frozen work is kept.
+            freeze_depth: Number of layers, from the input, that stay frozen.
+            unchanged: Number of layers, from the input, that no earlier phase has trained: only
+                their outputs may come from the cache.
+            batch_norm: See `apply_freeze_depth`.
+            optimizer: Which optimizer.
+            layer_decay: See `layer_decay_factors`.
+            label_smoothing: See `loss_for`.
+
+        Returns:
+            The program, to be restarted before it is used.
+        """
+        structure = replace(head, seed=0)
+        kept = self._affordable(source, min(freeze_depth, unchanged)) if source.reuse else 0
+        key = (
+            structure,
+            source.reuse,
+            kept,
+            freeze_depth,
+            batch_norm,
+            optimizer,
+            layer_decay,
+            label_smoothing,
+        )
+        if key not in self._programs:
+            with self._building():
+                self._programs[key] = self._build(*key)
+        return self._programs[key]
+
+    def _build(
+        self,
+        head: Head,
+        reuse: bool,
+        kept: int,
+        freeze_depth: int,
+        batch_norm: BatchNorm,
+        settings: OptimizerSettings,
+        layer_decay: float | None,
+        label_smoothing: float,
+    ) -> Program:
+        assembly = self.assembly(head)
+
+        def freeze() -> None:
+            apply_freeze_depth(self.backbone.model, freeze_depth, batch_norm=batch_norm)
+
+        cut = self._cut_for(kept) if reuse else None
+        freeze()
+        point, trainee = self._trainee(assembly, reuse, kept, cut)
+        factors = None
+        if layer_decay is not None:
+            factors = layer_decay_factors(leaf_layers(self.backbone.model), layer_decay)
+        optimizer = build_optimizer(settings, 1e-3, factors)
+        trainee.compile(
+            optimizer, loss=loss_for(head.task, label_smoothing), metrics=metrics_for(head.task)
+        )
+        # The whole model's order, which callbacks that look into the optimizer go by.
+        trainee.optimizer.build(assembly.model.trainable_variables)
+
+        def compile_whole() -> None:
+            assembly.model.compile(
+                trainee.optimizer,
+                loss=loss_for(head.task, label_smoothing),
+                metrics=metrics_for(head.task),
+            )
+
+        fresh = [without_room(value) for value in values_of(trainee.optimizer.variables)]
+        return Program(assembly.model, trainee, point, freeze, compile_whole, fresh)
+
+    def _cut_for(self, kept: int) -> Cut | None:
+        """The cut to train from; None where there is none before the head."""
+        if not 0 < kept < self._leaves:
+            return None
+        try:
+            cut = self._cut(kept)
+        except CannotSplit as refusal:
+            log.info("Training the whole model: %s.", refusal.reason)
+            return None
+        return cut if cut.depth else None
+
+    def _trainee(
+        self, assembly: Assembly, reuse: bool, kept: int, cut: Cut | None
+    ) -> tuple[str, keras.Model]:
+        """The part of the model that has to run in training, and where it begins."""
+        if not reuse:
+            return PIXELS, keras.Model(assembly.model.inputs, assembly.model.outputs)
+        if kept >= self._leaves:
+            classifier = assembly.classifier
+            return POOLED, keras.Model(classifier.inputs, classifier.outputs)
+        if cut is None:
+            pixels = keras.Input(assembly.model.input_shape[1:])
+            features = fold_batch_norm(self.backbone.model)(assembly.prepare(pixels))
+            return PIXELS, keras.Model(pixels, assembly.classifier(assembly.pool(features)))
+        _, suffix = split(self._flattened(), cut)
+        inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in cut.tensors]
+        features = fold_batch_norm(suffix)(inputs[0] if len(inputs) == 1 else inputs)
+        outputs = assembly.classifier(assembly.pool(features))
+        return _name(cut), keras.Model(inputs, outputs)
+
+    def _affordable(self, source: Source, depth: int) -> int:
+        """The depth, or 0 where there is no room for what it would keep."""
+        if 0 < depth < self._leaves and (source.key, depth) not in self._rooms:
+            try:
+                cut = self._cut(depth)
+                name = self._full_name(_name(cut))
+                place = cut.depth and self.cache.place(source, name, cut.values, self._cost)
+            except CannotSplit:
+                place = True  # the refusal is told where the program is built
+            self._rooms[source.key, depth] = depth if place else 0
+        return self._rooms.get((source.key, depth), depth)
+
+    def _flattened(self) -> keras.Model:
+        if self._flat is None:
+            self._flat = flatten(self.backbone.model)
+        return self._flat
+
+    def _cut(self, freeze_depth: int) -> Cut:
+        """Where to cut for a depth; the layers up to there are frozen to find out."""
+        if freeze_depth in self._cut_of_depth:
+            return self._cut_of_depth[freeze_depth]
+        apply_freeze_depth(self.backbone.model, freeze_depth)
+        flat = self._flattened()
+        cheapest = find_cut(flat, freeze_depth)
+        # A boundary of up to twice the size costs little more to load, and often spares running
+        # a block of frozen layers in every step.
+        cut = find_cut(flat, freeze_depth, affordable=2 * cheapest.values)
+        self._cut_of_depth[freeze_depth] = self._cuts.setdefault(_name(cut), cut)
+        return self._cut_of_depth[freeze_depth]
+
+    def features(self, program: Program, source: Source, split_name: str) -> Features:
+        """What the frozen part computes for every image where this program begins."""
+        name = self._full_name(program.point)
+        if self.cache.holds(source, split_name, name):
+            return self.cache.get(source, split_name, name, [], self._extract)
+        wanted = [self._full_name(point) for point in self._wanted()]
+        with self._pretrained_weights():
+            return self.cache.get(source, split_name, name, wanted, self._extract)
+
+    @contextmanager
+    def _pretrained_weights(self) -> Iterator[None]:
+        """Features are of the pretrained backbone, whatever a trial has made of it by now."""
+        variables = self.backbone.model.variables
+        now = values_of(variables)
+        assign(variables, self._pretrained)
+        try:
+            yield
+        finally:
+            assign(variables, now)
+
+    def _wanted(self) -> list[str]:
+        points = [POOLED]
+        for depth in sorted(self.freeze_depths):
+            if 0 < depth < self._leaves:
+                try:
+                    cut = self._cut(depth)
+                except CannotSplit:
+                    continue
+                if cut.depth:
+                    points.append(_name(cut))
+        return points
+
+    def _cost(self) -> float:
+        """Seconds that the whole backbone takes for one image, measured."""
+        pixels = np.zeros((16, *self.backbone.image_size, 3), "float32")
+        self._extract([self._full_name(POOLED)], pixels)
+        started = time.perf_counter()
+        self._extract([self._full_name(POOLED)], pixels)
+        return (time.perf_counter() - started) / len(pixels)
+
+    def _full_name(self, point: str) -> str:
+        return f"{self.content}/{point}"
+
+    def _extract(self, names: Sequence[str], pixels: np.ndarray) -> list[tuple[np.ndarray, ...]]:
+        points = tuple(name.removeprefix(f"{self.content}/") for name in names)
+        if points not in self._extractors:
+            self._extractors[points] = self._build_extractor(points)
+        counts = [1 if point == POOLED else len(self._cuts[point].tensors) for point in points]
+        values = iter(self._extractors[points](pixels))
+        return [tuple(np.asarray(next(values)) for _ in range(count)) for count in counts]
+
+    def _build_extractor(self, points: tuple[str, ...]) -> Any:
+        assembly = next(iter(self._assemblies.values()))
+        apply_freeze_depth(self.backbone.model, self._leaves)
+        flat = self._flattened()
+        tensors = [t for point in points if point != POOLED for t in self._cuts[point].tensors]
+        if POOLED in points:
+            position = points.index(POOLED)
+            before = sum(len(self._cuts[p].tensors) for p in points[:position])
+            tensors.insert(before, assembly.pool(flat.output))
+        body = keras.Model(flat.inputs, tensors)
+        outputs = body(assembly.prepare(assembly.prepare.inputs[0]))
+        return extractor(keras.Model(assembly.prepare.inputs, outputs))
+
+    def batches(self, program: Program, source: Source, *, seed: int) -> tuple[Batches, Batches]:
+        """What a program is trained and validated on."""
+        if program.point == PIXELS:
+            return source.pixels(TRAIN, seed=seed), source.pixels(VALIDATION, seed=None)
+        train = self.features(program, source, TRAIN)
+        validation = self.features(program, source, VALIDATION)
+        # Finding cuts and computing features has frozen other layers than the program's own.
+        program.freeze()
+        size = source.batch_size
+        return (
+            RowBatches(train.inputs, train.labels, batch_size=size, seed=seed, views=source.views),
+            RowBatches(validation.inputs, validation.labels, batch_size=size),
+        )
+
+
+def _content(backbone: Backbone, weights: Sequence[np.ndarray]) -> str:
+    """Digest of everything that a feature depends on besides the image."""
+    pixels = keras.Input((*backbone.image_size, 3))
+    prepare = keras.Model(pixels, backbone.preprocess(pixels))
+    digest = hashlib.sha256()
+    for model in (prepare, backbone.model):
+        digest.update(json.dumps(without_names(model.get_config()), default=str).encode())
+    for values in (*values_of(prepare.variables), *weights):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()[:24]
+
+
+def _name(cut: Cut) -> str:
+    """A name that tells cuts of one backbone apart and stays the same in the next process."""
+    names = []
+    for tensor in cut.tensors:
+        history: Any = vars(tensor)["_keras_history"]
+        names.append(f"{history.operation.name}:{history.tensor_index}")
+    return "+".join(names)

@@ -1,0 +1,79 @@
+"""The state of a training after an epoch, kept in a file so that it can go on from there."""
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from finetune.exceptions import DamagedFileError
+from finetune.support import read_arrays, set_aside, write_arrays
+from finetune.training.records import TrainingRecord
+
+log = logging.getLogger("finetune")
+
+
+@dataclass
+class TrainingState:
+    """All that a training needs to go on as if it had never stopped.
+
+    Args:
+        phase: Name of the phase.
+        epochs: Number of its epochs that are over.
+        record: What happened until then.
+        variables: Values of what is trained, random states included.
+        optimizer: Values of the optimizer's variables.
+        best: Values of what is trained, at the best epoch until then.
+    """
+
+    phase: str
+    epochs: int
+    record: TrainingRecord
+    variables: list[np.ndarray]
+    optimizer: list[np.ndarray]
+    best: list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class StateFile:
+    """Where a training keeps its state.
+
+    Args:
+        path: File that is written after every epoch.
+        start: File of another training to go on from, where `path` does not exist yet.
+    """
+
+    path: Path
+    start: Path | None = None
+
+    def save(self, state: TrainingState) -> None:
+        """Take the place of the state before.
+
+        Raises:
+            StorageError: If it cannot be written; the state before is still there then.
+        """
+        groups = (state.variables, state.optimizer, state.best)
+        meta = {
+            "phase": state.phase,
+            "epochs": state.epochs,
+            "record": asdict(state.record),
+            "lengths": [len(group) for group in groups],
+        }
+        write_arrays(self.path, meta, [array for group in groups for array in group])
+
+    def load(self) -> TrainingState | None:
+        """The last state; None for a training that has to begin at its beginning."""
+        for path in (self.path, self.start):
+            if path is not None and path.exists():
+                try:
+                    return _state(*read_arrays(path))
+                except (DamagedFileError, KeyError, TypeError) as error:
+                    log.warning("Not a state of a training (%s); now %s.", error, set_aside(path))
+        return None
+
+
+def _state(meta: dict, arrays: list[np.ndarray]) -> TrainingState:
+    rest = iter(arrays)
+    variables, optimizer, best = ([next(rest) for _ in range(n)] for n in meta["lengths"])
+    record = TrainingRecord(**meta["record"])
+    return TrainingState(meta["phase"], meta["epochs"], record, variables, optimizer, best)

@@ -1,0 +1,9 @@
+from .hyperparameters import describe_value as describe_value
+from .inputs import Inputs as Inputs
+from .pool import BackbonePool as BackbonePool
+from .settings import EPOCHS as EPOCHS
+from .settings import FREEZE_DEPTH as FREEZE_DEPTH
+from .settings import LEARNING_RATE as LEARNING_RATE
+from .settings import Facts as Facts
+from .settings import Settings as Settings
+from .space import SearchSpace as SearchSpace

@@ -1,0 +1,85 @@
+"""The backbones of a tuner: each is loaded once, and keeps what was computed with it."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from finetune.backbones import Backbone, load_backbone
+from finetune.reuse import FeatureCache
+from finetune.support import same_random_state
+from finetune.training import SharedBackbone, dtype_policy, policy_name, scope
+from finetune.tuning.inputs import pair
+from finetune.tuning.settings import Settings
+
+
+class BackbonePool:
+    """Loads backbones, and gives the same one to all trials whose settings ask for it.
+
+    Args:
+        preprocess: See `load_backbone`.
+        cache: Features of all of them.
+        distribution: Strategy that variables are made under; None for one device.
+    """
+
+    def __init__(
+        self, preprocess: Any, cache: FeatureCache, distribution: tf.distribute.Strategy | None
+    ) -> None:
+        self._preprocess = preprocess
+        self._cache = cache
+        self._distribution = distribution
+        self._shared: dict[str, SharedBackbone] = {}
+        self._heads_folder: Path | None = None
+
+    def load(self, settings: Settings, image_size: Any) -> Backbone:
+        """A backbone of its own, with pretrained weights or random ones of the settings' seed.
+
+        Args:
+            settings: Which backbone, weights and options.
+            image_size: Pixels, or None for what fits the backbone.
+        """
+        backbone = settings.backbone
+        if isinstance(backbone, keras.Model):
+            # The user's own object stays as it is.
+            backbone = keras.models.clone_model(backbone)
+            backbone.set_weights(settings.backbone.get_weights())
+        with same_random_state():
+            random.seed(settings.seed)  # random weights are the same in the next process
+            return load_backbone(
+                backbone,
+                weights=settings.weights,
+                image_size=image_size,
+                preprocess=self._preprocess,
+                **(settings.backbone_options or {}),
+            )
+
+    def get(self, settings: Settings, image_size: Any) -> SharedBackbone:
+        """The backbone that all trials with these settings train on."""
+        key = _key(settings, image_size)
+        if key not in self._shared:
+            precision = policy_name(settings.mixed_precision)
+            with scope(self._distribution), dtype_policy(precision):
+                backbone = self.load(settings, image_size)
+            shared = SharedBackbone(backbone, self._cache, precision, self._distribution)
+            shared.heads.folder = self._heads_folder
+            # Asked for without a size, and later by the size that it turned out to have.
+            self._shared[key] = self._shared[_key(settings, backbone.image_size)] = shared
+        return self._shared[key]
+
+    def keep_heads(self, folder: Path) -> None:
+        """Keep trained heads in a folder, see `HeadStore`."""
+        self._heads_folder = folder
+        for shared in self._shared.values():
+            shared.heads.folder = folder
+
+
+def _key(settings: Settings, size: Any) -> str:
+    name = settings.backbone
+    if isinstance(name, keras.Model):
+        name = f"{name.name}@{id(name)}"
+    precision = policy_name(settings.mixed_precision)
+    weights = f"random {settings.seed}" if settings.weights is None else settings.weights
+    parts = (name, weights, pair(size), settings.backbone_options, precision)
+    return "/".join(map(str, parts))

@@ -1,0 +1,258 @@
+"""fine_tune: from data to a run folder, its model and its figures."""
+
+import csv
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from finetune.api.one_call import fine_tune
+from finetune.data import load_data
+from finetune.exceptions import ArgumentError, DataError, ModelFileError, StorageError
+from finetune.model.fine_tuned_model import load
+
+
+@pytest.fixture(scope="module")
+def folder(write_folder):
+    return write_folder(16)
+
+
+@pytest.fixture(scope="module")
+def tune(make_backbone, tmp_path_factory):
+    """Fine-tunes the tiny backbone for a few epochs, in silence."""
+
+    def run(data, **arguments):
+        defaults = {
+            "preprocess": "tf",
+            "freeze_depth": 10,
+            "head_epochs": 3,
+            "epochs": 2,
+            "learning_rate": 1e-2,
+            "schedule": "constant",
+            "label_smoothing": 0.0,
+            "batch_size": 16,
+            "augment": "none",
+            "out": tmp_path_factory.mktemp("run"),
+            "verbose": 0,
+        }
+        return fine_tune(data, backbone=make_backbone(), **{**defaults, **arguments})
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def result(tune, folder):
+    return tune(folder, test=0.2)
+
+
+def test_the_run_folder_holds_everything(result):
+    assert sorted(path.name for path in result.folder.iterdir()) == [
+        *("config.json", "environment.json", "history.csv", "learning_rates.csv"),
+        *("metrics.json", "model.keras"),
+    ]
+
+
+def test_metrics_are_exactly_what_is_promised(result):
+    metrics = json.loads((result.folder / "metrics.json").read_text())
+    assert list(metrics) == ["validation", "test", "seconds", "best_phase", "best_epoch"]
+    assert list(metrics["validation"]) == list(metrics["test"])
+    assert list(metrics["test"]) == ["accuracy", "loss", "n", "interval"]
+    assert metrics["test"]["n"] == len(result.data.splits["test"])
+    low, high = metrics["validation"]["interval"]
+    assert low <= metrics["validation"]["accuracy"] <= high
+    best = result.record.best_epoch
+    assert (metrics["best_phase"], metrics["best_epoch"]) == (best["phase"], best["epoch"])
+
+
+def test_the_validation_score_is_that_of_the_best_epoch(result):
+    best = result.record.best_epoch
+    assert result.validation.accuracy == pytest.approx(best["val_accuracy"], abs=1e-6)
+    assert result.validation.loss == pytest.approx(best["val_loss"], rel=1e-4)
+    assert best["val_accuracy"] == max(row["val_accuracy"] for row in result.history)
+
+
+def test_history_and_rates_are_tables(result):
+    with open(result.folder / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["phase"] for row in rows] == ["head"] * 3 + ["fine_tune"] * 2
+    assert float(rows[0]["val_loss"]) == result.history[0]["val_loss"]
+    with open(result.folder / "learning_rates.csv", newline="") as file:
+        rates = list(csv.DictReader(file))
+    steps = -(-len(result.data.splits["train"]) // 16)
+    assert [row["phase"] for row in rates] == ["head"] * 3 * steps + ["fine_tune"] * 2 * steps
+    assert float(rates[-1]["learning_rate"]) == pytest.approx(1e-2)
+
+
+def test_the_configuration_says_what_was_used(result, folder):
+    config = json.loads((result.folder / "config.json").read_text())
+    assert config["backbone"] == "tiny"
+    assert config["data"] == str(folder)
+    assert config["freeze_depth"] == 10
+    assert config["optimizer"] == "adam"
+    assert config["seed"] == 0
+    assert config["image_size"] == [16, 16]
+    assert config["task"] == "multiclass"
+    assert config["class_names"] == ["boots", "sandals", "sneakers"]
+    assert config["fingerprint"] == result.data.fingerprint
+    environment = json.loads((result.folder / "environment.json").read_text())
+    assert environment["packages"]["keras"] == keras.__version__
+
+
+def test_the_summary_is_readable(result):
+    lines = result.summary().splitlines()
+    assert lines[0].startswith("tiny, 10 of 16 layers frozen, up to ")
+    best = result.record.best_epoch
+    assert lines[1] == f"kept: epoch {best['epoch']} of phase {best['phase']!r}"
+    assert str(result.test) in lines[-2]
+    assert lines[-1].endswith(f"saved in {result.folder}")
+    assert str(result) == result.summary()
+
+
+def test_predictions_of_files_and_arrays_agree(result, folder):
+    files = sorted(folder.glob("*/00*.png"))
+    by_file = result.predict(files)
+    split = result.data.splits["train"]
+    assert by_file.paths == [str(file) for file in files]
+    assert by_file.class_names == ("boots", "sandals", "sneakers")
+    assert by_file.probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    by_array = result.predict(split.images[:5])
+    assert by_array.paths == ["0", "1", "2", "3", "4"]
+    first = result.predict(split.images[0])
+    assert first.probabilities == pytest.approx(by_array.probabilities[:1], abs=1e-5)
+    prediction = next(iter(by_file))
+    assert prediction.label == max(prediction.probabilities, key=prediction.probabilities.get)
+
+
+def test_a_whole_folder_is_predicted_and_unreadable_files_are_skipped(result, folder, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    predictions = result.predict([folder / "boots", tmp_path])
+    assert len(predictions) == 16
+    assert [Path(file.path).name for file in predictions.skipped] == ["broken.png"]
+
+
+def test_nothing_to_predict_is_an_error(result, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="at least one readable image, received none"):
+        result.predict(tmp_path / "broken.png")
+    with pytest.raises(DataError, match=r"shape \(height, width, 3\).*\(16, 16, 1\)"):
+        result.predict(np.zeros((2, 16, 16, 1)))
+
+
+def test_evaluate_measures_any_split_and_other_images(result, folder):
+    assert result.evaluate() == result.test
+    assert result.evaluate(split="validation") == result.validation
+    other = load_data(folder, image_size=24, validation=0.5, seed=5)
+    assert result.evaluate(other, "validation").n == len(other.splits["validation"])
+    with pytest.raises(ArgumentError, match="no split 'test'"):
+        result.evaluate(other)
+
+
+def test_a_saved_model_loads_here_and_in_plain_keras(result, tmp_path):
+    path = result.save(tmp_path / "deep" / "shoes.keras")
+    images = result.data.splits["test"].images.astype("float32")
+    expected = result.predict(images).probabilities
+    loaded = load(path)
+    assert loaded.card == result.model.card
+    assert loaded.predict(images).probabilities == pytest.approx(expected, abs=1e-6)
+    plain = keras.models.load_model(path, safe_mode=True)
+    assert plain.predict(images, verbose=0) == pytest.approx(expected, abs=1e-6)
+    assert load(result.folder).card == result.model.card
+    assert not list(path.parent.glob(".*"))
+
+
+def test_files_that_cannot_be_loaded_are_named(result, tmp_path):
+    with pytest.raises(ArgumentError, match=r"ending in '.keras', received .*shoes.h5"):
+        result.save(tmp_path / "shoes.h5")
+    with pytest.raises(ModelFileError, match="but there is none at"):
+        load(tmp_path / "absent.keras")
+    (tmp_path / "text.keras").write_text("no zip")
+    with pytest.raises(ModelFileError, match=r"not a readable .keras file"):
+        load(tmp_path / "text.keras")
+    inputs = keras.Input((2,))
+    keras.Model(inputs, keras.layers.ReLU()(inputs)).save(tmp_path / "plain.keras")
+    with pytest.raises(ModelFileError, match="without class names and image size"):
+        load(tmp_path / "plain.keras")
+
+
+def test_the_same_seed_gives_the_same_figures_and_another_one_others(tune, data):
+    # Images that are split already: the seed is that of head, order and dropout alone.
+    first, again, other = (tune(data, seed=seed, freeze_depth=1.0) for seed in (1, 1, 2))
+    assert [row["loss"] for row in first.history] == [row["loss"] for row in again.history]
+    assert first.metrics() | {"seconds": 0} == again.metrics() | {"seconds": 0}
+    kernels = [r.model.keras_model.get_layer("head").get_weights()[0] for r in (first, other)]
+    assert not np.array_equal(*kernels)
+
+
+def test_a_fine_tuning_that_made_it_worse_leaves_the_head(tune, data):
+    result = tune(data, learning_rate=1e6, head_epochs=8, head_learning_rate=1e-2)
+    assert result.record.best_epoch["phase"] == "head"
+    assert (
+        "fine-tuning did not improve on the trained head alone, which was kept"
+        in result.summary().splitlines()
+    )
+    assert result.validation.accuracy == pytest.approx(result.record.best_epoch["val_accuracy"])
+
+
+class Press(keras.callbacks.Callback):
+    """Ctrl-C in the second epoch that callbacks see."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_keeps_the_best_epoch_and_writes_the_run(tune, data):
+    result = tune(data, callbacks=[Press()], epochs=5)
+    assert result.record.interrupted
+    assert "training was stopped before its end" in result.summary()
+    assert (result.folder / "metrics.json").exists()
+    assert result.test is not None
+
+
+def test_a_function_as_schedule_and_a_keras_schedule_are_written_as_text(tune, data):
+    schedule = keras.optimizers.schedules.CosineDecay(1e-2, 10)
+    result = tune(data, schedule=schedule, freeze_depth=16)
+    assert "CosineDecay" in json.loads((result.folder / "config.json").read_text())["schedule"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"learning_rate": (1e-5, 1e-3)}, r"something to search in \['learning_rate'\]"),
+        ({"freeze_depth": None}, r"something to search in \['freeze_depth'\]"),
+        ({"dropout": [0.1, 0.2]}, "pass FineTuner.* to a KerasTuner tuner"),
+        ({"schedule": "linear"}, "Expected schedule to be one of"),
+        ({"optimizer": "adm"}, "Expected optimizer to be one of"),
+        ({"dropout": 2.0}, "Expected dropout to be at least 0 and below 1"),
+        ({"augment": "wild"}, "wild"),
+        ({"freeze_depth": 99}, "Freeze depth 99 is outside the model"),
+        ({"freeze_depth": "block_77"}, "names no layer or block"),
+        ({"validation": None}, "Expected validation images"),
+    ],
+)
+def test_bad_arguments_are_refused(tune, arrays, arguments, text):
+    with pytest.raises(ValueError, match=text):
+        tune(arrays, **arguments)
+
+
+def test_a_place_that_cannot_be_written_is_known_before_any_work(tune, arrays, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match=r"run folder that can be written.*Name another.*out="):
+        tune(arrays, out=tmp_path / "file" / "run")
+
+
+def test_classes_are_smoothed_by_default_and_regressed_values_are_not(tune, folder, tmp_path):
+    smoothed = tune(folder, label_smoothing=None, out=tmp_path / "classes")
+    assert smoothed.config["label_smoothing"] == 0.1
+    images = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), np.uint8)
+    values = images.mean(axis=(1, 2, 3)).astype("float32") / 255
+    regressed = tune((images, values), task="regression", label_smoothing=None, out=tmp_path / "r")
+    assert regressed.config["label_smoothing"] == 0.0
+
+
+def test_a_wrong_path_is_told_before_weights_are_fetched_and_leaves_no_folder(tmp_path):
+    with pytest.raises(DataError, match="nowhere"):
+        fine_tune(tmp_path / "nowhere", out=tmp_path / "runs" / "1", verbose=0)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,171 @@
+"""The command line: what it prints, writes and returns."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from finetune.cli.main import app, parse_depth
+
+FIT = [
+    *("--backbone", "mobilenet_v2", "--alpha", "0.35", "--weights", "none", "--image-size", "32"),
+    *("--learning-rate", "1e-4", "--epochs", "1", "--head-epochs", "2", "--seed", "0"),
+]
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def folder(write_folder):
+    return write_folder(8)
+
+
+@pytest.fixture(scope="module")
+def run(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    return out, call("fit", folder, *FIT, "--freeze-depth", "144", "--out", out)
+
+
+def test_fit_writes_a_run_and_prints_its_summary(run):
+    out, result = run
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0] == "Images: 18 train, 6 validation, 3 classes"
+    assert lines[1].startswith("Features of ")
+    assert lines[3].startswith("Head: loss ")
+    assert lines[4].startswith("Fine-tuning: loss ")
+    assert "mobilenet_v2, 144 of 154 layers frozen" in result.stdout
+    assert lines[-1] == f"Use it: finetune predict {out / 'model.keras'} IMAGES..."
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["test"] is None
+
+
+def test_predict_prints_one_json_object_a_line(run, folder):
+    out, _ = run
+    files = sorted((folder / "boots").iterdir())[:3]
+    result = call("predict", out / "model.keras", *files, "--json")
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["path"] for row in rows] == [str(file) for file in files]
+    for row in rows:
+        assert list(row) == ["path", "label", "probabilities"]
+        assert set(row["probabilities"]) == {"boots", "sandals", "sneakers"}
+        assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert row["label"] in row["probabilities"]
+
+
+def test_predict_without_json_is_a_table_and_names_what_it_skipped(run, folder, tmp_path):
+    out, _ = run
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    image = next((folder / "boots").iterdir())
+    result = call("predict", out, image, broken)
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"{image}  ")
+    assert result.stdout.rstrip().endswith("%")
+    assert f"skipped: {broken}" in result.stderr
+
+
+def test_evaluate_measures_a_saved_model(run, folder):
+    out, _ = run
+    result = call("evaluate", out, folder, "--split", "validation")
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((out / "metrics.json").read_text())["validation"]
+    assert result.stdout.startswith(f"accuracy {metrics['accuracy']:.3f} [")
+    assert result.stdout.endswith("(n=6)\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["fit", "/nowhere", *FIT], "/nowhere"),
+        (["fit", "FOLDER", "--backbone", "resnet_9000"], "resnet_9000"),
+        (["fit", "/nowhere", *FIT, "--learning-rate", "0"], "Expected learning_rate above 0"),
+        (["fit", "/nowhere", *FIT, "--schedule", "linear"], "Expected schedule to be one of"),
+        (["predict", "/nowhere.keras", "a.png"], "there is none at"),
+    ],
+)
+def test_errors_are_one_readable_message(arguments, text, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = call(*(folder if argument == "FOLDER" else argument for argument in arguments))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert text in result.stderr.replace("\n", "")
+    assert "Traceback" not in result.output
+
+
+def test_a_typing_mistake_is_refused_before_tensorflow_is_needed():
+    result = call("fit", "data", "--epochs", "many")
+    assert result.exit_code == 2
+    assert "--epochs" in result.stderr
+
+
+def test_ctrl_c_before_there_is_an_epoch_is_a_quiet_stop(folder, monkeypatch, tmp_path):
+    def stop(*arguments, **keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("finetune.api.fine_tune", stop)
+    result = call("fit", folder, *FIT, "--out", tmp_path)
+    assert result.exit_code == 130
+    assert result.stderr == "Stopped.\n"
+    assert result.stdout == ""
+
+
+def test_ctrl_c_in_training_keeps_the_best_so_far(folder, monkeypatch, tmp_path):
+    from finetune.training.program import Program
+
+    train = Program.fit
+
+    def fit(self, *arguments, **keywords):
+        train(self, *arguments, **keywords)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Program, "fit", fit)
+    result = call("fit", folder, *FIT, "--freeze-depth", "144", "--out", tmp_path)
+    assert result.exit_code == 130, result.output
+    assert "training was stopped before its end" in result.stdout
+    assert (tmp_path / "model.keras").exists()
+
+
+def test_backbones_are_listed():
+    result = call("backbones")
+    assert result.exit_code == 0
+    assert "mobilenet_v2" in result.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("text", "depth"), [("100", 100), ("0.65", 0.65), ("1.0", 1.0), ("block_10", "block_10")]
+)
+def test_depths_as_typed(text, depth):
+    assert parse_depth(text) == depth
+    assert type(parse_depth(text)) is type(depth)
+
+
+def test_help_does_not_load_tensorflow():
+    script = (
+        "import sys; from typer.testing import CliRunner; from finetune.cli import app; "
+        "assert 'fit' in CliRunner().invoke(app, ['--help']).output; "
+        "assert CliRunner().invoke(app, ['fit', '--help']).exit_code == 0; "
+        "print([name for name in ('tensorflow', 'keras', 'keras_tuner') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_what_tensorflow_says_while_it_starts_does_not_reach_the_user(run):
+    out, _ = run
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        [sys.executable, "-m", "finetune.cli", "predict", str(out), str(out)],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert "oneDNN" not in done.stderr

@@ -1,0 +1,110 @@
+"""The commands `search` and `board`, as others script against them."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from finetune.cli.main import app
+from finetune.cli.search import parse_space
+from tiny import build_backbone
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def study(write_folder, tmp_path_factory):
+    """The arguments of a search, its folder, and what it printed."""
+    place = tmp_path_factory.mktemp("search")
+    build_backbone().save(place / "tiny.keras")
+    arguments = (
+        *("search", write_folder(12), "--backbone", place / "tiny.keras", "--preprocess", "tf"),
+        *("--strategy", "grid", "--freeze-depth", "7,10", "--learning-rate", "1e-3,1e-2"),
+        *("--epochs", "2", "--head-epochs", "2", "--seed", "0", "--out", place / "study"),
+    )
+    return arguments, place / "study", call(*arguments)
+
+
+def test_search_prints_the_plan_the_trials_the_board_and_the_verdict(study):
+    _, folder, printed = study
+    assert printed.exit_code == 0, printed.output
+    output = printed.output
+    assert "Search over learning_rate, freeze_depth: 4 combinations" in output
+    assert "s at depth 7" in output and "s at depth 10" in output
+    assert "4/4 trial 0003" in output
+    assert "Best: trial " in output and "no test images" in output
+    assert f"finetune predict {folder}" in output.replace("\n", "")
+
+
+def test_the_same_command_goes_on(study):
+    arguments, _folder, _ = study
+    again = call(*arguments)
+    assert again.exit_code == 0
+    assert "4 completed" in again.output
+    assert "An epoch takes" not in again.output  # nothing is left to be measured
+
+
+def test_board_as_json_has_the_fields_that_were_promised(study):
+    _, folder, _ = study
+    trials = json.loads(call("board", folder, "--json").output)
+    assert len(trials) == 4
+    promised = {
+        "id",
+        "hyperparameters",
+        "score",
+        "interval",
+        "epochs",
+        "seconds",
+        "status",
+        "error",
+    }
+    for trial in trials:
+        assert promised <= set(trial)
+        assert set(trial["hyperparameters"]) == {"freeze_depth", "learning_rate"}
+        low, high = trial["interval"]
+        assert low <= trial["score"] <= high
+        assert (trial["status"], trial["error"], trial["epochs"]) == ("completed", None, 2)
+
+
+def test_board_is_a_table_of_all_trials(study):
+    _, folder, _ = study
+    output = call("board", folder).output
+    for text in ("frozen", "1.0e-02", "completed", "0003"):
+        assert text in output
+
+
+def test_model_of_the_study_predicts(study, write_folder):
+    _, folder, _ = study
+    images = write_folder(2)
+    lines = call("predict", folder, images, "--json").output.strip().splitlines()
+    assert len(lines) == 6
+    assert json.loads(lines[0])["label"] in ("boots", "sandals", "sneakers")
+
+
+def test_what_differs_from_the_study_is_named(study):
+    arguments, _, _ = study
+    refused = call(*arguments, "--max-trials", "3")
+    assert refused.exit_code == 1
+    assert "max_trials: null in the study, 3 now" in refused.output
+
+
+def test_board_of_something_else_is_refused(tmp_path):
+    refused = call("board", tmp_path)
+    assert refused.exit_code == 1
+    assert "Expected a study's folder" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("text", "space"),
+    [
+        ("50,100,116", [50, 100, 116]),
+        ("1e-5:1e-3", (1e-5, 1e-3)),
+        ("0.35", 0.35),
+        ("adam,sgd", ["adam", "sgd"]),
+        ("block_10", "block_10"),
+    ],
+)
+def test_spaces_as_typed(text, space):
+    assert parse_space(text) == space

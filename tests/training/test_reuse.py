@@ -1,0 +1,75 @@
+"""Training with reuse ends where training without it does, whatever else is asked for."""
+
+import keras
+import numpy as np
+import pytest
+
+from finetune import FineTuner
+from finetune.training.head import loss_for
+
+
+def train(backbone, data, reuse, callbacks=(), **settings):
+    tuner = FineTuner(
+        backbone,
+        **{
+            "preprocess": "tf",
+            "freeze_depth": 7,
+            "learning_rate": 0.01,
+            "epochs": 4,
+            "head_epochs": 4,
+            "dropout": 0.0,
+            "reuse": reuse,
+        }
+        | settings,
+    )
+    values = tuner.settings()
+    return tuner.train(values, tuner.source_of(data, values), callbacks=callbacks)
+
+
+@pytest.mark.parametrize(
+    ("settings", "tolerance"),
+    [
+        ({}, 1e-4),
+        ({"ema": 0.9}, 1e-4),
+        ({"layer_decay": 0.7, "weight_decay": 0.01}, 1e-4),
+        ({"schedule": "plateau", "patience": 2, "learning_rate": 0.1}, 1e-3),
+        ({"class_weight": {0: 1.0, 1: 2.0, 2: 0.5}, "label_smoothing": 0.1}, 1e-4),
+        # Half precision rounds sums that are taken in another order to other numbers.
+        ({"mixed_precision": "mixed_bfloat16"}, 5e-2),
+    ],
+    ids=["plain", "ema", "layer-decay", "plateau-patience", "class-weight", "mixed"],
+)
+def test_history_is_the_same_with_and_without_reuse(backbone, data, settings, tolerance):
+    _, with_reuse = train(backbone, data, True, **settings)
+    _, without = train(backbone, data, False, **settings)
+    assert [row["phase"] for row in with_reuse.epochs] == [row["phase"] for row in without.epochs]
+    for one, other in zip(with_reuse.epochs, without.epochs, strict=True):
+        for name in ("loss", "val_loss", "learning_rate"):
+            assert one[name] == pytest.approx(other[name], rel=tolerance)
+    assert with_reuse.best == without.best
+
+
+def test_checkpoints_and_tensorboard_see_the_whole_model(backbone, data, tmp_path):
+    class Sees(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            assert self.model.input_shape == (None, 16, 16, 3)
+            self.score = self.model.evaluate(data.validation, verbose=0, return_dict=True)["loss"]
+            np.testing.assert_allclose(self.score, logs["val_loss"], rtol=1e-4)
+
+    file = tmp_path / "best.keras"
+    callbacks = [
+        Sees(),
+        keras.callbacks.ModelCheckpoint(file, monitor="val_loss", save_best_only=True),
+        keras.callbacks.TensorBoard(tmp_path / "logs", histogram_freq=1),
+    ]
+    model, record = train(backbone, data, True, callbacks)
+    assert list((tmp_path / "logs").rglob("events.out.*"))
+    saved = keras.models.load_model(file, compile=False)
+    images = data.splits["validation"].images.astype("float32")
+    lowest = min(record.epochs, key=lambda row: row["val_loss"])
+    if lowest is record.best_epoch:
+        np.testing.assert_allclose(saved(images), model(images), rtol=1e-4, atol=1e-5)
+    loss = loss_for("multiclass", label_smoothing=0.1)(  # FineTuner's default
+        data.splits["validation"].labels, saved(images)
+    )
+    assert float(loss) == pytest.approx(lowest["val_loss"], rel=1e-4)

@@ -1,0 +1,96 @@
+"""Training that stops and goes on from its file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from finetune import FineTuner
+from finetune.training.records import FINE_TUNE
+from finetune.training.states import StateFile
+
+
+def tune(backbone, **settings):
+    """A FineTuner that trains quickly."""
+    defaults = {
+        "preprocess": "tf",
+        "freeze_depth": 7,
+        "learning_rate": 0.01,
+        "epochs": 4,
+        "head_epochs": 3,
+        "dropout": 0.3,
+    }
+    return FineTuner(backbone, **defaults | settings)
+
+
+def train(tuner, data, *, until=None, file=None):
+    values = tuner.settings()
+    model, record = tuner.train(values, tuner.source_of(data, values), until=until, file=file)
+    return model.get_weights(), record
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"schedule": "cosine"},
+        {"schedule": "plateau", "learning_rate": 0.3, "epochs": 6},
+        {"patience": 1, "learning_rate": 0.3, "epochs": 8},
+        {"ema": 0.9},
+        {"layer_decay": 0.8, "clip_norm": 1.0},
+        {"reuse": False},
+    ],
+    ids=lambda settings: "-".join(map(str, settings.values())) or "plain",
+)
+def test_paused_training_ends_as_if_it_had_never_stopped(backbone, data, tmp_path: Path, settings):
+    tuner = tune(backbone, **settings)
+    whole, record = train(tuner, data)
+    file = StateFile(tmp_path / "state.npz")
+    _, first = train(tuner, data, until=1, file=file)
+    assert len(first.phase(FINE_TUNE)) == 1
+    train(tuner, data, until=3, file=file)
+    weights, resumed = train(tuner, data, file=file)
+    assert resumed.best == record.best
+    assert resumed.rates == {
+        name: pytest.approx(rates, rel=1e-6) for name, rates in record.rates.items()
+    }
+    for one, other in zip(resumed.epochs, record.epochs, strict=True):
+        assert {k: v for k, v in one.items() if k != "seconds"} == pytest.approx(
+            {k: v for k, v in other.items() if k != "seconds"}, abs=1e-5
+        )
+    for one, other in zip(weights, whole, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_finished_training_is_not_trained_again(backbone, data, tmp_path: Path):
+    file = StateFile(tmp_path / "state.npz")
+    weights, record = train(tune(backbone), data, file=file)
+    before = file.path.stat().st_mtime_ns
+    again, same = train(tune(backbone), data, file=file)  # as after a restart
+    assert file.path.stat().st_mtime_ns == before
+    assert same == record
+    for one, other in zip(again, weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_training_goes_on_from_the_file_of_another(backbone, data, tmp_path: Path):
+    tuner = tune(backbone)
+    _, record = train(tuner, data)
+    other = StateFile(tmp_path / "other.npz")
+    train(tuner, data, until=2, file=other)
+    own = StateFile(tmp_path / "own.npz", start=other.path)
+    _, resumed = train(tuner, data, file=own)
+    assert resumed.best_epoch["val_loss"] == pytest.approx(record.best_epoch["val_loss"], abs=1e-5)
+    assert own.path.exists()
+
+
+def test_damaged_file_is_set_aside_by_name(backbone, data, tmp_path: Path, caplog):
+    file = StateFile(tmp_path / "state.npz")
+    tuner = tune(backbone)
+    train(tuner, data, until=1, file=file)
+    file.path.write_bytes(file.path.read_bytes()[:2000])
+    assert file.load() is None
+    assert "state.npz.damaged" in caplog.text
+    assert (tmp_path / "state.npz.damaged").exists()
+    _, record = train(tuner, data, file=file)
+    assert len(record.phase(FINE_TUNE)) == 4
