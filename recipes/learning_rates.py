@@ -65,11 +65,11 @@ def main(arguments=None):
     data = load_data(options.data, image_size=options.image_size, test=0.15)
     weights = None if options.weights == "none" else options.weights
     tuner = FineTuner(weights=weights, freeze_depth=100, epochs=options.epochs)
-    values = replace(tuner.settings(), learning_rate=options.learning_rate)
-    source, records = tuner.source_of(data, values), {}
+    values = replace(tuner.trainer.settings(), learning_rate=options.learning_rate)
+    source, records = tuner.trainer.source_of(data, values), {}
     for way, (schedule, callbacks) in WAYS.items():
         settings = replace(values, schedule=schedule)
-        model, records[way] = tuner.train(settings, source, callbacks=callbacks)
+        model, records[way] = tuner.trainer.train(settings, source, callbacks=callbacks)
         test = score(data.splits["test"].labels, model.predict(data.test, verbose=0), data.task)
         print(f"{way:16} test {test}", flush=True)
     draw(records, options.out / "learning_rates.png")

@@ -25,8 +25,10 @@ def train_row(tuner, data, seeds, depth, rate):
     figures, curves = [], []
     for seed in seeds:
         started = time.perf_counter()
-        settings = replace(tuner.settings(), freeze_depth=depth, learning_rate=rate, seed=seed)
-        model, record = tuner.train(settings, tuner.source_of(data, settings))
+        settings = replace(
+            tuner.trainer.settings(), freeze_depth=depth, learning_rate=rate, seed=seed
+        )
+        model, record = tuner.trainer.train(settings, tuner.trainer.source_of(data, settings))
         best, minutes = record.best_epoch, (time.perf_counter() - started) / 60
         test = score(data.splits["test"].labels, model.predict(data.test, verbose=0), data.task)
         figures.append((best["val_accuracy"], best["val_loss"], test.accuracy, minutes))

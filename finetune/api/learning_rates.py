@@ -152,8 +152,8 @@ def find_learning_rate(
         steps: Number of optimizer steps, 20 or more. Default 100.
         smoothing: Share of the mean loss that is kept from step to step, 0 to 1 exclusive.
             Default 0.98.
-        settings: The values to train with. Default: those of `tuner.settings()`, the first of
-            each space where there is something to choose.
+        settings: The values to train with. Default: the tuner's, the first of each
+            space where there is something to choose.
 
     Returns:
         Rates, losses, and three suggestions; docs/learning-rate.md says what they are worth.
@@ -185,9 +185,9 @@ def find_learning_rate(
             f"Expected smoothing of at least 0 and below 1, received {smoothing!r}."
         )
     with same_random_state():
-        settings = tuner.settings() if settings is None else settings
-        source = tuner.source_of(data, settings)
-        shared, training = tuner.prepare(settings, source)
+        settings = tuner.trainer.settings() if settings is None else settings
+        source = tuner.trainer.source_of(data, settings)
+        shared, training = tuner.trainer.prepare(settings, source)
         phase = training.phases[-1]
         if phase.freeze_depth >= shared.head_only:
             raise ArgumentError(
@@ -197,7 +197,7 @@ def find_learning_rate(
         model = shared.assembly(training.head).model
         with _same_model(model, data.augment):
             if settings.head_epochs:
-                _, record = tuner.train(replace(settings, epochs=0), source)
+                _, record = tuner.trainer.train(replace(settings, epochs=0), source)
                 if record.interrupted:
                     raise KeyboardInterrupt
             else:

@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from finetune.api import FineTuner
 from finetune.data import ImageData
 from finetune.exceptions import DamagedFileError, SearchError
 from finetune.model import FineTunedModel, ModelCard, Predictions, Score, right_answers, score
@@ -18,7 +17,7 @@ from finetune.search.ranking import Ranked
 from finetune.search.runner import Work
 from finetune.search.study import weights_file
 from finetune.support import assign, bootstrap_interval, read_arrays, write_text
-from finetune.tuning import Settings
+from finetune.tuning import Settings, Trainer
 
 # Labels, and what a model says.
 Answers = tuple[np.ndarray, np.ndarray]
@@ -157,7 +156,7 @@ def conclude(
         SearchError: If there is no trial with a score.
         KeyboardInterrupt: If the user stopped the search before there was one.
     """
-    tuner, data, folder = work.tuner, work.data, work.folder
+    trainer, data, folder = work.trainer, work.data, work.folder
     good = [entry for entry in ranking if entry.outcomes]
     if not good:
         if interrupted:
@@ -169,7 +168,7 @@ def conclude(
         )
     for entry in good:
         settings = work.settings(entry.trial.values)
-        trained = _trained(tuner, data, settings, folder, entry.trial.name)
+        trained = _trained(trainer, data, settings, folder, entry.trial.name)
         if trained is not None:
             break
     else:
@@ -191,7 +190,7 @@ def conclude(
     verdict = None
     if data.task in ("binary", "multiclass"):
         # The shared model becomes the head alone for a moment.
-        tuner.train(replace(settings, epochs=0), tuner.source_of(data, settings))
+        trainer.train(replace(settings, epochs=0), trainer.source_of(data, settings))
         verdict = _verdict(split, data.task, tuned, model.outputs(data, split))
         _restore(trained, folder, entry.trial.name)
     result = SearchResult(
@@ -211,10 +210,10 @@ def conclude(
 
 
 def _trained(
-    tuner: FineTuner, data: ImageData, settings: Settings, folder: Path, name: str
+    trainer: Trainer, data: ImageData, settings: Settings, folder: Path, name: str
 ) -> keras.Model | None:
     """The shared model with a trial's weights; None where they are gone."""
-    model, _ = tuner.train(replace(settings, epochs=0), tuner.source_of(data, settings))
+    model, _ = trainer.train(replace(settings, epochs=0), trainer.source_of(data, settings))
     return model if _restore(model, folder, name) else None
 
 

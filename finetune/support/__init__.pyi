@@ -1,3 +1,5 @@
+from .config_file import ONLY_PYTHON as ONLY_PYTHON
+from .config_file import write_config as write_config
 from .environment import environment as environment
 from .files import read_arrays as read_arrays
 from .files import set_aside as set_aside

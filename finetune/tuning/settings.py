@@ -28,7 +28,6 @@ _HEAD_PATIENCE = 10
 # docs/results.md has the measurements.
 FREEZE_DEPTH = 0.35
 LEARNING_RATE = 3e-4
-EPOCHS = 15
 
 # Keeps a few hundred images from being learned by heart; docs/results.md has the measurements.
 _LABEL_SMOOTHING = 0.1
