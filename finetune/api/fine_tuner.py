@@ -12,10 +12,10 @@ import keras
 import keras_tuner
 import numpy as np
 from keras_tuner.errors import FatalError
-from keras_tuner.src.engine.tuner_utils import SaveBestEpoch
 from rich.console import Console
 
 from finetune.backbones import UNSET, apply_freeze_depth, resolve_depth
+from finetune.compat import best_epoch_checkpoint
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError, FineTuneError
 from finetune.reuse import FeatureCache, Source
@@ -191,7 +191,7 @@ class FineTuner(keras_tuner.HyperModel):
             {field.name: given[field.name] for field in fields(Settings)},
             lambda settings: self.shared(settings).backbone.model,
         )
-        self._executions: WeakKeyDictionary[SaveBestEpoch, int] = WeakKeyDictionary()
+        self._executions: WeakKeyDictionary[keras.callbacks.Callback, int] = WeakKeyDictionary()
         # Refuse what can be refused now, not in the first trial.
         self._space.check()
 
@@ -281,7 +281,7 @@ class FineTuner(keras_tuner.HyperModel):
             source = self._inputs.source(x, y, validation_data, batch_size, settings)
         except FineTuneError as error:
             raise _at_once(error) from error
-        checkpoint = next((c for c in callbacks or () if isinstance(c, SaveBestEpoch)), None)
+        checkpoint = best_epoch_checkpoint(callbacks or ())
         execution = self._executions.get(checkpoint, 0) if checkpoint else 0
         if checkpoint:
             self._executions[checkpoint] = execution + 1
