@@ -11,10 +11,10 @@ import keras
 import keras_tuner
 import tensorflow as tf
 from keras_tuner.errors import FatalError
-from keras_tuner.src.engine.tuner_utils import SaveBestEpoch
 from rich.console import Console
 
 from finetune.backbones import UNSET
+from finetune.compat import best_epoch_checkpoint
 from finetune.data import ImageData
 from finetune.exceptions import FineTuneError
 from finetune.search import SearchOptions, SearchResult, run_search
@@ -144,7 +144,7 @@ class FineTuner(keras_tuner.HyperModel):
         del given["self"], given["__class__"]
         super().__init__()
         self.trainer = Trainer(given)
-        self._executions: WeakKeyDictionary[SaveBestEpoch, int] = WeakKeyDictionary()
+        self._executions: WeakKeyDictionary[keras.callbacks.Callback, int] = WeakKeyDictionary()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travels to other processes as what it was made of."""
@@ -212,7 +212,7 @@ class FineTuner(keras_tuner.HyperModel):
             source = self.trainer.source(x, y, validation_data, batch_size, settings)
         except FineTuneError as error:
             raise _at_once(error) from error
-        checkpoint = next((c for c in callbacks or () if isinstance(c, SaveBestEpoch)), None)
+        checkpoint = best_epoch_checkpoint(callbacks or ())
         execution = self._executions.get(checkpoint, 0) if checkpoint else 0
         if checkpoint:
             self._executions[checkpoint] = execution + 1

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from finetune.api.fine_tuner import FineTuner
+from finetune.compat import all_layers
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError, StorageError, TrainingError
 from finetune.reuse import RowBatches
@@ -361,7 +362,7 @@ def _same_model(model: keras.Model, augment: keras.Layer | None) -> Iterator[Non
         *(augment.variables if augment is not None else []),  # a user's own draws from its state
     ]
     values = values_of(variables)
-    layers = [(layer, layer.trainable) for layer in model._flatten_layers()]
+    layers = [(layer, layer.trainable) for layer in all_layers(model)]
     flags = [(variable, variable.trainable) for variable in model.variables]
     try:
         yield

@@ -19,6 +19,7 @@ from finetune.backbones import (
     resolve_depth,
     shallowest,
 )
+from finetune.compat import all_layers, calls_of
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError
 from finetune.reuse import TRAIN, VALIDATION, CannotSplit, Source, extractor, flatten
@@ -253,20 +254,15 @@ def _crossings(flat: keras.Model, leaves: list[int], depths: Sequence[int]) -> l
     place = {leaf: number for number, leaf in enumerate(leaves, start=1)}
     needed = {id(tensor): 0 for tensor in flat.inputs}  # layers that a tensor is made with
     used: dict[int, tuple[Any, int]] = {}  # tensor, and the layers that its last user needs
-    graph: Any = flat
-    for level in sorted(graph._nodes_by_depth, reverse=True):
-        for node in graph._nodes_by_depth[level]:
-            if node.is_input:
-                continue
-            inside = (
-                node.operation._flatten_layers() if isinstance(node.operation, keras.Layer) else []
-            )
-            own = max((place.get(id(layer), 0) for layer in inside), default=0)
-            layers = max([own, *(needed[id(tensor)] for tensor in node.input_tensors)])
-            for tensor in node.input_tensors:
-                last = used.get(id(tensor), (tensor, 0))[1]
-                used[id(tensor)] = tensor, max(last, layers)
-            needed.update({id(tensor): layers for tensor in node.output_tensors})
+    for call in calls_of(flat):
+        if call.is_input:
+            continue
+        own = max((place.get(id(layer), 0) for layer in all_layers(call.operation)), default=0)
+        layers = max([own, *(needed[id(tensor)] for tensor in call.inputs)])
+        for tensor in call.inputs:
+            last = used.get(id(tensor), (tensor, 0))[1]
+            used[id(tensor)] = tensor, max(last, layers)
+        needed.update({id(tensor): layers for tensor in call.outputs})
     for tensor in flat.outputs:
         used[id(tensor)] = tensor, len(leaves) + 1
     return [

@@ -18,6 +18,7 @@ import numpy as np
 
 from finetune.backbones.outline import Outline
 from finetune.backbones.partition import Block, find_blocks
+from finetune.compat import own_variables
 from finetune.exceptions import ArgumentError, FreezeDepthError
 
 BatchNorm = Literal["frozen", "adapt"]
@@ -168,7 +169,7 @@ def apply_freeze_depth(model: keras.Model, depth: int, *, batch_norm: BatchNorm 
         for layer in leaf.parts:
             _set_trainable(layer, id(layer) in trained)
     for container in outline.containers:
-        for variable in container.layer._trainable_variables:
+        for variable in own_variables(container.layer):
             variable.trainable = id(container.layer) in trained
 
 
@@ -338,7 +339,7 @@ def _trained(outline: Outline, depth: int, batch_norm: str) -> Iterator[keras.La
 
 def _set_trainable(layer: keras.Layer, trainable: bool) -> None:
     layer.trainable = trainable
-    for variable in layer._trainable_variables:
+    for variable in own_variables(layer):
         variable.trainable = trainable
 
 
@@ -346,6 +347,6 @@ def _count_trained(outline: Outline, depth: int, batch_norm: str = "frozen") -> 
     variables = {
         id(variable): math.prod(variable.shape)
         for layer in _trained(outline, depth, batch_norm)
-        for variable in layer._trainable_variables
+        for variable in own_variables(layer)
     }
     return sum(variables.values())

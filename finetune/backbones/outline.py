@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from finetune.compat import all_layers, calls_of, inner_layers, keras_class
+
 
 @dataclass(frozen=True)
 class Leaf:
@@ -24,7 +26,7 @@ class Leaf:
     @property
     def parts(self) -> list[keras.Layer]:
         """The layer and what Keras built within it, outermost first."""
-        return self.layer._flatten_layers()
+        return all_layers(self.layer)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Outline:
                 continue
             self._seen.add(id(child))
             child_path = f"{path}/{child.name}" if path else child.name
-            inner = _inner_layers(child)
+            inner = _replacements(child)
             if inner:
                 self._add_container(child, child_path, inner)
             else:
@@ -102,32 +104,28 @@ class Outline:
 
         Every number, where the model has no graph (a subclassed model).
         """
-        function = _function(self.model)
-        if function is None:
+        if not _has_graph(self.model):
             return frozenset(range(len(self.leaves) + 1))
         trace = _Trace({id(leaf.layer) for leaf in self.leaves}, self._span_sizes())
-        outputs = trace.run(function, [trace.new_tensor() for _ in function.inputs])
+        outputs = trace.run(self.model, [trace.new_tensor() for _ in self.model.inputs])
         return frozenset({0, len(self.leaves), *trace.single_crossings(outputs)})
 
     def _span_sizes(self) -> dict[int, int]:
         return {id(container.layer): len(container.span) for container in self.containers}
 
 
-def _inner_layers(layer: keras.Layer) -> list[keras.Layer]:
+def _replacements(layer: keras.Layer) -> list[keras.Layer]:
     """Layers that stand in place of `layer`; none where it counts as one layer itself."""
     if isinstance(layer, keras.Model):
         return [inner for inner in layer.layers if not isinstance(inner, keras.layers.InputLayer)]
-    family = next(cls for cls in type(layer).__mro__ if cls.__module__.startswith("keras.src."))
-    if family is not keras.Layer:
-        return []
-    return layer._flatten_layers(include_self=False, recursive=False)
+    return inner_layers(layer) if keras_class(layer) is keras.Layer else []
 
 
-def _function(layer: Any) -> Any:
-    """The graph of a functional or Sequential model, else None."""
+def _has_graph(layer: Any) -> bool:
+    """Whether it is a functional model, or a sequential one that knows its input."""
     if isinstance(layer, keras.Sequential):
-        return layer._functional
-    return layer if isinstance(layer, keras.Model) and hasattr(layer, "operations") else None
+        return hasattr(layer, "inputs")
+    return isinstance(layer, keras.Model) and isinstance(layer, keras.Function)
 
 
 class _Trace:
@@ -144,19 +142,18 @@ class _Trace:
         self._tensors += 1
         return self._tensors
 
-    def run(self, function: Any, arguments: list[int]) -> list[int]:
-        tensors = dict(zip(map(id, function.inputs), arguments, strict=True))
-        for node in _nodes(function):
-            inputs = [tensors[id(tensor)] for tensor in node.input_tensors]
-            inner = _function(node.operation)
-            if inner is not None:
-                outputs = self.run(inner, inputs)
+    def run(self, model: keras.Model, arguments: list[int]) -> list[int]:
+        tensors = dict(zip(map(id, model.inputs), arguments, strict=True))
+        for call in calls_of(model):
+            inputs = [tensors[id(tensor)] for tensor in call.inputs]
+            if _has_graph(call.operation):
+                outputs = self.run(call.operation, inputs)
             else:
-                given = [tensors.get(id(tensor)) for tensor in node.outputs]
+                given = [tensors.get(id(tensor)) for tensor in call.outputs]
                 outputs = [tensor or self.new_tensor() for tensor in given]
-                self._note(node.operation, inputs, outputs)
-            tensors.update(zip(map(id, node.outputs), outputs, strict=True))
-        return [tensors[id(tensor)] for tensor in function.outputs]
+                self._note(call.operation, inputs, outputs)
+            tensors.update(zip(map(id, call.outputs), outputs, strict=True))
+        return [tensors[id(tensor)] for tensor in model.outputs]
 
     def _note(self, operation: Any, inputs: list[int], outputs: list[int]) -> None:
         step = len(self._counts)
@@ -180,8 +177,3 @@ class _Trace:
             crossing += alive[step]
             if crossing == 1:
                 yield count
-
-
-def _nodes(function: Any) -> Iterator[Any]:
-    for depth in sorted(function._nodes_by_depth, reverse=True):
-        yield from function._nodes_by_depth[depth]

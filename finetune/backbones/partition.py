@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import keras
 
 from finetune.backbones.outline import Outline
+from finetune.compat import own_variables
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def _blocks_by_graph(outline: Outline) -> list[Block]:
     has_kernel = False
     for start, end in itertools.pairwise(cuts):
         kernel = any(
-            part._trainable_variables and not isinstance(part, _NORMALIZATIONS)
+            own_variables(part) and not isinstance(part, _NORMALIZATIONS)
             for leaf in outline.leaves[start:end]
             for part in leaf.parts
         )

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-from keras.src.backend.config import keras_home
 
 from finetune.backbones.preprocessing import IMAGENET_STDDEV
 from finetune.exceptions import ArgumentError, WeightsError
@@ -92,7 +91,7 @@ def _build_with_imagenet(
     except Exception as error:
         if "imagenet weights are being loaded" in str(error):
             raise ArgumentError(f"{name}: {error}") from error
-        place = Path(str(keras_home())).expanduser() / "models"
+        place = keras_home() / "models"
         failed = re.match(r"URL fetch failure on (\S+/(\S+)): ", str(error))
         if failed is None:
             raise WeightsError(
@@ -106,6 +105,21 @@ def _build_with_imagenet(
             f"Without a network, put that file into '{place}' (Keras' cache), pass a local one as "
             "weights='PATH', or weights=None for random weights."
         ) from error
+
+
+def keras_home() -> Path:
+    """The folder of Keras, in which it keeps the weights that it downloads.
+
+    Example:
+        >>> keras_home().is_absolute()
+        True
+    """
+    # Where Keras says that it is; it has no public function that tells.
+    folder = os.environ.get("KERAS_HOME")
+    if folder is None:
+        home = Path.home()
+        folder = (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"
+    return Path(folder).expanduser()
 
 
 def _describe_options(arguments: dict[str, Any]) -> str:

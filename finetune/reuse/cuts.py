@@ -25,8 +25,9 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
 from finetune.backbones import leaf_layers
+from finetune.compat import Call, all_layers, calls_of, is_from_keras, own_state
 from finetune.reuse.fold import fold_batch_norm
-from finetune.reuse.graph import CannotSplit, ends, flatten, is_graph, list_calls, require_graph
+from finetune.reuse.graph import CannotSplit, ends, flatten, is_graph, require_graph
 
 __all__ = ["CannotSplit", "Cut", "extractor", "find_cut", "flatten", "split"]
 
@@ -51,7 +52,7 @@ _SAME_WHEN_TRAINING = {
 }
 
 # What a boundary costs, the calls before it, and the tensors that cross it.
-_Boundary: TypeAlias = tuple[int, list[Any], tuple[keras.KerasTensor, ...]]
+_Boundary: TypeAlias = tuple[int, list[Call], tuple[keras.KerasTensor, ...]]
 
 # Above every real number of values, and far enough below the largest int32 to add flows to.
 _UNLIMITED = 2**30
@@ -112,27 +113,27 @@ def find_cut(model: keras.Model, freeze_depth: int, *, affordable: int = 0) -> C
     require_graph(model)
     if any(None in tensor.shape[1:] for tensor in model.inputs):
         raise CannotSplit("the size of the model's input is not fixed")
-    nodes = list_calls(model)
+    calls = calls_of(model)
     leaves = leaf_layers(model)
     place = {id(leaf): number for number, leaf in enumerate(leaves)}
     limits: dict[int, str] = {}
     blocked = set()
-    for node in nodes:
-        if node.is_input:
+    for call in calls:
+        if call.is_input:
             continue
-        inner = _inner_layers(node.operation)
+        inner = all_layers(call.operation)
         if freeze_depth == 0 or any(place.get(id(layer), 0) >= freeze_depth for layer in inner):
-            blocked.add(id(node))
+            blocked.add(id(call))
             continue
         reasons = [reason for layer in inner if (reason := _why_not_cached(layer))]
         if reasons:
-            blocked.add(id(node))
+            blocked.add(id(call))
             first = min(place.get(id(layer), len(leaves)) for layer in inner)
             limits.setdefault(first, reasons[0])
 
     uncuttable: set[int] = set()
     while True:
-        cut_behind = partial(_minimum_cut, model, nodes, blocked, uncuttable)
+        cut_behind = partial(_minimum_cut, model, calls, blocked, uncuttable)
         _, before, tensors = _affordable_cut(
             cut_behind, leaves[:freeze_depth], min(affordable, _UNLIMITED - 1)
         )
@@ -142,12 +143,12 @@ def find_cut(model: keras.Model, freeze_depth: int, *, affordable: int = 0) -> C
         uncuttable |= mixed
 
     limit = limits[min(limits)] if limits else None
-    if all(node.is_input for node in before):
+    if all(call.is_input for call in before):
         if limit:
             raise CannotSplit(limit)
         return Cut(depth=0, tensors=tensors, values=_values(tensors))
-    behind = {id(node) for node in nodes} - {id(node) for node in before}
-    twice = _layer_ids(node for node in nodes if id(node) in behind)
+    behind = {id(call) for call in calls} - {id(call) for call in before}
+    twice = _layer_ids(call for call in calls if id(call) in behind)
     depth = len(_layer_ids(before).difference(twice) & set(place))
     return Cut(depth=depth, tensors=tensors, values=_values(tensors), limit=limit)
 
@@ -221,18 +222,13 @@ def extractor(prefix: keras.Model) -> Callable[[Any], tuple[tf.Tensor, ...]]:
     )
 
 
-def _inner_layers(operation: Any) -> list[keras.Layer]:
-    """The layer itself and all layers within it; none for a plain operation."""
-    return operation._flatten_layers() if isinstance(operation, keras.Layer) else []
-
-
-def _layer_ids(nodes: Iterable[Any]) -> set[int]:
-    return {id(layer) for node in nodes for layer in _inner_layers(node.operation)}
+def _layer_ids(calls: Iterable[Call]) -> set[int]:
+    return {id(layer) for call in calls for layer in all_layers(call.operation)}
 
 
 def _why_not_cached(layer: Any) -> str | None:
     """Why the outputs of a frozen layer may not be kept; None where they may."""
-    custom = type(layer).__module__.split(".")[0] != "keras"
+    custom = not is_from_keras(type(layer))
     takes_training = "training" in inspect.signature(layer.call).parameters
     if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
         why = "adapts its statistics"
@@ -240,7 +236,7 @@ def _why_not_cached(layer: Any) -> str | None:
         why = "is random when training"
     elif layer.trainable_weights:
         why = "is not frozen"
-    elif getattr(layer, "stateful", False) or (custom and layer._non_trainable_variables):
+    elif getattr(layer, "stateful", False) or (custom and own_state(layer)):
         why = "keeps state of its own"
     elif layer.activity_regularizer is not None:
         why = "adds an activity loss"
@@ -267,7 +263,7 @@ def _affordable_cut(
 
 def _minimum_cut(
     model: keras.Model,
-    nodes: list[Any],
+    calls: list[Call],
     blocked: set[int],
     uncuttable: set[int],
     wanted: list[keras.Layer],
@@ -275,27 +271,27 @@ def _minimum_cut(
 ) -> _Boundary:
     """The deepest minimum cut; leaving wanted layers behind it costs what nobody can afford."""
     wanted_ids = {id(layer) for layer in wanted}
-    tensors = [tensor for node in nodes for tensor in node.output_tensors]
-    number = {id(item): index for index, item in enumerate([*nodes, *tensors])}
-    producer = {id(tensor): number[id(node)] for node in nodes for tensor in node.output_tensors}
+    tensors = [tensor for call in calls for tensor in call.outputs]
+    number = {id(item): index for index, item in enumerate([*calls, *tensors])}
+    producer = {id(tensor): number[id(call)] for call in calls for tensor in call.outputs}
     source, sink, want = range(len(number), len(number) + 3)
 
     edges = {(number[id(tensor)], sink): _UNLIMITED for tensor in model.outputs}
     edges[source, want] = affordable + 1
-    for node in nodes:
-        call = number[id(node)]
-        if node.is_input:
-            edges[source, call] = _UNLIMITED
-        elif any(id(layer) in wanted_ids for layer in _inner_layers(node.operation)):
-            edges[want, call] = _UNLIMITED
-        if id(node) in blocked:
-            edges[call, sink] = _UNLIMITED
-        for tensor in node.input_tensors:
-            edges[number[id(tensor)], call] = _UNLIMITED
-            edges[call, producer[id(tensor)]] = _UNLIMITED
-        for tensor in node.output_tensors:
+    for call in calls:
+        place = number[id(call)]
+        if call.is_input:
+            edges[source, place] = _UNLIMITED
+        elif any(id(layer) in wanted_ids for layer in all_layers(call.operation)):
+            edges[want, place] = _UNLIMITED
+        if id(call) in blocked:
+            edges[place, sink] = _UNLIMITED
+        for tensor in call.inputs:
+            edges[number[id(tensor)], place] = _UNLIMITED
+            edges[place, producer[id(tensor)]] = _UNLIMITED
+        for tensor in call.outputs:
             fixed = None not in tensor.shape[1:] and id(tensor) not in uncuttable
-            edges[call, number[id(tensor)]] = _values([tensor]) if fixed else _UNLIMITED
+            edges[place, number[id(tensor)]] = _values([tensor]) if fixed else _UNLIMITED
 
     rows, columns = np.array(list(edges)).T
     capacity = csr_array(
@@ -305,12 +301,9 @@ def _minimum_cut(
     residual = csr_array(capacity - flow.flow)
     residual.eliminate_zeros()
     behind = set(breadth_first_order(residual.T, sink, return_predecessors=False).tolist())
-    before = [node for node in nodes if number[id(node)] not in behind]
+    before = [call for call in calls if number[id(call)] not in behind]
     crossing = [
-        tensor
-        for node in reversed(before)
-        for tensor in node.output_tensors
-        if number[id(tensor)] in behind
+        tensor for call in before for tensor in call.outputs if number[id(tensor)] in behind
     ]
     return int(flow.flow_value), before, tuple(crossing)
 

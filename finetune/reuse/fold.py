@@ -22,7 +22,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from finetune.reuse.graph import CannotSplit, ends, flatten, list_calls
+from finetune.compat import calls_of
+from finetune.reuse.graph import CannotSplit, ends, flatten
 
 
 def fold_batch_norm(model: keras.Model) -> keras.Model:
@@ -204,19 +205,19 @@ _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 
 def _foldable_pairs(model: keras.Model) -> list[tuple[Any, keras.layers.BatchNormalization]]:
     """The pairs of linear layer and batch normalization of which nothing else takes a part."""
-    nodes = list_calls(model)
-    calls = Counter(id(node.operation) for node in nodes)
-    uses = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
+    calls = calls_of(model)
+    counts = Counter(id(call.operation) for call in calls)
+    uses = Counter(id(tensor) for call in calls for tensor in call.inputs)
     uses.update(id(tensor) for tensor in model.outputs)
-    maker = {id(tensor): node.operation for node in nodes for tensor in node.output_tensors}
+    maker = {id(tensor): call.operation for call in calls for tensor in call.outputs}
     pairs = []
-    for node in nodes:
-        norm = node.operation
+    for call in calls:
+        norm = call.operation
         if type(norm) is not keras.layers.BatchNormalization or norm.trainable:
             continue
-        (tensor,) = node.input_tensors
+        (tensor,) = call.inputs
         layer = maker[id(tensor)]
-        alone = uses[id(tensor)] == calls[id(layer)] == calls[id(norm)] == 1
+        alone = uses[id(tensor)] == counts[id(layer)] == counts[id(norm)] == 1
         if alone and _is_linear(layer) and _normalizes_channels(norm, layer, len(tensor.shape)):
             pairs.append((layer, norm))
     return pairs

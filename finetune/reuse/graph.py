@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from finetune.compat import is_from_keras
+
 
 class CannotSplit(Exception):
     """The model has to be trained whole; `reason` says why in one line."""
@@ -57,7 +59,7 @@ def is_graph(layer: Any) -> bool:
     if isinstance(layer, keras.Sequential) and not layer.built:
         return False
     owner = next(cls for cls in type(layer).__mro__ if "call" in vars(cls))
-    return owner.__module__.split(".")[0] == "keras"
+    return is_from_keras(owner)
 
 
 def ends(model: keras.Model) -> tuple[Any, Any]:
@@ -65,20 +67,6 @@ def ends(model: keras.Model) -> tuple[Any, Any]:
     if isinstance(model, keras.Sequential):
         return model.inputs[0], model.outputs[0]
     return model.input, model.output
-
-
-def list_calls(model: keras.Model) -> list[Any]:
-    """The calls of layers and operations that make up the model, outputs first."""
-    # Keras has no public way from a tensor to the call that made it.
-    nodes = {}
-    waiting = list(model.outputs)
-    while waiting:
-        operation, index, _ = waiting.pop()._keras_history
-        node = operation._inbound_nodes[index]
-        if id(node) not in nodes:
-            nodes[id(node)] = node
-            waiting.extend(node.input_tensors)
-    return list(nodes.values())
 
 
 def require_graph(model: keras.Model) -> None:

@@ -19,8 +19,8 @@ from keras_tuner.oracles import (
     HyperbandOracle,
     RandomSearchOracle,
 )
-from keras_tuner.src.engine.objective import DefaultObjective
 
+from finetune.compat import give_next, has_default_objective, write_nothing
 from finetune.exceptions import ArgumentError
 from finetune.search.trials import Job, Outcome
 from finetune.training import WARM_UP
@@ -73,12 +73,11 @@ class OracleStrategy:
         objective: keras_tuner.Objective,
         first: dict[str, Any] | None = None,
     ) -> None:
-        if isinstance(oracle.objective, DefaultObjective):
+        if has_default_objective(oracle):
             oracle.objective = objective
         oracle.verbose = 0
         # The study keeps what happened; failures are counted by the search.
-        oracle.save = lambda: None
-        oracle._save_trial = lambda trial: None
+        write_nothing(oracle)
         oracle.max_retries_per_trial = 0
         oracle.max_consecutive_failed_trials = 10**9
         self.oracle = oracle
@@ -93,9 +92,7 @@ class OracleStrategy:
         if trial.status != TrialStatus.RUNNING:
             return None
         if isinstance(self.oracle, GridSearchOracle):
-            # It would wait for this trial to end, for fear of new hyperparameters; all are
-            # declared, and workers would stand idle.
-            self.oracle._populate_next.append(trial.trial_id)
+            give_next(self.oracle, trial.trial_id)
         if self._first is not None and self._asked == 1:
             trial.hyperparameters.values = dict(self._first)
         self._last = trial

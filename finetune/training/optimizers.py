@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras import ops
 
+from finetune.compat import with_rate_factors
 from finetune.exceptions import ArgumentError
 
 # Not `keras.optimizers.get`, which does not know all of them by name.
@@ -96,18 +96,7 @@ def build_optimizer(
         arguments |= {"use_ema": True, "ema_momentum": settings.ema}
     if not rate_factors:
         return cls(**arguments)
-    return _with_rate_factors(cls, dict(rate_factors))(**arguments)
-
-
-def _with_rate_factors(cls: type, factors: dict[str, float]) -> type:
-    def update_step(self, gradient, variable, learning_rate):
-        # What arrives here may be the backend's own variable, which has no path.
-        path = self._trainable_variables[self._get_variable_index(variable)].path
-        factor = factors.get(path, 1.0)
-        cls.update_step(self, gradient, variable, ops.multiply(learning_rate, factor))
-
-    # Scaling the rate, not the gradient: Adam and its kin undo a scaled gradient.
-    return type(cls.__name__, (cls,), {"update_step": update_step})
+    return with_rate_factors(cls, dict(rate_factors))(**arguments)
 
 
 def layer_decay_factors(layers: list[keras.Layer], decay: float) -> dict[str, float]:

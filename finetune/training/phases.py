@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from finetune.backbones import BatchNorm
+from finetune.compat import SwapAverages
 from finetune.exceptions import ArgumentError, TrainingError
 from finetune.reuse import Source
 from finetune.support import assign, expected_tracing, values_of
@@ -18,7 +19,7 @@ from finetune.training.optimizers import OptimizerSettings
 from finetune.training.program import Program
 from finetune.training.progress import PhaseCallback
 from finetune.training.records import BestEpoch, TrainingRecord
-from finetune.training.relays import Pause, Replay, StateKeeper, StopRelay, SwapAverages
+from finetune.training.relays import Pause, Replay, StateKeeper, StopRelay
 from finetune.training.schedules import Schedule, StepRates, build_schedule, schedule_callbacks
 from finetune.training.shared import SharedBackbone
 from finetune.training.states import StateFile, TrainingState

@@ -55,19 +55,6 @@ class Pause(keras.callbacks.Callback):
             self.model.stop_training = True  # pyright: ignore[reportOptionalMemberAccess]
 
 
-class SwapAverages(keras.callbacks.SwapEMAWeights):
-    """Validates and keeps the moving average of the weights.
-
-    Args:
-        inside: Whether the averages are in the model when training begins, as they are in a
-            state that was written after an epoch.
-    """
-
-    def __init__(self, inside: bool) -> None:
-        super().__init__(swap_on_epoch=True)
-        self._ema_weights_in_model = inside
-
-
 class Replay(keras.callbacks.Callback):
     """Shows other callbacks the epochs before, which they forget when training begins.
 

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from finetune.backbones import Backbone, BatchNorm, apply_freeze_depth, leaf_layers
+from finetune.compat import origin
 from finetune.reuse import (
     TRAIN,
     VALIDATION,
@@ -351,6 +352,6 @@ def _name(cut: Cut) -> str:
     """A name that tells cuts of one backbone apart and stays the same in the next process."""
     names = []
     for tensor in cut.tensors:
-        history: Any = vars(tensor)["_keras_history"]
-        names.append(f"{history.operation.name}:{history.tensor_index}")
+        operation, number = origin(tensor)
+        names.append(f"{operation.name}:{number}")
     return "+".join(names)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 import keras
 import keras_tuner
 import numpy as np
-from keras_tuner.src.engine.hyperparameters import HyperParameter
+from keras_tuner.engine.hyperparameters import HyperParameter
 
 from finetune.exceptions import ArgumentError
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from keras import layers
 
 from finetune.backbones.freezing import apply_freeze_depth, leaf_layers
+from finetune.compat import all_layers, calls_of
 from finetune.reuse.cuts import CannotSplit, Cut, extractor, find_cut, flatten, split
-from finetune.reuse.graph import list_calls
 
 
 def images(model, count=2):
@@ -183,7 +183,7 @@ def model_with(layer, *, first=False):
 
 
 def freeze_all_but_top(model):
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         layer.trainable = layer.name == "top"
     model.trainable = True
     for layer in model.layers[:-1]:
@@ -374,15 +374,15 @@ def draw_graph(plan):
 
 def boundaries(model, freeze_depth):
     """Every boundary: the operations before it, and the number of values that cross."""
-    calls = [call for call in list_calls(model) if not call.is_input]
+    calls = [call for call in calls_of(model) if not call.is_input]
     trainable = {id(layer) for layer in model.layers[freeze_depth:]}
     allowed = [call for call in calls if id(call.operation) not in trainable]
     for size in range(len(allowed) + 1 if freeze_depth else 1):
         for chosen in itertools.combinations(allowed, size):
-            made = {id(t) for t in model.inputs} | {id(t) for c in chosen for t in c.output_tensors}
-            if all(id(tensor) in made for call in chosen for tensor in call.input_tensors):
+            made = {id(t) for t in model.inputs} | {id(t) for c in chosen for t in c.outputs}
+            if all(id(tensor) in made for call in chosen for tensor in call.inputs):
                 rest = [call for call in calls if call not in chosen]
-                used = {id(t): t for call in rest for t in call.input_tensors}
+                used = {id(t): t for call in rest for t in call.inputs}
                 used |= {id(tensor): tensor for tensor in model.outputs}
                 crossing = [t for key, t in used.items() if key in made]
                 before = {id(call.operation) for call in chosen}

@@ -1,0 +1,73 @@
+"""The calls of layers that make up a model, and the call that made a tensor."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of a layer or operation in a model.
+
+    Attributes:
+        operation: What was called.
+        inputs: The tensors that went in, keyword arguments included; none for a model's input.
+        outputs: The tensors that came out.
+    """
+
+    operation: Any
+    inputs: tuple[keras.KerasTensor, ...]
+    outputs: tuple[keras.KerasTensor, ...]
+
+    @property
+    def is_input(self) -> bool:
+        """Whether the model begins here."""
+        return not self.inputs
+
+
+def calls_of(model: keras.Model) -> list[Call]:
+    """Lists the calls that make up a model, each after those whose outputs it takes.
+
+    Args:
+        model: A functional model, or a sequential one that knows the shape of its input.
+
+    Returns:
+        The calls from input to output, in the order of `model.layers` where no layer is used
+        twice. Models within count as one call each.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2, name="last")])
+        >>> [call.operation.name for call in calls_of(model)][1:]
+        ['last']
+    """
+    # Public is `clone_model(call_function=...)`, which can record the calls, but calls all layers
+    # again: 0.1 to 0.2 s for MobileNetV2 and ResNet50, 0.4 s for EfficientNetV2S, where this takes
+    # less than 1 ms. Each time it leaves one more node on every layer, for as long as the layer
+    # lives, and the tensors that it finds are not the model's own.
+    sequential = isinstance(model, keras.Sequential)
+    graph: Any = keras.Function(model.inputs, model.outputs) if sequential else model
+    return [
+        Call(node.operation, tuple(node.input_tensors), tuple(node.output_tensors))
+        for depth in sorted(graph._nodes_by_depth, reverse=True)
+        for node in graph._nodes_by_depth[depth]
+    ]
+
+
+def origin(tensor: keras.KerasTensor) -> tuple[Any, int]:
+    """The layer or operation that made a tensor, and which of its outputs the tensor is.
+
+    Args:
+        tensor: A tensor of a functional model.
+
+    Returns:
+        The operation, and the number of the output.
+
+    Example:
+        >>> operation, number = origin(keras.Input((8,), name="pixels"))
+        >>> operation.name, number
+        ('pixels', 0)
+    """
+    # `layer.output` leads from a layer to its tensor; nothing public leads back.
+    history: Any = vars(tensor)["_keras_history"]
+    return history.operation, history.tensor_index

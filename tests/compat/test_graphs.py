@@ -1,0 +1,111 @@
+"""Canaries: how Keras keeps the graph of a model."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from finetune.compat import calls_of, origin
+
+WALK = "`Function._nodes_by_depth` (Keras) changed: cuts, folding, blocks and probes go by it. "
+HISTORY = "`KerasTensor._keras_history` (Keras) changed: names of kept features are made of it. "
+
+
+@pytest.fixture
+def residual():
+    inputs = keras.Input((8,), name="inputs")
+    first = layers.Dense(4, name="first")(inputs)
+    second = layers.Dense(4, name="second")(first)
+    return keras.Model(inputs, layers.Add(name="add")([first, second]))
+
+
+def names(model):
+    return [call.operation.name for call in calls_of(model)]
+
+
+def test_calls_come_in_the_order_of_the_layers(residual):
+    assert names(residual) == [layer.name for layer in residual.layers], (
+        WALK + "Its nodes, deepest first, no longer come in the order of `model.layers`."
+    )
+
+
+@pytest.mark.parametrize("name", ["MobileNetV2", "DenseNet121", "NASNetMobile"])
+def test_calls_of_an_architecture_come_in_the_order_of_its_layers(name):
+    model = getattr(keras.applications, name)(
+        weights=None, include_top=False, input_shape=(32, 32, 3)
+    )
+    assert names(model) == [layer.name for layer in model.layers], (
+        WALK + "Its nodes, deepest first, no longer come in the order of `model.layers`."
+    )
+
+
+def test_calls_hold_the_tensors_that_the_model_is_made_of(residual):
+    calls = {call.operation.name: call for call in calls_of(residual)}
+    assert calls["inputs"].is_input and calls["inputs"].outputs[0] is residual.inputs[0], (
+        WALK + "The call of an input no longer stands apart as the one that takes no tensors."
+    )
+    assert calls["add"].inputs == (*calls["first"].outputs, *calls["second"].outputs), (
+        WALK + "`Node.input_tensors` are no longer the tensors that the calls before have made."
+    )
+    assert calls["add"].outputs[0] is residual.outputs[0], (
+        WALK + "`Node.output_tensors` are no longer the model's own tensors."
+    )
+    part = keras.Model(residual.inputs, list(calls["first"].outputs))
+    assert part.layers[-1] is residual.get_layer("first"), (
+        WALK + "A part of the model can no longer be built up to a tensor that a call holds."
+    )
+
+
+def test_a_sequential_model_has_the_calls_of_its_layers():
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(4, name="a"), layers.Dense(2)])
+    calls = calls_of(model)
+    assert [call.operation for call in calls[1:]] == model.layers, (
+        WALK + "`keras.Function` over the ends of a Sequential no longer shows its layers."
+    )
+    assert calls[0].outputs[0] is model.inputs[0] and calls[-1].outputs[0] is model.outputs[0], (
+        WALK + "`keras.Function` over the ends of a Sequential no longer has its own tensors."
+    )
+
+
+def test_a_layer_that_is_called_twice_has_two_calls():
+    shared = layers.Dense(8, name="shared")
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, shared(shared(inputs)))
+    shared(inputs)  # a call outside the model
+    assert names(model)[1:] == ["shared", "shared"], (
+        WALK + "It no longer has exactly one node for each call within the model."
+    )
+
+
+def test_tensors_given_by_keyword_are_inputs():
+    query, value = keras.Input((4, 8)), keras.Input((4, 8))
+    outputs = layers.MultiHeadAttention(2, 4)(query, value=value)
+    call = calls_of(keras.Model([query, value], outputs))[-1]
+    assert {id(tensor) for tensor in call.inputs} == {id(query), id(value)}, (
+        WALK + "`Node.input_tensors` leaves out tensors that were given by keyword."
+    )
+
+
+def test_models_within_count_as_one_call():
+    inner = keras.Sequential([keras.Input((8,)), layers.Dense(4)], name="inner")
+    inputs = keras.Input((8,))
+    assert names(keras.Model(inputs, inner(inputs)))[1:] == ["inner"], (
+        WALK + "A model within a model is no longer one node; `flatten` inlines it by that."
+    )
+
+
+def test_a_tensor_knows_what_made_it_and_which_output_it_is():
+    lstm = layers.LSTM(3, return_state=True)
+    for number, tensor in enumerate(lstm(keras.Input((5, 2)))):
+        assert origin(tensor) == (lstm, number), (
+            HISTORY + "It no longer gives the operation, or the number of the output."
+        )
+
+
+def test_a_split_model_keeps_the_origin_of_its_tensors(residual):
+    first = residual.get_layer("first")
+    tensor = calls_of(residual)[1].outputs[0]
+    keras.Model(tensor, residual.outputs)(np.zeros((1, 4), "float32"))
+    assert origin(tensor) == (first, 0), (
+        HISTORY + "Building a model that begins at a tensor now changes where it came from."
+    )

@@ -1,0 +1,67 @@
+"""Canaries: how Keras' optimizers tell variables apart, and how averages are swapped."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from finetune.compat import SwapAverages, with_rate_factors
+
+INDEX = "`Optimizer._get_variable_index` (Keras) changed: `layer_decay` goes by it. "
+SWAP = "`SwapEMAWeights._ema_weights_in_model` (Keras) changed: resuming with `ema` goes by it. "
+
+
+def variables():
+    return [keras.Variable(np.ones(2, "float32"), name=name) for name in ("slow", "quick")]
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("cls", [keras.optimizers.SGD, keras.optimizers.AdamW])
+def test_each_variable_moves_at_its_own_rate(cls, compiled):
+    slow, quick = variables()
+    optimizer = with_rate_factors(cls, {slow.path: 0.0})(0.5)
+    optimizer.build([slow, quick])
+
+    def step():
+        optimizer.apply([keras.ops.ones(2), keras.ops.ones(2)], [slow, quick])
+
+    (tf.function(step) if compiled else step)()
+    assert np.all(np.asarray(slow) == 1) and np.all(np.asarray(quick) < 1), (
+        INDEX + "A variable in `update_step` no longer leads to its place in "
+        "`_trainable_variables`, in the order in which the optimizer was built."
+    )
+
+
+def test_what_arrives_in_a_step_has_no_path():
+    arrived = []
+
+    class Watched(keras.optimizers.SGD):
+        def update_step(self, gradient, variable, learning_rate):
+            arrived.append(variable)
+
+    Watched().apply([keras.ops.ones(2)], variables()[:1])
+    assert not hasattr(arrived[0], "path"), (
+        "`Optimizer.update_step` (Keras) is now given Keras' own variables: `with_rate_factors` "
+        "can take `variable.path`, and needs nothing private any more."
+    )
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_averages_are_swapped_out_only_where_they_are_in_the_model(inside):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    model.compile(keras.optimizers.SGD(use_ema=True), loss="mse")
+    model.optimizer.build(model.trainable_variables)
+    (average,) = [v for v in model.optimizer.variables if v.shape == (1, 1)]
+    model.layers[-1].kernel.assign([[1.0]])
+    average.assign([[2.0]])
+    callback = SwapAverages(inside)
+    callback.set_model(model)
+    callback.set_params({"epochs": 2})
+    callback.on_epoch_begin(0)
+    assert float(model.layers[-1].kernel[0, 0]) == (2 if inside else 1), (
+        SWAP + "It no longer says, when an epoch begins, whether the averages are in the model."
+    )
+    callback.on_epoch_end(0)
+    assert float(average[0, 0]) == 1, (
+        SWAP + "After an epoch the averages are no longer in the model, the weights in their place."
+    )
