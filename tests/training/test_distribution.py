@@ -47,7 +47,8 @@ def test_two_devices_give_the_losses_of_one(tmp_path: Path):
     import json
 
     tests = str(Path(__file__).parents[1])
-    environment = os.environ | {"PYTHONPATH": tests, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    paths = os.pathsep.join(filter(None, [tests, os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3"}
     ended = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path / "study")],
         capture_output=True,
