@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from finetune.model import FineTunedModel, load
     from finetune.result import FineTuneResult
     from finetune.search.result import SearchResult
+    from finetune.statistics import accuracy_interval
     from finetune.tuner import FineTuner
 
 try:
@@ -30,6 +31,7 @@ _HOMES = {
     "LearningRates": "finetune.lr_find",
     "find_learning_rate": "finetune.lr_find",
     "SearchResult": "finetune.search.result",
+    "accuracy_interval": "finetune.statistics",
     "fine_tune": "finetune.api",
     "list_backbones": "finetune.backbones",
     "load": "finetune.model",
@@ -45,6 +47,7 @@ __all__ = [
     "ImageData",
     "LearningRates",
     "SearchResult",
+    "accuracy_interval",
     "find_learning_rate",
     "fine_tune",
     "list_backbones",

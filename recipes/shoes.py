@@ -1,57 +1,83 @@
 """Which freeze depth and which learning rate suit a folder of photos? Two tables, two figures.
 
-    python recipes/shoes.py SHOES_FOLDER --image-size 160 --seeds 0 1 2
+    python recipes/shoes.py SHOES_FOLDER --image-size 160 --seeds 3
+    python recipes/shoes.py SHOES_FOLDER --published
 
 Four freeze depths (154: the head alone), then three learning rates at the best of the other three.
+--published: as in a published experiment, one phase from a new head, its figures beside ours.
+A run that was stopped or killed goes on with the same command.
 """
 
 import argparse
-import time
-from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
-from matplotlib.figure import Figure
 
-from finetune import FineTuner, load_data
-from finetune.model import score
-from finetune.statistics import accuracy_interval
+from finetune import FineTuner, accuracy_interval, load_data
 
 DEPTHS, RATE, RATES = [0, 50, 100, 154], 1e-5, [1e-4, 1e-5, 1e-6]
-PLAIN = {"schedule": "constant", "label_smoothing": 0.0}  # as in published tables
+PLAIN = {"schedule": "constant", "label_smoothing": 0.0}
+PUBLISHED = {**PLAIN, "head_epochs": 0, "dropout": 0.0, "batch_norm": "adapt"}
+PUBLISHED_DATA = {"image_size": 160, "batch_size": 256, "test": 1 / 6, "validation": 0.2}
+DEPTH_EPOCHS, RATE_EPOCHS = {"1e-05": 50}, {"1e-04": 50, "1e-05": 100, "1e-06": 500}
+# Validation accuracy, loss and test accuracy; minutes.
+THEIR_DEPTHS = {
+    **{0: (0.53, 1.1348, 0.57, None), 50: (0.66, 1.0009, 0.64, None)},
+    **{100: (0.59, 1.0450, 0.61, None), 154: (0.20, 2.0535, 0.24, None)},
+}
+THEIR_RATES = {
+    **{1e-4: (0.80, 0.6269, 0.81, 2.6), 1e-5: (0.73, 0.7891, 0.69, 5.116)},
+    **{1e-6: (0.74, 0.7813, 0.71, 25.1)},
+}
 
 
-def train_row(tuner, data, seeds, depth, rate):
-    figures, curves = [], []
-    for seed in seeds:
-        started = time.perf_counter()
-        settings = replace(tuner.settings(), freeze_depth=depth, learning_rate=rate, seed=seed)
-        model, record = tuner.train(settings, tuner.source_of(data, settings))
-        best, minutes = record.best_epoch, (time.perf_counter() - started) / 60
-        test = score(data.splits["test"].labels, model.predict(data.test, verbose=0), data.task)
-        figures.append((best["val_accuracy"], best["val_loss"], test.accuracy, minutes))
-        epochs = record.phase("fine_tune") or [best]  # the head alone has none
-        curves.append([(row["val_accuracy"], row["val_loss"]) for row in epochs])
-    return np.mean(figures, axis=0), np.mean(curves, axis=0)
+class LastEpoch(keras.callbacks.Callback):
+    """Ends a training after the published number of epochs, and measures the test images there."""
+
+    def __init__(self, test, epochs):
+        super().__init__()
+        self.test, self.epochs = test, epochs
+
+    def on_epoch_end(self, epoch, logs=None):
+        rate = float(self.model.optimizer.learning_rate)
+        if epoch + 1 == self.epochs[f"{rate:.0e}"]:
+            outputs = self.model.predict(self.test.images, verbose=0)
+            logs["test_accuracy"] = np.mean(outputs.argmax(axis=1) == self.test.labels)
+            self.model.stop_training = True
 
 
-def report(name, rows, data, path):
-    print(f"\n| {name} | validation accuracy | loss | test accuracy | minutes |\n{'|---' * 5}|")
-    for row, ((validation, loss, test, minutes), _) in rows.items():
-        cells = []
-        for accuracy, split in ((validation, "validation"), (test, "test")):
-            low, high = accuracy_interval(accuracy, n := len(data.splits[split]))
-            cells.append(f"{accuracy:.3f} [{low:.3f}, {high:.3f}] n={n}")
-        print(f"| {row} | {cells[0]} | {loss:.3f} | {cells[1]} | {minutes:.1f} |", flush=True)
-    figure = Figure((9, 4), layout="constrained")
-    epochs = np.arange(max(len(curves) for _, curves in rows.values())) + 1
-    for column, quantity in enumerate(("accuracy", "loss")):
-        axes = figure.add_subplot(1, 2, column + 1)
-        for row, (_, curves) in rows.items():
-            axes.plot(epochs, np.resize(curves[:, column], len(epochs)), ".-", label=row)
-        axes.set(xlabel="epoch", xticks=epochs, ylabel=f"validation {quantity}", ymargin=0.5)
-    axes.legend(title=name, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(path, dpi=150)
+def search(data, options, name, **settings):
+    epochs = settings.pop("ends", None)  # by learning rate, where that decides
+    tuner = FineTuner(weights=None if options.weights == "none" else options.weights, **settings)
+    result = tuner.search(
+        data,
+        strategy="grid",
+        keep=len(DEPTHS),  # the weights of all, for their test accuracy
+        executions=options.seeds,
+        epochs=max(epochs.values()) if epochs else options.epochs,
+        callbacks=[LastEpoch(data.splits["test"], epochs)] if epochs else [],
+        out=options.out / name,
+    )
+    return sorted(result.rows(), key=lambda row: (row["freeze_depth"], -row["learning_rate"]))
+
+
+def shown(accuracy, n):
+    low, high = accuracy_interval(accuracy, n)
+    return f"{accuracy:.3f} [{low:.3f}, {high:.3f}] n={n}"
+
+
+def compare(column, rows, theirs):
+    print(f"\n| {column} | validation accuracy | loss | test accuracy | minutes | kept epoch |")
+    for row in rows:
+        last, (accuracy, loss, test, minutes) = row["history"][-1], theirs[row[column]]
+        took = sum(epoch["seconds"] for epoch in row["history"]) / 60
+        print(
+            f"| {row[column]} | {shown(last['val_accuracy'], row['val_n'])} ({accuracy}) | "
+            f"{last['val_loss']:.4f} ({loss}) | {shown(last['test_accuracy'], row['test_n'])} "
+            f"({test}) | {took:.1f} ({minutes}) | {shown(row['val_accuracy'], row['val_n'])}, "
+            f"test {shown(row['test_accuracy'], row['test_n'])} |"
+        )
 
 
 def main(arguments=None):
@@ -60,19 +86,15 @@ def main(arguments=None):
     parser.add_argument("--weights", default="imagenet", help="imagenet, a weights file, or none")
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seeds", type=int, default=1, help="how many, to take the mean over")
     parser.add_argument("--out", type=Path, default=Path("runs/shoes"))
+    parser.add_argument("--published", action="store_true")
     options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    data = load_data(options.data, image_size=options.image_size, test=0.15)
-    weights = None if options.weights == "none" else options.weights
-    tuner = FineTuner(weights=weights, freeze_depth=DEPTHS, epochs=options.epochs, **PLAIN)
-    shared = tuner, data, options.seeds  # and so are features and heads
-    depths = {depth: train_row(*shared, depth, RATE) for depth in DEPTHS}
-    report("freeze depth", depths, data, options.out / "freeze_depth.png")
-    best = max(DEPTHS[:-1], key=lambda depth: (depths[depth][0][0], -depths[depth][0][1]))
-    rates = {f"{r:.0e}": depths[best] if r == RATE else train_row(*shared, best, r) for r in RATES}
-    report("learning rate", rates, data, options.out / "learning_rate.png")
+    data = load_data(options.data, **PUBLISHED_DATA)
+    depths = dict(freeze_depth=DEPTHS, learning_rate=RATE, ends=DEPTH_EPOCHS, **PUBLISHED)
+    compare("freeze_depth", search(data, options, "freeze_depth", **depths), THEIR_DEPTHS)
+    rates = dict(freeze_depth=50, learning_rate=RATES, ends=RATE_EPOCHS, **PUBLISHED)
+    compare("learning_rate", search(data, options, "learning_rate", **rates), THEIR_RATES)
 
 
 if __name__ == "__main__":

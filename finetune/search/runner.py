@@ -20,7 +20,7 @@ from finetune.files import write_arrays
 from finetune.freezing import FreezeDescription, describe, resolve_depth
 from finetune.phases import seconds_per_epoch
 from finetune.records import FINE_TUNE
-from finetune.reuse.source import VALIDATION
+from finetune.reuse.source import VALIDATION, Source
 from finetune.reuse.values import values_of
 from finetune.search.study import state_file, weights_file
 from finetune.search.trials import Job, Outcome
@@ -85,6 +85,12 @@ class Work:
         space = keras_tuner.HyperParameters()
         space.values = dict(values)
         return replace(self.tuner.settings(space), epochs=self.epochs)
+
+    def model(self, settings: Settings) -> keras.Model:
+        """The model that trials with these settings share, as it is now."""
+        source = self.tuner.source_of(self.data, settings)
+        shared, training = self.tuner.prepare(settings, source)
+        return shared.assembly(training.head).model
 
     def callbacks_of(self, job: Job) -> list[keras.callbacks.Callback]:
         """Callbacks for one job; what they log goes to a folder of its own."""
@@ -172,6 +178,7 @@ class Runner:
             if trained
             else None,
             batch_size=data.batch_size,
+            history=record.epochs,
         )
         lost = next((row for row in trained if not np.isfinite(row["val_loss"])), None)
         if lost is not None:
@@ -189,7 +196,9 @@ class Runner:
         wanted = work.epochs if job.until is None else job.until
         cut = deadline.reached and len(trained) < wanted and not outcome.finished
         write_arrays(
-            weights_file(work.folder, job.name), {"trial": job.name}, values_of(model.variables)
+            weights_file(work.folder, job.name),
+            {"trial": job.name, "epochs": outcome.epochs},
+            values_of(model.variables),
         )
         return replace(
             outcome,
@@ -204,8 +213,16 @@ class Runner:
         tuner, settings = self._work.tuner, self._work.settings(job.values)
         source = tuner.source_of(self._work.data, settings)
         # First what comes before all trials: features and the head.
-        tuner.train(replace(settings, epochs=0), source)
+        head_alone(tuner, settings, source)
         return seconds_per_epoch(*tuner.prepare(settings, source), source)
+
+
+def head_alone(tuner: FineTuner, settings: Settings, source: Source) -> keras.Model:
+    """The shared model as the second phase finds it: the trained head, or a new one."""
+    if settings.head_epochs:
+        return tuner.train(replace(settings, epochs=0), source)[0]
+    shared, training = tuner.prepare(settings, source)
+    return shared.reset(training.head)
 
 
 def _in_words(frozen: FreezeDescription) -> str:
