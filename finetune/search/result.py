@@ -1,14 +1,16 @@
 """SearchResult: the board, the best model, and what it is worth."""
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from finetune.exceptions import DamagedFileError, SearchError
+from finetune.figures import save_figure
 from finetune.files import read_arrays, write_text
 from finetune.model import (
     FineTunedModel,
@@ -24,8 +26,13 @@ from finetune.search.ranking import Ranked
 from finetune.search.rows import card_of, scores_of_kept, trial_rows
 from finetune.search.runner import Work, head_alone
 from finetune.search.study import weights_file
+from finetune.search.trial_curves import draw_search
 from finetune.settings import Settings
 from finetune.statistics import bootstrap_interval
+from finetune.tables import to_frame
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Labels, and what a model says.
 Answers = tuple[np.ndarray, np.ndarray]
@@ -135,6 +142,39 @@ class SearchResult:
         """
         scores = scores_of_kept(self.work, self.ranking) if test else {}
         return trial_rows(self.work, self.ranking, scores)
+
+    def to_pandas(self, *, test: bool = True) -> Any:
+        """The rows as a `pandas.DataFrame`.
+
+        Args:
+            test: See `rows`.
+
+        Raises:
+            ArgumentError: If pandas is not installed.
+        """
+        return to_frame(self.rows(test=test))
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> "Figure":
+        """Draw the validation curves of all trials, and the trials over what was searched.
+
+        Of a trial with several seeds the curves are those of the first; its mark is the mean.
+
+        Args:
+            path: Image file to write; the ending says which kind, such as ".png" or ".svg".
+                Default: none is written.
+
+        Returns:
+            The figure, matplotlib's own, to be changed or saved.
+
+        Raises:
+            ArgumentError: If the ending is of no kind of image that can be written.
+            StorageError: If the file cannot be written.
+        """
+        rows = [row for row in self.rows(test=False) if not row["execution"]]
+        figure = draw_search(self.ranking, rows, self.monitor)
+        if path is not None:
+            save_figure(figure, path)
+        return figure
 
     def table(self) -> str:
         """The board as text."""

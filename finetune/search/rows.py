@@ -18,6 +18,9 @@ from finetune.search.study import weights_file
 from finetune.search.trials import Outcome, Trial
 from finetune.statistics import accuracy_interval
 
+# Hyperparameters of which a row tells what they came to.
+_OWN_COLUMNS = ("freeze_depth", "learning_rate", "seed", "epochs")
+
 
 def card_of(model: keras.Model, data: ImageData) -> ModelCard:
     """What has to be known to use a model that was trained on this data."""
@@ -90,22 +93,22 @@ def _row(work: Work, trial: Trial, test: Score | None) -> dict[str, Any]:
     outcome = trial.outcome or Outcome()
     settings = work.settings(trial.values)
     # What KerasTuner could not hold was chosen by its number.
-    names = [name.removesuffix("_index") for name in trial.values]
-    chosen = {name: getattr(settings, name) for name in names}
+    chosen = [name.removesuffix("_index") for name in trial.values]
+    others = {name: getattr(settings, name) for name in chosen if name not in _OWN_COLUMNS}
     depth = settings.freeze_depth if outcome.freeze_depth is None else outcome.freeze_depth
     metric = "mae" if work.data.task == "regression" else "accuracy"
-    accuracy = outcome.metrics.get("val_accuracy")
-    # For several labels an image the number of images does not say how sure a share is.
-    exclusive = work.data.task in ("binary", "multiclass") and accuracy is not None
+    accuracy, interval = outcome.metrics.get("val_accuracy"), None
+    if accuracy is not None and work.data.task != "multilabel":
+        interval = accuracy_interval(accuracy, outcome.n)
     return {
-        **chosen,
         "trial": trial.trial,
         "execution": trial.execution,
         "seed": settings.seed + trial.execution,
         "freeze_depth": depth,
         "learning_rate": settings.learning_rate,
+        **others,
         f"val_{metric}": outcome.metrics.get(f"val_{metric}"),
-        "val_interval": accuracy_interval(accuracy, outcome.n) if exclusive else None,
+        "val_interval": interval,
         "val_loss": outcome.metrics.get("val_loss"),
         "val_n": outcome.n,
         "test_accuracy": test and test.accuracy,
