@@ -3,16 +3,15 @@
     python recipes/shoes.py SHOES_FOLDER --image-size 160 --seeds 3
     python recipes/shoes.py SHOES_FOLDER --published
 
-Four freeze depths (154: the head alone), then three learning rates at the best of the other three.
---published: as in a published experiment, one phase from a new head, its figures beside ours.
-A run that was stopped or killed goes on with the same command.
+Four freeze depths (154: the head alone), then three rates at the best of the other three; or all as
+in a published experiment, its figures beside ours. The same command goes on with a killed run.
 """
 
 import argparse
 from pathlib import Path
+from statistics import fmean
 
 import keras
-import numpy as np
 
 from finetune import FineTuner, accuracy_interval, load_data
 
@@ -20,64 +19,53 @@ DEPTHS, RATE, RATES = [0, 50, 100, 154], 1e-5, [1e-4, 1e-5, 1e-6]
 PLAIN = {"schedule": "constant", "label_smoothing": 0.0}
 PUBLISHED = {**PLAIN, "head_epochs": 0, "dropout": 0.0, "batch_norm": "adapt"}
 PUBLISHED_DATA = {"image_size": 160, "batch_size": 256, "test": 1 / 6, "validation": 0.2}
-DEPTH_EPOCHS, RATE_EPOCHS = {"1e-05": 50}, {"1e-04": 50, "1e-05": 100, "1e-06": 500}
-# Validation accuracy, loss and test accuracy; minutes.
-THEIR_DEPTHS = {
-    **{0: (0.53, 1.1348, 0.57, None), 50: (0.66, 1.0009, 0.64, None)},
-    **{100: (0.59, 1.0450, 0.61, None), 154: (0.20, 2.0535, 0.24, None)},
-}
-THEIR_RATES = {
-    **{1e-4: (0.80, 0.6269, 0.81, 2.6), 1e-5: (0.73, 0.7891, 0.69, 5.116)},
-    **{1e-6: (0.74, 0.7813, 0.71, 25.1)},
+PUBLISHED_EPOCHS = {"freeze_depth": [50], "learning_rate": [50, 100, 500]}  # one for each rate
+THEIRS = {  # validation accuracy, loss, test accuracy, minutes
+    "freeze_depth": [".53 1.1348 .57", ".66 1.0009 .64", ".59 1.0450 .61", ".20 2.0535 .24"],
+    "learning_rate": ["~.80 .6269 ~.81 2.6", "~.73 .7891 ~.69 5.116", "~.74 .7813 ~.71 25.1"],
 }
 
 
 class LastEpoch(keras.callbacks.Callback):
-    """Ends a training after the published number of epochs, and measures the test images there."""
+    """Ends a training after the published epochs, and measures the test images there."""
 
     def __init__(self, test, epochs):
         super().__init__()
         self.test, self.epochs = test, epochs
 
     def on_epoch_end(self, epoch, logs=None):
-        rate = float(self.model.optimizer.learning_rate)
-        if epoch + 1 == self.epochs[f"{rate:.0e}"]:
+        if epoch + 1 == self.epochs[f"{float(self.model.optimizer.learning_rate):.0e}"]:
             outputs = self.model.predict(self.test.images, verbose=0)
-            logs["test_accuracy"] = np.mean(outputs.argmax(axis=1) == self.test.labels)
+            logs["test_accuracy"] = (outputs.argmax(axis=1) == self.test.labels).mean()
             self.model.stop_training = True
 
 
-def search(data, options, name, **settings):
-    epochs = settings.pop("ends", None)  # by learning rate, where that decides
+def train(data, options, name, rates, **settings):
+    epochs, callbacks = options.epochs, []
+    if options.published:
+        epochs = max(PUBLISHED_EPOCHS[name])
+        ends = {f"{r:.0e}": e for r, e in zip(rates, PUBLISHED_EPOCHS[name], strict=True)}
+        callbacks = [LastEpoch(data.splits["test"], ends)]
     tuner = FineTuner(weights=None if options.weights == "none" else options.weights, **settings)
-    result = tuner.search(
-        data,
-        strategy="grid",
-        keep=len(DEPTHS),  # the weights of all, for their test accuracy
-        executions=options.seeds,
-        epochs=max(epochs.values()) if epochs else options.epochs,
-        callbacks=[LastEpoch(data.splits["test"], epochs)] if epochs else [],
-        out=options.out / name,
-    )
-    return sorted(result.rows(), key=lambda row: (row["freeze_depth"], -row["learning_rate"]))
+    how = {"strategy": "grid", "epochs": epochs, "executions": options.seeds, "keep": len(DEPTHS)}
+    result = tuner.search(data, **how, callbacks=callbacks, out=options.out / name)
+    result.plot(options.out / f"{name}.png")
+    return result.rows()
 
 
-def shown(accuracy, n):
-    low, high = accuracy_interval(accuracy, n)
-    return f"{accuracy:.3f} [{low:.3f}, {high:.3f}] n={n}"
-
-
-def compare(column, rows, theirs):
-    print(f"\n| {column} | validation accuracy | loss | test accuracy | minutes | kept epoch |")
-    for row in rows:
-        last, (accuracy, loss, test, minutes) = row["history"][-1], theirs[row[column]]
-        took = sum(epoch["seconds"] for epoch in row["history"]) / 60
-        print(
-            f"| {row[column]} | {shown(last['val_accuracy'], row['val_n'])} ({accuracy}) | "
-            f"{last['val_loss']:.4f} ({loss}) | {shown(last['test_accuracy'], row['test_n'])} "
-            f"({test}) | {took:.1f} ({minutes}) | {shown(row['val_accuracy'], row['val_n'])}, "
-            f"test {shown(row['test_accuracy'], row['test_n'])} |"
-        )
+def table(title, name, values, rows, theirs=None):
+    columns = [name, "validation accuracy", "loss", "test accuracy", "minutes"]
+    columns += ["published"] if theirs else []
+    print(f"\n{title}\n\n| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    for place, value in enumerate(values):
+        same = [row for row in rows if row[name] == value]  # under each seed
+        cells = [str(value), f"{fmean(row['val_loss'] for row in same):.4f}"]
+        for where, split in ((1, "val"), (3, "test")):
+            accuracy, n = fmean(row[f"{split}_accuracy"] for row in same), same[0][f"{split}_n"]
+            low, high = accuracy_interval(accuracy, n)
+            cells.insert(where, f"{accuracy:.3f} [{low:.3f}, {high:.3f}] n={n}")
+        cells.append(f"{fmean(sum(e['seconds'] for e in row['history']) for row in same) / 60:.1f}")
+        print(f"| {' | '.join(cells + theirs[place : place + 1] if theirs else cells)} |")
 
 
 def main(arguments=None):
@@ -88,14 +76,27 @@ def main(arguments=None):
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=1, help="how many, to take the mean over")
     parser.add_argument("--out", type=Path, default=Path("runs/shoes"))
-    parser.add_argument("--published", action="store_true")
+    parser.add_argument("--published", action="store_true", help="160 pixels, 50 to 500 epochs")
     options = parser.parse_args(arguments)
-    data = load_data(options.data, **PUBLISHED_DATA)
-    depths = dict(freeze_depth=DEPTHS, learning_rate=RATE, ends=DEPTH_EPOCHS, **PUBLISHED)
-    compare("freeze_depth", search(data, options, "freeze_depth", **depths), THEIR_DEPTHS)
-    rates = dict(freeze_depth=50, learning_rate=RATES, ends=RATE_EPOCHS, **PUBLISHED)
-    compare("learning_rate", search(data, options, "learning_rate", **rates), THEIR_RATES)
+    settings, given = PLAIN, {"image_size": options.image_size, "test": 0.15}
+    if options.published:
+        settings, given = PUBLISHED, PUBLISHED_DATA
+    data, depth = load_data(options.data, **given), 50
+    for name, values, rates in (("freeze_depth", DEPTHS, [RATE]), ("learning_rate", RATES, RATES)):
+        space = {"freeze_depth": depth, "learning_rate": RATE, name: values, **settings}
+        rows = train(data, options, name, rates, **space)  # the best first
+        table("At the kept epoch, the best by validation:", name, values, rows)
+        if options.published:
+            last = [{**row, **row["history"][-1]} for row in rows]
+            title = (
+                "After the last epoch. Shown: their protocol on these photos. Not shown: on theirs."
+            )
+            table(title, name, values, last, THEIRS[name])
+        else:
+            depth = next(row["freeze_depth"] for row in rows if row["freeze_depth"] != DEPTHS[-1])
 
 
 if __name__ == "__main__":
     main()
+
+# To change first: DEPTHS, which are those of MobileNetV2, and RATES; then PLAIN, or drop it.
