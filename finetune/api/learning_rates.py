@@ -14,9 +14,17 @@ import numpy as np
 from finetune.api.fine_tuner import FineTuner
 from finetune.compat import all_layers
 from finetune.data import ImageData
-from finetune.exceptions import ArgumentError, StorageError, TrainingError
+from finetune.exceptions import ArgumentError, TrainingError
 from finetune.reuse import RowBatches
-from finetune.support import assign, expected_tracing, same_random_state, values_of
+from finetune.support import (
+    assign,
+    expected_tracing,
+    new_figure,
+    same_random_state,
+    save_figure,
+    tidy,
+    values_of,
+)
 from finetune.training import program_for
 from finetune.tuning import Settings
 
@@ -74,17 +82,10 @@ class LearningRates:
             ArgumentError: If the ending is of no kind of image that can be written.
             StorageError: If the file cannot be written.
         """
-        from matplotlib.figure import Figure  # late: it takes a while to load
-        from matplotlib.ticker import LogLocator, NullFormatter
+        from matplotlib.ticker import LogLocator, NullFormatter  # late: it takes a while to load
 
-        path = Path(path)
-        figure = Figure((7, 4.2), layout="constrained")
+        figure = new_figure(7, 4.2)
         axes = figure.subplots()
-        kinds = figure.canvas.get_supported_filetypes()
-        if path.suffix[1:].lower() not in kinds:
-            raise ArgumentError(
-                f"Expected a file name ending in one of {sorted(kinds)}, received {str(path)!r}."
-            )
         blue, orange, green, violet = "#1f5fa8", "#d1600a", "#2b8a3e", "#7b3fa0"
         axes.plot(
             self.rates, self.batch_losses, ".", color="#9aa5b1", markersize=5, label="one batch"
@@ -111,19 +112,9 @@ class LearningRates:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(numticks=20))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set(xlabel="learning rate", ylabel="training loss", ylim=_visible(self))
-        axes.grid(color="#e5e8eb", linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy(axes, xlabel="learning rate", ylabel="training loss", ylim=_visible(self))
         axes.legend(loc="upper left", edgecolor="none", framealpha=0.9)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, dpi=150)
-        except OSError as error:
-            raise StorageError(
-                f"Could not write {path}: {error}. Free some space or name another place."
-            ) from error
-        return path
+        return save_figure(figure, path)
 
 
 @expected_tracing()

@@ -17,7 +17,7 @@ import tensorflow as tf
 from finetune.backbones import FreezeDescription, describe, resolve_depth
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError, StorageError
-from finetune.reuse import VALIDATION
+from finetune.reuse import VALIDATION, Source
 from finetune.search.study import state_file, weights_file
 from finetune.search.trials import Job, Outcome
 from finetune.support import values_of, write_arrays
@@ -81,6 +81,12 @@ class Work:
         space = keras_tuner.HyperParameters()
         space.values = dict(values)
         return replace(self.trainer.settings(space), epochs=self.epochs)
+
+    def model(self, settings: Settings) -> keras.Model:
+        """The model that trials with these settings share, as it is now."""
+        source = self.trainer.source_of(self.data, settings)
+        shared, training = self.trainer.prepare(settings, source)
+        return shared.assembly(training.head).model
 
     def callbacks_of(self, job: Job) -> list[keras.callbacks.Callback]:
         """Callbacks for one job; what they log goes to a folder of its own."""
@@ -168,6 +174,7 @@ class Runner:
             if trained
             else None,
             batch_size=data.batch_size,
+            history=record.epochs,
         )
         lost = next((row for row in trained if not np.isfinite(row["val_loss"])), None)
         if lost is not None:
@@ -185,7 +192,9 @@ class Runner:
         wanted = work.epochs if job.until is None else job.until
         cut = deadline.reached and len(trained) < wanted and not outcome.finished
         write_arrays(
-            weights_file(work.folder, job.name), {"trial": job.name}, values_of(model.variables)
+            weights_file(work.folder, job.name),
+            {"trial": job.name, "epochs": outcome.epochs},
+            values_of(model.variables),
         )
         return replace(
             outcome,
@@ -200,8 +209,16 @@ class Runner:
         trainer, settings = self._work.trainer, self._work.settings(job.values)
         source = trainer.source_of(self._work.data, settings)
         # First what comes before all trials: features and the head.
-        trainer.train(replace(settings, epochs=0), source)
+        head_alone(trainer, settings, source)
         return seconds_per_epoch(*trainer.prepare(settings, source), source)
+
+
+def head_alone(trainer: Trainer, settings: Settings, source: Source) -> keras.Model:
+    """The shared model as the second phase finds it: the trained head, or a new one."""
+    if settings.head_epochs:
+        return trainer.train(replace(settings, epochs=0), source)[0]
+    shared, training = trainer.prepare(settings, source)
+    return shared.reset(training.head)
 
 
 def _in_words(frozen: FreezeDescription) -> str:
