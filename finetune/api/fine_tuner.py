@@ -40,13 +40,15 @@ class FineTuner(keras_tuner.HyperModel):
         backbone: Name of a `keras.applications` architecture, a `keras.Model` or a `.keras`
             file. Default "MobileNetV2": small, and quick without a GPU.
         weights: "imagenet" (default), a weights file, or None for random weights.
-        image_size: Pixels, an integer or (height, width). Default: that of the data.
+        image_size: Pixels, an integer or (height, width). Default: that of the data, else the
+            backbone's own, such as 224.
         num_classes: Number of classes, at least 2. Default: that of the data, learned when
             the search begins.
         task: "binary", "multiclass", "multilabel" or "regression". Default: that of the data;
             before there is any, "binary" for 2 classes, "multiclass" for more.
-        preprocess: See `load_backbone`; needed for a model of your own.
-        backbone_options: Options of the architecture, such as {"alpha": 0.35}.
+        preprocess: How a model of your own wants its images: "tf", "torch", "caffe", a Keras
+            layer, a function or None, see `load_backbone`. Default: the architecture's own.
+        backbone_options: Options of the architecture, such as {"alpha": 0.35}. Default: none.
         freeze_depth: Number of backbone layers, from the input, that stay frozen in the second
             phase; or a fraction; or the name of the last layer or block that does. Default: a
             choice of block ends from "everything trains" to "head only"; "auto": the smallest

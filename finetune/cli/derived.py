@@ -83,13 +83,22 @@ def _parameters(option: Option) -> list[inspect.Parameter]:
             bool,
             typer.Option(
                 f"--{prefix}{option.flag[2:]}",
-                callback=lambda seen, value=value: Typed(value) if seen else None,
+                callback=_says(value),
                 hidden=option.default == str(value),
                 **shown,
             ),
         )
         for prefix, value in (("", True), ("no-", False))
     ]
+
+
+def _says(value: bool) -> Callable[[bool], Typed | None]:
+    """Makes of a flag that was seen the value that it stands for."""
+
+    def callback(seen: bool) -> Typed | None:
+        return Typed(value) if seen else None
+
+    return callback
 
 
 def _keyword(name: str, kind: Any, typed: Any) -> inspect.Parameter:

@@ -10,6 +10,7 @@ import typer
 from finetune.cli.derived import with_options
 from finetune.cli.shared_options import (
     Alpha,
+    fixed,
     loading_options,
     training_options,
     with_alpha,
@@ -24,7 +25,7 @@ _TEST = merged(
 # The test sets the rate of every step itself.
 _RATES = ("learning_rate", "schedule", "epochs", "patience")
 _LOADING = loading_options("image_size", "seed", "task")
-_OPTIONS = merged(_TEST, _LOADING, training_options("augment", *_RATES))
+_OPTIONS = merged(_TEST, _LOADING, fixed(training_options("augment", *_RATES)))
 
 
 @with_options(_OPTIONS)

@@ -13,6 +13,7 @@ from finetune.cli.shared_options import (
     Config,
     Data,
     Quiet,
+    fixed,
     loading_options,
     training_options,
     with_alpha,
@@ -26,7 +27,7 @@ OPTIONS = merged(
     (replace(option, panel="Options") for option in _OWN if option.name == "out"),
     _OWN,
     loading_options("image_size", "seed"),
-    training_options(),
+    fixed(training_options()),
     without=("data", "verbose"),
 )
 

@@ -1,5 +1,7 @@
 """Options that several commands share: what each is derived from, and the few written by hand."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +50,11 @@ def training_options(*without: str) -> tuple[Option, ...]:
     """The options of `FineTuner`."""
     options = read_options("finetune.api.fine_tuner:FineTuner", TRAINING)
     return merged(options, without=without)
+
+
+def fixed(options: Iterable[Option]) -> tuple[Option, ...]:
+    """The same options, of which nothing can be searched."""
+    return tuple(replace(option, searchable=False) for option in options)
 
 
 def with_alpha(given: dict, alpha: float | None) -> dict:

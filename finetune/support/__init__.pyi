@@ -1,6 +1,5 @@
 from .config_file import ONLY_PYTHON as ONLY_PYTHON
 from .config_file import write_config as write_config
-from .environment import environment as environment
 from .figures import BLUE as BLUE
 from .figures import GREY as GREY
 from .figures import ORANGE as ORANGE
@@ -18,6 +17,7 @@ from .statistics import bootstrap_interval as bootstrap_interval
 from .surroundings import expected_tracing as expected_tracing
 from .surroundings import same_random_state as same_random_state
 from .tables import to_frame as to_frame
-from .values import assign as assign
-from .values import values_of as values_of
-from .values import without_room as without_room
+from .variables import assign as assign
+from .variables import values_of as values_of
+from .variables import without_room as without_room
+from .versions import environment as environment
