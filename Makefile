@@ -57,9 +57,10 @@ wheel: | $(BIN)/pip ## the wheel, into dist/
 	rm -f dist/*.whl
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
-lint: $(VENV)/dev.stamp ## ruff, without changing a file
+lint: $(VENV)/dev.stamp ## ruff, without changing a file; and the rooms' order
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	$(BIN)/lint-imports --no-cache
 
 format: $(VENV)/dev.stamp ## ruff, mending what it can
 	$(BIN)/ruff check --fix

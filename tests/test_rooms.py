@@ -79,3 +79,22 @@ def test_a_door_shows_only_what_others_use(room):
     }
     shown = {*importlib.import_module(f"finetune.{room}").__all__}
     assert shown - used == set()
+
+
+CHECKOUT = Path(__file__).parents[1]
+
+
+@pytest.mark.skipif(
+    not (CHECKOUT / "docs").exists(), reason="the documentation is in the checkout alone"
+)
+def test_the_drawing_shows_the_rooms_in_the_order_that_is_held():
+    layers = re.search(r"^layers = \[\n(.*?)^\]", read("pyproject.toml"), re.DOTALL | re.MULTILINE)
+    drawn = re.search(r"```mermaid\ngraph TD\n(.*?)```", read("docs/architecture.md"), re.DOTALL)
+    assert layers and drawn
+    held = re.findall(r'"(\w+)"', layers[1])
+    assert [room.strip() for room in drawn[1].split("-->")] == held
+    assert sorted(held) == sorted([*ROOMS, "exceptions"])
+
+
+def read(name):
+    return (CHECKOUT / name).read_text("utf-8")

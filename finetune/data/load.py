@@ -140,6 +140,33 @@ def load_data(
     }
     if isinstance(source, tf.data.Dataset):
         return load_stream(source, given, task=task, class_names=class_names, options=options)
+    return _load_stored(
+        source,
+        given,
+        options,
+        strict=strict,
+        task=task,
+        class_names=class_names,
+        data_dir=data_dir,
+        download=download,
+        memory_budget=memory_budget,
+    )
+
+
+def _load_stored(
+    source: Any,
+    given: dict[str, Any],
+    options: dict[str, Any],
+    *,
+    strict: bool,
+    task: str,
+    class_names: Sequence[str] | None,
+    data_dir: str | os.PathLike[str] | None,
+    download: bool,
+    memory_budget: int | None,
+) -> ImageData:
+    """Decode all images, encode their labels, and split off what has no part of its own."""
+    size, resize, seed = options["image_size"], options["resize"], options["seed"]
     shares = {
         name: check_fraction(name, value)
         for name, value in given.items()

@@ -18,6 +18,7 @@ from finetune.search.rows import card_of, scores_of_kept, trial_rows
 from finetune.search.runner import Work, head_alone
 from finetune.search.study import weights_file
 from finetune.search.trial_curves import draw_search
+from finetune.search.trials import Trial
 from finetune.support import (
     assign,
     bootstrap_interval,
@@ -227,43 +228,29 @@ def conclude(
         SearchError: If there is no trial with a score.
         KeyboardInterrupt: If the user stopped the search before there was one.
     """
-    trainer, data, folder = work.trainer, work.data, work.folder
-    good = [entry for entry in ranking if entry.outcomes]
-    if not good:
-        if interrupted:
-            raise KeyboardInterrupt
-        told = "\n".join(error_lines(ranking)) or "no trial had ended in time"
-        raise SearchError(
-            f"Expected at least one trial with a score, but there is none: {told}. Mend the cause, "
-            "or give it more time."
-        )
-    for entry in good:
-        settings = work.settings(entry.trial.values)
-        trained = work.model(settings)
-        if _restore(trained, folder, entry.trial.name):
-            break
-    else:
-        raise SearchError(
-            f"The weights of the best trials are gone from {folder / 'weights'}. Search again in "
-            "another folder."
-        )
+    data, folder = work.data, work.folder
+    trial, trained = _best(work, _scored(ranking, interrupted))
+    settings = work.settings(trial.values)
     model = FineTunedModel(trained, card_of(trained, data))
     model.save(folder / "model.keras")
-    validation = model.outputs(data, "validation")
-    split = "test" if "test" in data.counts else "validation"
-    tuned = model.outputs(data, split) if split == "test" else validation
+    answers = {
+        split: model.outputs(data, split)
+        for split in ("validation", "test")
+        if split in data.counts
+    }
     verdict = None
     if data.task in ("binary", "multiclass") and settings.head_epochs:
+        split = [*answers][-1]
         # The shared model becomes the head alone for a moment.
-        head_alone(trainer, settings, trainer.source_of(data, settings))
-        verdict = _verdict(split, data.task, tuned, model.outputs(data, split))
-        _restore(trained, folder, entry.trial.name)
+        head_alone(work.trainer, settings, work.trainer.source_of(data, settings))
+        verdict = _verdict(split, data.task, answers[split], model.outputs(data, split))
+        _restore(trained, folder, trial.name)
     result = SearchResult(
         model,
         ranking,
         settings,
-        score(*validation, data.task),
-        score(*tuned, data.task) if split == "test" else None,
+        score(*answers["validation"], data.task),
+        score(*answers["test"], data.task) if "test" in answers else None,
         verdict,
         monitor,
         seconds,
@@ -273,6 +260,32 @@ def conclude(
     )
     write_text(folder / "result.json", json.dumps(_facts(result), indent=2, default=str) + "\n")
     return result
+
+
+def _scored(ranking: list[Ranked], interrupted: bool) -> list[Ranked]:
+    """The trials that can be the best."""
+    scored = [entry for entry in ranking if entry.outcomes]
+    if scored:
+        return scored
+    if interrupted:
+        raise KeyboardInterrupt
+    told = "\n".join(error_lines(ranking)) or "no trial had ended in time"
+    raise SearchError(
+        f"Expected at least one trial with a score, but there is none: {told}. Mend the cause, "
+        "or give it more time."
+    )
+
+
+def _best(work: Work, ranking: list[Ranked]) -> tuple[Trial, keras.Model]:
+    """The best trial whose weights are there, and the shared model with them."""
+    for entry in ranking:
+        trained = work.model(work.settings(entry.trial.values))
+        if _restore(trained, work.folder, entry.trial.name):
+            return entry.trial, trained
+    raise SearchError(
+        f"The weights of the best trials are gone from {work.folder / 'weights'}. Search again in "
+        "another folder."
+    )
 
 
 def _restore(model: keras.Model, folder: Path, name: str) -> bool:

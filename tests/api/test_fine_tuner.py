@@ -1,8 +1,9 @@
 """FineTuner under KerasTuner's tuners, and what it makes of its arguments."""
 
+import inspect
 import logging
 import random
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import keras
 import keras_tuner
@@ -13,7 +14,8 @@ import tensorflow as tf
 from finetune.api.fine_tuner import FineTuner
 from finetune.data import load_data
 from finetune.exceptions import ArgumentError, DataError, ImageSizeError
-from finetune.tuning.settings import Facts
+from finetune.search.options import SearchOptions
+from finetune.tuning.settings import Facts, Settings
 
 
 @pytest.fixture(scope="module")
@@ -437,3 +439,21 @@ def test_images_of_other_classes_or_tasks_are_refused(make_tuner, data):
 def test_bad_arguments_are_refused_at_once(arguments, text):
     with pytest.raises(ArgumentError, match=text):
         FineTuner(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("record", "function", "of_its_own"),
+    [
+        (
+            Settings,
+            FineTuner,
+            # What holds for all trials of a tuner.
+            {"num_classes", "task", "preprocess", "reuse", "distribution"}
+            | {"cache_budget", "cache_dir", "cache_dtype"},
+        ),
+        (SearchOptions, FineTuner.search, {"self", "data"}),
+    ],
+)
+def test_typed_records_have_the_names_of_the_signature(record, function, of_its_own):
+    names = [name for name in inspect.signature(function).parameters if name not in of_its_own]
+    assert sorted(field.name for field in fields(record)) == sorted(names)
