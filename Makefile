@@ -2,6 +2,11 @@
 # Another Python: `make PYTHON=python3.12 test`.
 
 PYTHON ?= python3
+# For `make test-oldest`: Python 3.10, the oldest that pyproject.toml allows, from the path or from
+# pyenv; where there is none that can make a venv, the other one, which must be older than 3.14.
+OLDEST_PYTHON ?= $(shell for python in python3.10 \
+    "$$(pyenv prefix 3.10 2>/dev/null)/bin/python3.10" $(PYTHON); do \
+  "$$python" -c "import ensurepip" 2>/dev/null && echo "$$python" && break; done)
 # Test processes. Each builds its own copy of the shared models.
 JOBS ?= 2
 
@@ -11,15 +16,17 @@ ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+OLDEST := .venv-oldest
+WHEEL := $(CURDIR)/build/wheel
 
 # TensorFlow's own notes about the machine, not about the work.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format types docs clean
+.PHONY: help demo test test-slow test-oldest test-wheel wheel lint format types docs clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo.stamp ## fine-tune the embedded backbone on a small made-up dataset
 	$(BIN)/finetune demo
@@ -29,6 +36,26 @@ test: $(VENV)/dev.stamp ## all tests but the slow ones, and the examples in the 
 
 test-slow: $(VENV)/dev.stamp ## the slow tests
 	$(BIN)/python -m pytest -m slow
+
+test-oldest: ## the tests on the oldest versions that pyproject.toml allows, in a venv of their own
+	@if $(OLDEST_PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 14))'; then \
+	  $(MAKE) --no-print-directory $(OLDEST)/test.stamp && \
+	  $(ONE_THREAD) $(OLDEST)/bin/python -m pytest -n $(JOBS) --dist loadfile; \
+	else \
+	  echo "Skipped: the oldest TensorFlow allowed has no wheels for Python 3.14 and newer, and" \
+	    "no older Python was found. Name one: make OLDEST_PYTHON=/path/to/python3.10 test-oldest"; \
+	fi
+
+test-wheel: $(VENV)/dev.stamp wheel ## the tests on the wheel, without the checkout
+	rm -rf "$(WHEEL)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --target "$(WHEEL)" dist/*.whl
+	cd build && $(ONE_THREAD) PYTHONPATH="$(WHEEL)" FINETUNE_EXPECTED_IN="$(WHEEL)" \
+	  ../$(BIN)/python -m pytest -c ../pyproject.toml -n $(JOBS) --dist loadfile ../tests
+
+wheel: | $(BIN)/pip ## the wheel, into dist/
+	rm -f dist/*.whl
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 lint: $(VENV)/dev.stamp ## ruff, without changing a file
 	$(BIN)/ruff format --check
@@ -44,8 +71,8 @@ types: $(VENV)/dev.stamp ## pyright
 docs: $(VENV)/dev.stamp ## the documentation, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-clean: ## remove what was made, .venv too
-	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .hypothesis
+clean: ## remove what was made, the venvs too
+	rm -rf $(VENV) $(OLDEST) build dist site .pytest_cache .ruff_cache .hypothesis
 
 # pip, not python: a venv that could not be completed has no pip, and is made again.
 $(BIN)/pip:
@@ -60,4 +87,14 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(BIN)/pip
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing finetune, its extras and its tools (about 3 GB, once)"
 	$(PIP_INSTALL) -e ".[dev,docs,ray]"
+	@touch $@
+
+$(OLDEST)/bin/pip:
+	@echo "Making $(OLDEST) with $$($(OLDEST_PYTHON) --version)"
+	$(OLDEST_PYTHON) -m venv $(OLDEST)
+
+$(OLDEST)/test.stamp: pyproject.toml constraints-oldest.txt | $(OLDEST)/bin/pip
+	@echo "Installing finetune and the oldest versions of what it needs (about 3 GB, once)"
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -c constraints-oldest.txt -e ".[test,ray]"
 	@touch $@

@@ -36,8 +36,8 @@ def main() -> None:
     process = psutil.Process()
     sizes = []
     for number, rate in enumerate(rates, start=1):
-        settings = replace(tuner.settings(), learning_rate=float(rate))
-        tuner.train(settings, tuner.source_of(data, settings))
+        settings = replace(tuner.trainer.settings(), learning_rate=float(rate))
+        tuner.trainer.train(settings, tuner.trainer.source_of(data, settings))
         sizes.append(process.memory_info().rss / 2**20)
         print(f"trial {number:>2}: {sizes[-1]:7.1f} MB", flush=True)
     growth = (sizes[-1] - sizes[4]) / (len(sizes) - 5)

@@ -95,11 +95,11 @@ def run(options: argparse.Namespace) -> None:
             cache_budget=options.cache_budget,
             seed=options.seed,
         )
-        settings = tuner.settings()
-        source = tuner.source_of(data, settings)
-        _, record = tuner.train(settings, source)
+        settings = tuner.trainer.settings()
+        source = tuner.trainer.source_of(data, settings)
+        _, record = tuner.trainer.train(settings, source)
         marks["train"] = time.perf_counter()
-        kept = tuner.shared(settings).cache.kept
+        kept = tuner.trainer.shared(settings).cache.kept
         points = {point for _, _, point in kept}
         assert len(kept) == 4 and len(points) == 2, f"Expected two points, received {points}."
         for (_, split, _), features in kept.items():

@@ -11,5 +11,6 @@ from .exceptions import FineTuneError as FineTuneError
 from .model import FineTunedModel as FineTunedModel
 from .model import load as load
 from .search import SearchResult as SearchResult
+from .support import accuracy_interval as accuracy_interval
 
 __version__: str

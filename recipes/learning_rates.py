@@ -3,18 +3,16 @@
     python recipes/learning_rates.py IMAGE_FOLDER --image-size 160 --learning-rate 3e-4
 
 Above, the rate of every optimizer step; below, validation accuracy after every epoch, with that of
-the constant rate in grey. One FineTuner trains all seven from the same head and the same features.
+the constant rate in grey. The features of the frozen layers are computed once and kept.
 """
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import keras
 from matplotlib.figure import Figure
 
-from finetune import FineTuner, load_data
-from finetune.model.fine_tuned_model import score
+from finetune import fine_tune, load_data
 
 
 class SetByHand(keras.callbacks.Callback):
@@ -36,16 +34,21 @@ WAYS = {
 }
 
 
-def draw(records, path):
+def draw(results, path):
     figure = Figure((14, 4.5), layout="constrained")
-    above, below = figure.subplots(2, len(records), sharex="row", sharey="row")
-    for rates, accuracies, way in zip(above, below, records, strict=True):
-        rates.plot(records[way].rates["fine_tune"], drawstyle="steps-post")
+    above, below = figure.subplots(2, len(results), sharex="row", sharey="row")
+    for rates, accuracies, way in zip(above, below, results, strict=True):
+        rates.plot(results[way].rates["fine_tune"], drawstyle="steps-post")
         rates.set(title=way, xlabel="step")
         for shown, color in (("constant", "silver"), (way, "tab:blue")):
-            curve = [row["val_accuracy"] for row in records[shown].phase("fine_tune")]
-            accuracies.plot(range(1, len(curve) + 1), curve, ".-", color=color)
-        accuracies.set(xlabel="epoch", xticks=range(1, len(curve) + 1))
+            epochs = [row for row in results[shown].rows() if row["phase"] == "fine_tune"]
+            accuracies.plot(
+                [row["epoch"] for row in epochs],
+                [row["val_accuracy"] for row in epochs],
+                ".-",
+                color=color,
+            )
+        accuracies.set(xlabel="epoch")
     above[0].set(ylabel="learning rate", ylim=(0, None))
     above[0].ticklabel_format(axis="y", scilimits=(0, 0))
     below[0].set(ylabel="validation accuracy\n(grey: constant rate)")
@@ -61,19 +64,26 @@ def main(arguments=None):
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--out", type=Path, default=Path("runs/learning_rates"))
     options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    data = load_data(options.data, image_size=options.image_size, test=0.15)
-    weights = None if options.weights == "none" else options.weights
-    tuner = FineTuner(weights=weights, freeze_depth=100, epochs=options.epochs)
-    values = replace(tuner.settings(), learning_rate=options.learning_rate)
-    source, records = tuner.source_of(data, values), {}
-    for way, (schedule, callbacks) in WAYS.items():
-        settings = replace(values, schedule=schedule)
-        model, records[way] = tuner.train(settings, source, callbacks=callbacks)
-        test = score(data.splits["test"].labels, model.predict(data.test, verbose=0), data.task)
-        print(f"{way:16} test {test}", flush=True)
-    draw(records, options.out / "learning_rates.png")
+    data, results = load_data(options.data, image_size=options.image_size, test=0.15), {}
+    for number, (way, (schedule, callbacks)) in enumerate(WAYS.items(), start=1):
+        results[way] = fine_tune(
+            data,
+            weights=None if options.weights == "none" else options.weights,
+            image_size=options.image_size,
+            freeze_depth=100,
+            learning_rate=options.learning_rate,
+            epochs=options.epochs,
+            schedule=schedule,
+            callbacks=callbacks,
+            out=options.out / f"{number}",
+            verbose=0,
+        )
+        print(f"{way:16} test {results[way].test}", flush=True)
+    draw(results, options.out / "learning_rates.png")
 
 
 if __name__ == "__main__":
     main()
+
+# To change first: --learning-rate, by factors of 3, for no way of changing a rate mends one that is
+# too high; then WAYS, where any Keras schedule may stand in the place of a name.

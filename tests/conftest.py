@@ -12,8 +12,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import finetune
 from finetune.data import ImageData, load_data
 from tiny import SIZE, build_backbone, make_images
+
+
+def pytest_report_header() -> str:
+    return f"finetune: {Path(finetune.__file__).parent}"
+
+
+def pytest_sessionstart() -> None:
+    """Under `make test-wheel`, in every process: ends a run that would test the checkout."""
+    expected = os.environ.get("FINETUNE_EXPECTED_IN")
+    if expected and Path(expected).resolve() not in Path(finetune.__file__).resolve().parents:
+        pytest.exit(f"Expected finetune in {expected}, found {finetune.__file__}.", returncode=3)
 
 
 @pytest.fixture(scope="session", autouse=True)

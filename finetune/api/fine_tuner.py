@@ -2,53 +2,24 @@
 
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import fields, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import keras
 import keras_tuner
-import numpy as np
+import tensorflow as tf
 from keras_tuner.errors import FatalError
 from rich.console import Console
 
-from finetune.backbones import UNSET, apply_freeze_depth, resolve_depth
+from finetune.backbones import UNSET
 from finetune.compat import best_epoch_checkpoint
 from finetune.data import ImageData
-from finetune.exceptions import ArgumentError, FineTuneError
-from finetune.reuse import FeatureCache, Source
-from finetune.training import (
-    TASKS,
-    PhaseCallback,
-    SharedBackbone,
-    StateFile,
-    Training,
-    TrainingProgress,
-    TrainingRecord,
-    assemble,
-    build_optimizer,
-    dtype_policy,
-    loss_for,
-    merged_history,
-    metrics_for,
-    policy_name,
-    resolve_distribution,
-    train,
-)
-from finetune.tuning import (
-    EPOCHS,
-    BackbonePool,
-    Facts,
-    Inputs,
-    SearchSpace,
-    Settings,
-    describe_value,
-)
-
-if TYPE_CHECKING:
-    from finetune.search import SearchResult
+from finetune.exceptions import FineTuneError
+from finetune.search import SearchOptions, SearchResult, run_search
+from finetune.training import PhaseCallback, Schedule, TrainingProgress, merged_history
+from finetune.tuning import Searchable, Trainer
 
 log = logging.getLogger("finetune")
 
@@ -69,13 +40,15 @@ class FineTuner(keras_tuner.HyperModel):
         backbone: Name of a `keras.applications` architecture, a `keras.Model` or a `.keras`
             file. Default "MobileNetV2": small, and quick without a GPU.
         weights: "imagenet" (default), a weights file, or None for random weights.
-        image_size: Pixels, an integer or (height, width). Default: that of the data.
+        image_size: Pixels, an integer or (height, width). Default: that of the data, else the
+            backbone's own, such as 224.
         num_classes: Number of classes, at least 2. Default: that of the data, learned when
             the search begins.
         task: "binary", "multiclass", "multilabel" or "regression". Default: that of the data;
             before there is any, "binary" for 2 classes, "multiclass" for more.
-        preprocess: See `load_backbone`; needed for a model of your own.
-        backbone_options: Options of the architecture, such as {"alpha": 0.35}.
+        preprocess: How a model of your own wants its images: "tf", "torch", "caffe", a Keras
+            layer, a function or None, see `load_backbone`. Default: the architecture's own.
+        backbone_options: Options of the architecture, such as {"alpha": 0.35}. Default: none.
         freeze_depth: Number of backbone layers, from the input, that stay frozen in the second
             phase; or a fraction; or the name of the last layer or block that does. Default: a
             choice of block ends from "everything trains" to "head only"; "auto": the smallest
@@ -134,81 +107,54 @@ class FineTuner(keras_tuner.HyperModel):
 
     def __init__(
         self,
-        backbone: Any = "MobileNetV2",
+        backbone: Searchable[str | os.PathLike[str] | keras.Model] = "MobileNetV2",
         *,
-        weights: Any = "imagenet",
-        image_size: Any = None,
+        weights: Searchable[str | os.PathLike[str] | None] = "imagenet",
+        image_size: Searchable[int | tuple[int, int] | None] = None,
         num_classes: int | None = None,
         task: str | None = None,
-        preprocess: Any = UNSET,
-        backbone_options: Any = None,
-        freeze_depth: Any = None,
-        learning_rate: Any = (1e-5, 1e-3),
-        head_learning_rate: Any = 1e-3,
-        head_epochs: Any = 60,
-        epochs: Any = EPOCHS,
-        optimizer: Any = "adam",
-        schedule: Any = "cosine",
-        dropout: Any = 0.2,
-        hidden_units: Any = 0,
-        label_smoothing: Any = None,
-        class_weight: Any = None,
-        batch_norm: Any = "frozen",
-        layer_decay: Any = None,
-        clip_norm: Any = None,
-        weight_decay: Any = None,
-        ema: Any = None,
-        mixed_precision: Any = False,
-        patience: Any = None,
+        preprocess: str | keras.Layer | Callable | None = UNSET,
+        backbone_options: Searchable[dict[str, Any] | None] = None,
+        freeze_depth: Searchable[int | float | str | None] = None,
+        learning_rate: Searchable[float] = (1e-5, 1e-3),
+        head_learning_rate: Searchable[float] = 1e-3,
+        head_epochs: Searchable[int] = 60,
+        epochs: Searchable[int] = 15,
+        optimizer: Searchable[str] = "adam",
+        schedule: Searchable[Schedule] = "cosine",
+        dropout: Searchable[float] = 0.2,
+        hidden_units: Searchable[int] = 0,
+        label_smoothing: Searchable[float | None] = None,
+        class_weight: Searchable[str | dict[int, float] | None] = None,
+        batch_norm: Searchable[str] = "frozen",
+        layer_decay: Searchable[float | None] = None,
+        clip_norm: Searchable[float | None] = None,
+        weight_decay: Searchable[float | None] = None,
+        ema: Searchable[float | None] = None,
+        mixed_precision: Searchable[bool | str] = False,
+        patience: Searchable[int | None] = None,
         reuse: bool | str = "auto",
-        augment: Any = None,
-        views: Any = 4,
+        augment: Searchable[str | keras.Layer | None] = None,
+        views: Searchable[int] = 4,
         cache_budget: int | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         cache_dtype: str = "float32",
-        distribution: Any = None,
-        seed: Any = 0,
+        distribution: str | tf.distribute.Strategy | None = None,
+        seed: Searchable[int] = 0,
     ) -> None:
-        super().__init__()
-        if keras.backend.backend() != "tensorflow":
-            raise ArgumentError(
-                "Expected Keras to run on TensorFlow, but its backend is "
-                f"{keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow."
-            )
-        if reuse not in ("auto", True, False):
-            raise ArgumentError(f"Expected reuse to be 'auto', True or False, received {reuse!r}.")
-        if num_classes is not None and num_classes < 2:
-            raise ArgumentError(f"Expected num_classes of 2 or more, received {num_classes!r}.")
-        if task is not None and task not in TASKS:
-            raise ArgumentError(f"Expected task to be one of {TASKS}, received {task!r}.")
-        given = locals()
+        given = dict(locals())
         del given["self"], given["__class__"]
-        self._given = given
-        self._inputs = Inputs(task, num_classes, reuse)
-        cache = FeatureCache(cache_budget, cache_dir, cache_dtype)
-        self._pool = BackbonePool(preprocess, cache, resolve_distribution(distribution))
-        self._space = SearchSpace(
-            {field.name: given[field.name] for field in fields(Settings)},
-            lambda settings: self.shared(settings).backbone.model,
-        )
+        super().__init__()
+        self.trainer = Trainer(given)
         self._executions: WeakKeyDictionary[keras.callbacks.Callback, int] = WeakKeyDictionary()
-        # Refuse what can be refused now, not in the first trial.
-        self._space.check()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travels to other processes as what it was made of."""
-        return _remake, (self._given,)
-
-    def describe(self) -> dict[str, Any]:
-        """What it was made of, as JSON can hold it: spaces, and all that is fixed."""
-        speed = ("cache_budget", "cache_dir", "reuse")  # without influence on results
-        return {
-            name: describe_value(value) for name, value in self._given.items() if name not in speed
-        }
+        return _remake, (self.trainer.arguments,)
 
     def tunables(self) -> list[str]:
         """Names of the arguments that leave something to be chosen."""
-        return self._space.tunables()
+        return self.trainer.tunables()
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Make a new model with pretrained weights and an untrained head.
@@ -220,24 +166,11 @@ class FineTuner(keras_tuner.HyperModel):
             The whole model, from float pixels 0..255 to predictions; frozen up to the freeze
             depth and compiled, as Keras' own `fit` needs it. `FineTuner.fit` does not.
         """
-        settings = self._space.settings(hp)
-        facts = self._inputs.facts or Facts("multiclass", 2)
-        with dtype_policy(policy_name(settings.mixed_precision)):
-            loaded = self._pool.load(settings, self._image_size(settings))
-            assembly = assemble(loaded, settings.head(facts))
-        backbone = loaded.model
-        depth = resolve_depth(backbone, settings.freeze_depth)
-        apply_freeze_depth(backbone, depth, batch_norm=settings.batch_norm)
-        optimizer = build_optimizer(settings.optimizer_settings(), settings.learning_rate)
+        model = self.trainer.new_model(self.trainer.settings(hp))
         # A tuner's checkpoint holds the optimizer of the phase that the best epoch was in, which
         # has other variables: Keras would warn that it leaves them out.
-        optimizer.load_own_variables = lambda store: None
-        assembly.model.compile(
-            optimizer,
-            loss=loss_for(facts.task, settings.smoothing(facts.task)),
-            metrics=metrics_for(facts.task),
-        )
-        return assembly.model
+        model.optimizer.load_own_variables = lambda store: None
+        return model
 
     def fit(
         self,
@@ -274,11 +207,11 @@ class FineTuner(keras_tuner.HyperModel):
             History of the epochs that callbacks saw, `phase` among its columns (0 head, 1
             fine-tuning), with the best epoch's weights in `model`.
         """
-        settings = self._space.settings(hp)
+        settings = self.trainer.settings(hp)
         if epochs is not None:
             settings = replace(settings, epochs=epochs)
         try:
-            source = self._inputs.source(x, y, validation_data, batch_size, settings)
+            source = self.trainer.source(x, y, validation_data, batch_size, settings)
         except FineTuneError as error:
             raise _at_once(error) from error
         checkpoint = best_epoch_checkpoint(callbacks or ())
@@ -287,7 +220,7 @@ class FineTuner(keras_tuner.HyperModel):
             self._executions[checkpoint] = execution + 1
         if execution:
             settings = replace(settings, seed=settings.seed + execution)
-        trained, record = self.train(
+        trained, record = self.trainer.train(
             settings,
             source,
             callbacks=callbacks or (),
@@ -309,98 +242,6 @@ class FineTuner(keras_tuner.HyperModel):
             )
         return merged_history(record, head_as_one=source.reuse)
 
-    def settings(self, hp: keras_tuner.HyperParameters | None = None) -> Settings:
-        """The values to train with; declares in `hp` what is tunable.
-
-        Args:
-            hp: A trial's hyperparameters. Default: the first value of each space.
-        """
-        return self._space.settings(keras_tuner.HyperParameters() if hp is None else hp)
-
-    def shared(self, settings: Settings) -> SharedBackbone:
-        """The backbone that all trials with these settings train on."""
-        return self._pool.get(settings, self._image_size(settings))
-
-    def freeze_depths(self, settings: Settings) -> set[int]:
-        """Every depth that trials on this backbone may use, as far as that is known."""
-        return self._space.freeze_depths(settings)
-
-    def source_of(self, data: ImageData, settings: Settings) -> Source:
-        """Training and validation images of an `ImageData` as `train` takes them."""
-        return self._inputs.source(data, None, None, data.batch_size, settings)
-
-    def prepare(self, settings: Settings, source: Source) -> tuple[SharedBackbone, Training]:
-        """What is trained on, and what is to be done.
-
-        Args:
-            settings: The values of the trial.
-            source: Training and validation images.
-
-        Returns:
-            The backbone that trials share, and the training as `finetune.training.train` takes it.
-        """
-        facts = self._inputs.facts
-        if facts is None:
-            raise ArgumentError("num_classes is not known: pass it, or train on an ImageData.")
-        shared = self.shared(settings)
-        shared.freeze_depths.update(self.freeze_depths(settings))
-        depth = resolve_depth(shared.backbone.model, settings.freeze_depth)
-        training = Training(
-            tuple(settings.phases(depth, shared.head_only)),
-            settings.head(facts),
-            label_smoothing=settings.smoothing(facts.task),
-            class_weight=settings.weights_of_classes(facts, source.labels),
-            seed=settings.seed,
-        )
-        return shared, training
-
-    def train(
-        self,
-        settings: Settings,
-        source: Source,
-        *,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
-        progress: Sequence[PhaseCallback] = (),
-        initial_epoch: int = 0,
-        start: list[np.ndarray] | None = None,
-        until: int | None = None,
-        file: StateFile | None = None,
-        pauses: Sequence[keras.callbacks.Callback] = (),
-    ) -> tuple[keras.Model, TrainingRecord]:
-        """Train once with these settings on the backbone that trials share.
-
-        Args:
-            settings: The values of the trial.
-            source: Training and validation images.
-            callbacks: See `fit`.
-            progress: Callbacks that only show.
-            initial_epoch: See `fit`.
-            start: Weights to start from; None for pretrained ones and a new head.
-            until: Epoch of the second phase after which to pause, see `finetune.training.train`.
-            file: Where the state is kept, to go on from; likewise.
-            pauses: Callbacks that may stop training for now; likewise.
-
-        Returns:
-            The shared model with the best epoch's weights (the next training changes them),
-            and what happened.
-        """
-        shared, training = self.prepare(settings, source)
-        model = shared.reset(training.head)
-        if start is not None and training.phases[-1].epochs:
-            model.set_weights(start)
-        record = train(
-            shared,
-            training,
-            source,
-            callbacks=callbacks,
-            progress=progress,
-            initial_epoch=initial_epoch,
-            until=until,
-            file=file,
-            pauses=pauses,
-        )
-        return model, record
-
     def search(
         self,
         data: ImageData,
@@ -419,7 +260,7 @@ class FineTuner(keras_tuner.HyperModel):
         seed: int = 0,
         out: str | os.PathLike[str] | None = None,
         verbose: int = 1,
-    ) -> "SearchResult":
+    ) -> SearchResult:
         """Search for the best values of all that was left open, and keep the best model.
 
         Everything is on disk as it happens: the same call goes on with a search that was
@@ -471,37 +312,9 @@ class FineTuner(keras_tuner.HyperModel):
             >>> [trial["status"] for trial in result.trials]
             ['completed', 'completed']
         """
-        # Imported here: the search is made of tuners.
-        from finetune.search import run_search
-
-        return run_search(
-            self,
-            data,
-            strategy=strategy,
-            max_trials=max_trials,
-            time_budget=time_budget,
-            epochs=epochs,
-            executions=executions,
-            keep=keep,
-            max_failures=max_failures,
-            workers=workers,
-            ray_address=ray_address,
-            gpus_per_trial=gpus_per_trial,
-            callbacks=callbacks,
-            seed=seed,
-            out=out,
-            verbose=verbose,
-        )
-
-    def keep_heads(self, folder: Path) -> None:
-        """Keep trained heads in a folder, for other processes to start from the very same."""
-        self._pool.keep_heads(folder)
-
-    def _image_size(self, settings: Settings) -> Any:
-        facts = self._inputs.facts
-        if settings.image_size is None and facts is not None:
-            return facts.image_size
-        return settings.image_size
+        given = dict(locals())
+        del given["self"], given["data"]
+        return run_search(self.trainer, data, SearchOptions(**given))
 
 
 def _remake(given: dict[str, Any]) -> FineTuner:

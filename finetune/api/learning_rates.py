@@ -14,9 +14,17 @@ import numpy as np
 from finetune.api.fine_tuner import FineTuner
 from finetune.compat import all_layers
 from finetune.data import ImageData
-from finetune.exceptions import ArgumentError, StorageError, TrainingError
+from finetune.exceptions import ArgumentError, TrainingError
 from finetune.reuse import RowBatches
-from finetune.support import assign, expected_tracing, same_random_state, values_of
+from finetune.support import (
+    assign,
+    expected_tracing,
+    new_figure,
+    same_random_state,
+    save_figure,
+    tidy,
+    values_of,
+)
 from finetune.training import program_for
 from finetune.tuning import Settings
 
@@ -74,17 +82,10 @@ class LearningRates:
             ArgumentError: If the ending is of no kind of image that can be written.
             StorageError: If the file cannot be written.
         """
-        from matplotlib.figure import Figure  # late: it takes a while to load
-        from matplotlib.ticker import LogLocator, NullFormatter
+        from matplotlib.ticker import LogLocator, NullFormatter  # late: it takes a while to load
 
-        path = Path(path)
-        figure = Figure((7, 4.2), layout="constrained")
+        figure = new_figure(7, 4.2)
         axes = figure.subplots()
-        kinds = figure.canvas.get_supported_filetypes()
-        if path.suffix[1:].lower() not in kinds:
-            raise ArgumentError(
-                f"Expected a file name ending in one of {sorted(kinds)}, received {str(path)!r}."
-            )
         blue, orange, green, violet = "#1f5fa8", "#d1600a", "#2b8a3e", "#7b3fa0"
         axes.plot(
             self.rates, self.batch_losses, ".", color="#9aa5b1", markersize=5, label="one batch"
@@ -111,19 +112,9 @@ class LearningRates:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(numticks=20))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set(xlabel="learning rate", ylabel="training loss", ylim=_visible(self))
-        axes.grid(color="#e5e8eb", linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy(axes, xlabel="learning rate", ylabel="training loss", ylim=_visible(self))
         axes.legend(loc="upper left", edgecolor="none", framealpha=0.9)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, dpi=150)
-        except OSError as error:
-            raise StorageError(
-                f"Could not write {path}: {error}. Free some space or name another place."
-            ) from error
-        return path
+        return save_figure(figure, path)
 
 
 @expected_tracing()
@@ -153,8 +144,8 @@ def find_learning_rate(
         steps: Number of optimizer steps, 20 or more. Default 100.
         smoothing: Share of the mean loss that is kept from step to step, 0 to 1 exclusive.
             Default 0.98.
-        settings: The values to train with. Default: those of `tuner.settings()`, the first of
-            each space where there is something to choose.
+        settings: The values to train with. Default: the tuner's, the first of each
+            space where there is something to choose.
 
     Returns:
         Rates, losses, and three suggestions; docs/learning-rate.md says what they are worth.
@@ -186,9 +177,9 @@ def find_learning_rate(
             f"Expected smoothing of at least 0 and below 1, received {smoothing!r}."
         )
     with same_random_state():
-        settings = tuner.settings() if settings is None else settings
-        source = tuner.source_of(data, settings)
-        shared, training = tuner.prepare(settings, source)
+        settings = tuner.trainer.settings() if settings is None else settings
+        source = tuner.trainer.source_of(data, settings)
+        shared, training = tuner.trainer.prepare(settings, source)
         phase = training.phases[-1]
         if phase.freeze_depth >= shared.head_only:
             raise ArgumentError(
@@ -198,7 +189,7 @@ def find_learning_rate(
         model = shared.assembly(training.head).model
         with _same_model(model, data.augment):
             if settings.head_epochs:
-                _, record = tuner.train(replace(settings, epochs=0), source)
+                _, record = tuner.trainer.train(replace(settings, epochs=0), source)
                 if record.interrupted:
                     raise KeyboardInterrupt
             else:

@@ -1,8 +1,10 @@
 """fine_tune: from data to a fine-tuned model in one call."""
 
+import difflib
+import inspect
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,40 +15,53 @@ from rich.console import Console
 from finetune.api.fine_tuner import FineTuner
 from finetune.api.result import FineTuneResult
 from finetune.api.run_folder import write_run
-from finetune.backbones import UNSET, describe, resolve_depth
+from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData, load_data, scan_folder
 from finetune.exceptions import ArgumentError
 from finetune.model import FineTunedModel, ModelCard
 from finetune.support import check_writable, new_folder
 from finetune.training import TrainingProgress
-from finetune.tuning import EPOCHS, FREEZE_DEPTH, LEARNING_RATE
+from finetune.tuning import FREEZE_DEPTH, LEARNING_RATE, Settings, Trainer
+
+_TRAINING = inspect.signature(FineTuner).parameters
+_LOADING = {
+    name: parameter
+    for name, parameter in inspect.signature(load_data).parameters.items()
+    if name != "source"
+}
+# Of what both take, these say how images are loaded; an image size is the backbone's first, and
+# the seed is that of both.
+_LOADING_FIRST = ("augment", "task")
 
 
+def _with_options(function: Callable[..., FineTuneResult]) -> Callable[..., FineTuneResult]:
+    """Show editors and `help` the arguments that arrive as `**options`."""
+    signature = inspect.signature(function)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    named = {parameter.name for parameter in own}
+    further = {**_LOADING, **_TRAINING, **{name: _LOADING[name] for name in _LOADING_FIRST}}
+    parameters = [
+        *own,
+        *(
+            parameter.replace(kind=parameter.KEYWORD_ONLY)
+            for name, parameter in further.items()
+            if name not in named
+        ),
+    ]
+    vars(function)["__signature__"] = signature.replace(parameters=parameters)
+    return function
+
+
+@_with_options
 def fine_tune(
     data: Any,
     *,
-    backbone: Any = "MobileNetV2",
-    weights: Any = "imagenet",
-    preprocess: Any = UNSET,
-    image_size: int | tuple[int, int] | None = None,
-    batch_size: int = 32,
-    validation: Any = 0.2,
-    test: Any = None,
-    resize: str = "pad",
-    augment: str | keras.Layer | None = "none",
-    strict: bool = False,
-    task: str = "auto",
-    class_names: Sequence[str] | None = None,
-    data_dir: str | os.PathLike[str] | None = None,
-    download: bool = True,
     freeze_depth: int | float | str = FREEZE_DEPTH,
     learning_rate: float = LEARNING_RATE,
-    epochs: int = EPOCHS,
-    seed: int = 0,
     out: str | os.PathLike[str] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int = 1,
-    **settings: Any,
+    **options: Any,
 ) -> FineTuneResult:
     """Fine-tune a pretrained backbone on images, in two phases.
 
@@ -54,30 +69,15 @@ def fine_tune(
         data: What `load_data` takes: an image folder, a TFDS name, arrays or a
             `tf.data.Dataset`; or an `ImageData`, to which the arguments of loading then do
             not apply.
-        backbone: See `FineTuner`. Default "MobileNetV2".
-        weights: "imagenet" (default), a weights file, or None.
-        preprocess: See `load_backbone`; needed for a model of your own.
-        image_size: Pixels. Default: the backbone's own, such as 224.
-        batch_size: Images in a batch. Default 32.
-        validation: See `load_data`. Default 0.2: a fifth is split off.
-        test: See `load_data`. Default: the source's own test images, if any.
-        resize: "pad" (default), "crop" or "squash".
-        augment: "none" (default), "light", "strong" or a Keras layer.
-        strict: Whether an unreadable image is an error.
-        task: See `load_data`. Default "auto".
-        class_names: See `load_data`.
-        data_dir: See `load_data`.
-        download: See `load_data`.
         freeze_depth: Layers, fraction, or layer or block name. Default 0.35: the lowest third
             stays frozen (54 of MobileNetV2's 154 layers).
         learning_rate: Rate of the second phase. Default 3e-4.
-        epochs: Epochs of the second phase. Default 15.
-        seed: Seed of everything random. Default 0.
         out: Run folder to write. Default: a new one under "runs/".
         callbacks: Keras callbacks; they see the whole model.
         verbose: 0 for silence, 1 (default) for progress.
-        **settings: Further arguments of `FineTuner`, such as `schedule`, `dropout` or
-            `views`; fixed values, not spaces.
+        **options: Further arguments of `load_data`, such as `image_size`, `batch_size` or
+            `validation`, and of `FineTuner`, such as `backbone`, `epochs` or `dropout`, with
+            their defaults; fixed values, not spaces. `help(fine_tune)` lists them.
 
     Returns:
         The model, its history and its quality; all of it is in the run folder too.
@@ -101,52 +101,32 @@ def fine_tune(
     Source of the two phases: Keras' guide "Transfer learning & fine-tuning".
     """
     started = time.perf_counter()
-    tuner = FineTuner(
-        backbone,
-        weights=weights,
-        preprocess=preprocess,
-        image_size=image_size,
-        freeze_depth=freeze_depth,
-        learning_rate=learning_rate,
-        epochs=epochs,
-        seed=seed,
-        **settings,
-    )
-    if tuner.tunables():
+    training, loading = _sorted(options)
+    trainer = Trainer({**training, "freeze_depth": freeze_depth, "learning_rate": learning_rate})
+    if trainer.tunables():
         raise ArgumentError(
-            f"Expected fixed values, received something to search in {tuner.tunables()}. Give one "
-            "value each, or pass FineTuner(...) to a KerasTuner tuner."
+            f"Expected fixed values, received something to search in {trainer.tunables()}. Give "
+            "one value each, or pass FineTuner(...) to a KerasTuner tuner."
         )
     folder = check_writable(Path(out) if out is not None else new_folder())
     if isinstance(data, (str, os.PathLike)) and not str(data).startswith("tfds:"):
         scan_folder(data)  # a wrong path is told before weights are fetched for it
-    values = tuner.settings()
-    loading = {
-        "batch_size": batch_size,
-        "validation": validation,
-        "test": test,
-        "resize": resize,
-        "augment": augment,
-        "strict": strict,
-        "task": task,
-        "class_names": class_names,
-        "data_dir": data_dir,
-        "download": download,
-    }
-    images: ImageData
+    values = trainer.settings()
     if isinstance(data, ImageData):
         images = data
     else:
-        size = tuner.shared(values).backbone.image_size
-        images = load_data(data, image_size=size, seed=seed, **loading)
+        size = trainer.shared(values).backbone.image_size
+        images = load_data(data, **{**loading, "image_size": size})
     console = Console(quiet=not verbose, soft_wrap=True)
     _announce(images, console)
     values = replace(values, label_smoothing=values.smoothing(images.task))
-    source = tuner.source_of(images, values)
-    trained, record = tuner.train(
-        values, source, callbacks=callbacks, progress=[TrainingProgress(console)] if verbose else []
+    trained, record = trainer.train(
+        values,
+        trainer.source_of(images, values),
+        callbacks=callbacks,
+        progress=[TrainingProgress(console)] if verbose else [],
     )
-    used = tuner.shared(values).backbone
+    used = trainer.shared(values).backbone
     depth = resolve_depth(used.model, freeze_depth)
     model = FineTunedModel(
         trained,
@@ -161,22 +141,51 @@ def fine_tune(
         validation=model.evaluate(images, "validation"),
         test=model.evaluate(images, "test") if "test" in images.counts else None,
         seconds=time.perf_counter() - started,
-        config={
-            **{field.name: getattr(values, field.name) for field in fields(values)},
-            **({} if isinstance(data, ImageData) else loading),
-            "backbone": used.name,
-            "data": str(data) if isinstance(data, (str, os.PathLike)) else type(data).__name__,
-            "fingerprint": images.fingerprint,
-            "image_size": list(images.image_size),
-            "task": images.task,
-            "class_names": list(images.class_names),
-            "counts": images.counts,
-        },
+        config=_config(data, images, values, loading, used.name),
         folder=folder,
         freeze=str(describe(used.model, depth, batch_norm=values.batch_norm)),
     )
-    write_run(result)
+    write_run(result, trainer)
     return result
+
+
+def _sorted(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All arguments of `FineTuner`, and all of `load_data`, given ones and defaults."""
+    for name in options:
+        if name not in _TRAINING and name not in _LOADING:
+            known = [*inspect.signature(fine_tune).parameters]
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+            hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+            raise ArgumentError(
+                f"fine_tune has no argument {name!r}.{hint} Expected one of its own, of load_data "
+                "or of FineTuner."
+            )
+    training = {name: parameter.default for name, parameter in _TRAINING.items()}
+    loading = {name: parameter.default for name, parameter in _LOADING.items()}
+    training |= {
+        name: value
+        for name, value in options.items()
+        if name in _TRAINING and name not in _LOADING_FIRST
+    }
+    loading |= {name: value for name, value in options.items() if name in _LOADING}
+    return training, loading
+
+
+def _config(
+    data: Any, images: ImageData, values: Settings, loading: dict[str, Any], backbone: str
+) -> dict[str, Any]:
+    """What was used, and on what."""
+    return {
+        **{field.name: getattr(values, field.name) for field in fields(values)},
+        **({} if images is data else loading),
+        "backbone": backbone,
+        "data": str(data) if isinstance(data, (str, os.PathLike)) else type(data).__name__,
+        "fingerprint": images.fingerprint,
+        "image_size": list(images.image_size),
+        "task": images.task,
+        "class_names": list(images.class_names),
+        "counts": images.counts,
+    }
 
 
 def _announce(data: ImageData, console: Console) -> None:

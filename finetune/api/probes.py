@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +11,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from finetune.api.fine_tuner import FineTuner
 from finetune.backbones import (
     apply_freeze_depth,
     describe,
@@ -24,9 +25,6 @@ from finetune.exceptions import ArgumentError
 from finetune.reuse import TRAIN, VALIDATION, CannotSplit, Source, extractor, flatten
 from finetune.training import TASKS, SharedBackbone
 from finetune.tuning import Settings
-
-if TYPE_CHECKING:  # a tuner may narrow its depths by this module
-    from finetune.api.fine_tuner import FineTuner
 
 log = logging.getLogger("finetune")
 
@@ -76,7 +74,7 @@ class ProbedDepths:
 
 
 def narrow_depths(
-    tuner: "FineTuner",
+    tuner: FineTuner,
     data: ImageData,
     *,
     keep: int = 3,
@@ -88,7 +86,7 @@ def narrow_depths(
         tuner: Its depths are narrowed: those that it may choose from.
         data: Training and validation images.
         keep: How many depths, 1 or more. Default 3.
-        settings: Backbone, weights and size. Default: those of `tuner.settings()`.
+        settings: Backbone, weights and size. Default: those of `tuner.trainer.settings()`.
 
     Returns:
         The depths, chosen by `shallowest`, and a probe of each depth.
@@ -97,8 +95,7 @@ def narrow_depths(
         ArgumentError: If `keep` is below 1.
 
     Example:
-        >>> from finetune import load_data
-        >>> from finetune import FineTuner
+        >>> from finetune import FineTuner, load_data
         >>> layers = [keras.layers.Conv2D(4, 3, name=name) for name in ("first", "second", "third")]
         >>> model = keras.Sequential([keras.Input((16, 16, 3)), *layers])
         >>> images = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), "uint8")
@@ -107,10 +104,10 @@ def narrow_depths(
         >>> narrow_depths(tuner, data, keep=2).depths
         (0, 1)
     """
-    settings = tuner.settings() if settings is None else settings
-    source = tuner.source_of(data, settings)
-    depths = sorted(tuner.freeze_depths(settings))
-    return narrow(tuner.shared(settings), source, depths, keep, task=data.task)
+    settings = tuner.trainer.settings() if settings is None else settings
+    source = tuner.trainer.source_of(data, settings)
+    depths = sorted(tuner.trainer.freeze_depths(settings))
+    return narrow(tuner.trainer.shared(settings), source, depths, keep, task=data.task)
 
 
 def narrow(
@@ -159,15 +156,14 @@ def probe_depths(
         ArgumentError: If the task is unknown, or a depth is outside the backbone.
 
     Example:
-        >>> from finetune import load_data
-        >>> from finetune import FineTuner
+        >>> from finetune import FineTuner, load_data
         >>> layers = [keras.layers.Conv2D(4, 3, name=name) for name in ("first", "second", "third")]
         >>> model = keras.Sequential([keras.Input((16, 16, 3)), *layers])
         >>> images = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), "uint8")
         >>> data = load_data((images, [0, 1, 2] * 8), image_size=16)
         >>> tuner = FineTuner(model, preprocess="tf", freeze_depth=0)
-        >>> source = tuner.source_of(data, tuner.settings())
-        >>> probes = probe_depths(tuner.shared(tuner.settings()), source, [0, 2])
+        >>> source = tuner.trainer.source_of(data, tuner.trainer.settings())
+        >>> probes = probe_depths(tuner.trainer.shared(tuner.trainer.settings()), source, [0, 2])
         >>> [probe.depth for probe in probes]
         [0, 2]
 
@@ -215,7 +211,7 @@ def _features(
         return [(np.asarray(rows),) for rows in run(pixels)]
 
     found = {}
-    with shared._pretrained_weights():
+    with shared.pretrained_weights():
         for name, depth in names.items():
             features = shared.cache.get(source, split, name, list(names), extract)
             # The first view of each image; rows are taken by number where they lie on disk.

@@ -3,11 +3,16 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from finetune.api.training_curves import draw_training
 from finetune.data import ImageData
 from finetune.model import FineTunedModel, Predictions, Score
+from finetune.support import save_figure, to_frame
 from finetune.training import HEAD, TrainingRecord
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass
@@ -40,6 +45,42 @@ class FineTuneResult:
     def history(self) -> list[dict[str, Any]]:
         """One entry per epoch: phase, epoch, losses, metrics, learning rate and seconds."""
         return self.record.epochs
+
+    @property
+    def rates(self) -> dict[str, list[float]]:
+        """The learning rate of every optimizer step, by phase ("head", "fine_tune")."""
+        return self.record.rates
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per epoch of both phases, as in `history`."""
+        return [dict(row) for row in self.history]
+
+    def to_pandas(self) -> Any:
+        """The rows as a `pandas.DataFrame`.
+
+        Raises:
+            ArgumentError: If pandas is not installed.
+        """
+        return to_frame(self.rows())
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> "Figure":
+        """Draw loss and accuracy of every epoch, the phases and the kept epoch marked.
+
+        Args:
+            path: Image file to write; the ending says which kind, such as ".png" or ".svg".
+                Default: none is written.
+
+        Returns:
+            The figure, matplotlib's own, to be changed or saved.
+
+        Raises:
+            ArgumentError: If the ending is of no kind of image that can be written.
+            StorageError: If the file cannot be written.
+        """
+        figure = draw_training(self.record)
+        if path is not None:
+            save_figure(figure, path)
+        return figure
 
     def evaluate(self, data: ImageData | None = None, split: str = "test") -> Score:
         """Measure the quality on a split of these or other images."""

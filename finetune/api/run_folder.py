@@ -7,19 +7,22 @@ from typing import Any
 
 from finetune.api.result import FineTuneResult
 from finetune.support import environment, write_text
+from finetune.tuning import Trainer, write_arguments
 
 
-def write_run(result: FineTuneResult) -> None:
+def write_run(result: FineTuneResult, trainer: Trainer) -> None:
     """Write all files of a run into its folder.
 
     Args:
         result: The run.
+        trainer: What trained it.
 
     Raises:
         StorageError: If a file cannot be written.
     """
     folder = result.folder
     write_text(folder / "config.json", _json(result.config))
+    write_arguments(folder, trainer, result.data, "fit", {})
     write_text(folder / "history.csv", _table(result.history))
     write_text(folder / "learning_rates.csv", _table(_rates(result)))
     write_text(folder / "environment.json", _json(environment()))

@@ -1,4 +1,3 @@
-from .architectures import ARCHITECTURES as ARCHITECTURES
 from .freezing import BatchNorm as BatchNorm
 from .freezing import FreezeDescription as FreezeDescription
 from .freezing import apply_freeze_depth as apply_freeze_depth

@@ -67,23 +67,3 @@ def notes(quiet: bool) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.level, logger.propagate = before
-
-
-def parse_depth(text: str) -> int | float | str:
-    """A freeze depth as typed: a number of layers, a fraction, or a name.
-
-    Example:
-        >>> parse_depth("100"), parse_depth("0.65"), parse_depth("block_10")
-        (100, 0.65, 'block_10')
-    """
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def none_of(text: str) -> str | None:
-    """The text, or None where it says "none"."""
-    return None if text.lower() == "none" else text

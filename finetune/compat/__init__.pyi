@@ -7,9 +7,9 @@ from .layers import is_from_keras as is_from_keras
 from .layers import keras_class as keras_class
 from .layers import own_state as own_state
 from .layers import own_variables as own_variables
-from .optimizers import SwapAverages as SwapAverages
-from .optimizers import with_rate_factors as with_rate_factors
 from .oracles import best_epoch_checkpoint as best_epoch_checkpoint
 from .oracles import give_next as give_next
 from .oracles import has_default_objective as has_default_objective
 from .oracles import write_nothing as write_nothing
+from .weight_updates import SwapAverages as SwapAverages
+from .weight_updates import with_rate_factors as with_rate_factors

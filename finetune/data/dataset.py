@@ -102,7 +102,7 @@ class ImageData:
         task: "binary", "multiclass", "multilabel" or "regression".
         augmentation: As given: "none", "light", "strong" or a layer.
         report: What was skipped or ignored.
-        reload: Loads the same source at another image size.
+        reload: Loads the same source at another image size: `load_data` with what it was given.
     """
 
     splits: dict[str, Split]
@@ -137,6 +137,18 @@ class ImageData:
     def test(self) -> tf.data.Dataset | None:
         """Batches in stored order, never augmented; None where there are no such images."""
         return self.dataset("test") if "test" in self.counts else None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What `load_data` was given, `source` among it, with the options of now."""
+        load: Any = self.reload
+        return {
+            "source": load.args[0],
+            **load.keywords,
+            "image_size": self.image_size,
+            "batch_size": self.batch_size,
+            "augment": self.augmentation,
+        }
 
     @property
     def augment(self) -> keras.Layer | None:

@@ -44,8 +44,8 @@ def load_data(
     *,
     image_size: int | tuple[int, int] = 224,
     batch_size: int = 32,
-    validation: Any = 0.2,
-    test: Any = None,
+    validation: float | str | os.PathLike[str] | tuple | tf.data.Dataset | None = 0.2,
+    test: float | str | os.PathLike[str] | tuple | tf.data.Dataset | None = None,
     seed: int = 0,
     resize: str = "pad",
     augment: str | keras.Layer | None = "none",
@@ -77,6 +77,7 @@ def load_data(
             None for none. A source given here takes the place of the source's own part.
         test: The same for test images. Default None: those of the source, if it has any.
         seed: Of what is split off, of the order of training images and of augmentation.
+            Default 0.
         resize: "pad" (default), "crop" or "squash"; see `read_image`.
         augment: "none" (default), "light", "strong" or a Keras layer; training images only.
         strict: Whether an image that cannot be read is an error. Default False: it is left out
@@ -86,7 +87,7 @@ def load_data(
         class_names: Names in the order of the class numbers. Default: sorted folder names, the
             dataset's own names, or "0", "1" and so on.
         data_dir: Where prepared TFDS datasets lie. Default: TFDS' own.
-        download: Whether TFDS may download. With False nothing is ever fetched.
+        download: Whether TFDS may download. Default True; with False nothing is ever fetched.
         memory_budget: Bytes of decoded images to hold in memory; more are held in a temporary
             file. Default: half of the memory that is available.
 

@@ -44,6 +44,9 @@ class Search:
         epochs: Epochs of the second phase of a trial that is not pruned.
         monitor: The quantity that decides.
         display: What shows it.
+
+    Attributes:
+        begun: Whether an earlier run has done a part of it.
     """
 
     def __init__(
@@ -60,11 +63,12 @@ class Search:
         self._study = study
         self._strategy = strategy
         self._workers = workers
-        self._limits = limits
+        self.limits = limits
         self._epochs = epochs
         self._monitor = monitor
         self._display = display
-        self._begun = time.monotonic() - study.clock
+        self.begun = bool(study.trials)
+        self._start = time.monotonic() - study.clock
         self._open: list[Job] = []
         self._running: list[Job] = []
         self._over = 0
@@ -76,7 +80,7 @@ class Search:
     @property
     def clock(self) -> float:
         """Seconds that the search has taken, earlier runs of it counted in."""
-        return time.monotonic() - self._begun
+        return time.monotonic() - self._start
 
     def run(self, prepare: Callable[[], Forecast]) -> None:
         """Go on until the strategy, the time or the patience is at an end.
@@ -159,9 +163,9 @@ class Search:
         return self._workers.wait() if self._running else None
 
     def _seconds_left(self) -> float | None:
-        if self._limits.seconds is None:
+        if self.limits.seconds is None:
             return None
-        return self._limits.seconds - self.clock
+        return self.limits.seconds - self.clock
 
     def _give_out(self, ask: bool) -> Job | None:
         """The next job that has to be trained."""
@@ -239,7 +243,7 @@ class Search:
         self._forecast.learn(outcome.epochs - (before.epochs if before else 0), outcome.seconds)
         self._show(trial, outcome)
         self._failures = self._failures + 1 if outcome.score is None else 0
-        if self._failures >= self._limits.max_failures:
+        if self._failures >= self.limits.max_failures:
             raise SearchError(
                 f"{self._failures} trials failed one after the other, the last one with:\n"
                 f"{(outcome.error or '').strip().splitlines()[-1]}\n"
@@ -264,7 +268,7 @@ class Search:
 
     def _keep_best(self) -> None:
         """Remove the weights of all but the best few trials."""
-        kept = {entry.trial.trial for entry in self.ranked()[: max(1, self._limits.keep)]}
+        kept = {entry.trial.trial for entry in self.ranked()[: max(1, self.limits.keep)]}
         for trial in self._study.trials.values():
             if trial.trial not in kept and trial.status != RUNNING:
                 weights_file(self._study.folder, trial.name).unlink(missing_ok=True)
@@ -274,8 +278,8 @@ class Search:
         finalists = [entry.trial for entry in self.ranked() if entry.outcomes]
         return [
             Job(trial.trial, trial.values, None, execution)
-            for execution in range(1, self._limits.executions)
-            for trial in finalists[: max(1, self._limits.keep)]
+            for execution in range(1, self.limits.executions)
+            for trial in finalists[: max(1, self.limits.keep)]
         ]
 
 

@@ -21,12 +21,14 @@ class Ranked:
         score: Mean over the executions; None where there is none.
         interval: 95% interval: of the mean over executions where there are several, else from
             the number of validation images; None where neither holds.
+        executions: All executions, those without a score too.
     """
 
     trial: Trial
     outcomes: tuple[Outcome, ...]
     score: float | None
     interval: tuple[float, float] | None
+    executions: tuple[Trial, ...] = ()
 
 
 def better(monitor: str, outcome: Outcome) -> tuple[float, ...]:
@@ -95,7 +97,7 @@ def _ranked(group: list[Trial], monitor: str) -> Ranked:
     )
     first = group[0]
     if not outcomes:
-        return Ranked(first, (), None, None)
+        return Ranked(first, (), None, None, tuple(group))
     scores = [outcome.score for outcome in outcomes if outcome.score is not None]
     mean = float(np.mean(scores))
     interval = None
@@ -105,4 +107,4 @@ def _ranked(group: list[Trial], monitor: str) -> Ranked:
     elif monitor != "val_loss" and outcomes[0].n:
         # With several labels an image too: the share of right ones varies no more than 0 and 1.
         interval = accuracy_interval(mean, outcomes[0].n)
-    return Ranked(first, outcomes, mean, interval)
+    return Ranked(first, outcomes, mean, interval, tuple(group))

@@ -3,31 +3,31 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import keras
 import keras_tuner
 from rich.console import Console
 
-from finetune.api import FineTuner
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError
 from finetune.search import ranking
 from finetune.search.budget import Forecast, format_seconds, parse_seconds
 from finetune.search.display import SearchDisplay
 from finetune.search.loop import Limits, Search
+from finetune.search.options import SearchOptions
 from finetune.search.runner import Runner, Work
 from finetune.search.search_result import SearchResult, conclude
-from finetune.search.strategies import build_strategy, grid_size, near
+from finetune.search.strategies import Strategy, build_strategy, grid_size, near
 from finetune.search.study import Study
 from finetune.search.trials import Job
 from finetune.search.workers import OwnProcess, RayWorkers, Workers
 from finetune.support import environment, new_folder
 from finetune.training import monitor_for
-from finetune.tuning import FREEZE_DEPTH, LEARNING_RATE, Settings
+from finetune.tuning import FREEZE_DEPTH, LEARNING_RATE, Settings, Trainer, write_arguments
 
 log = logging.getLogger("finetune")
 
@@ -35,128 +35,144 @@ log = logging.getLogger("finetune")
 _FEATURES = ("backbone", "weights", "backbone_options", "image_size", "augment", "views")
 
 
-def run_search(
-    tuner: FineTuner,
-    data: ImageData,
-    *,
-    strategy: str | keras_tuner.Oracle,
-    max_trials: int | None,
-    time_budget: str | float | None,
-    epochs: int | None,
-    executions: int,
-    keep: int,
-    max_failures: int,
-    workers: int,
-    ray_address: str | None,
-    gpus_per_trial: float | None,
-    callbacks: Sequence[keras.callbacks.Callback],
-    seed: int,
-    out: Any,
-    verbose: int,
-) -> SearchResult:
+@dataclass(frozen=True)
+class _Plan:
+    """What a search is going to do, worked out of its arguments and the data.
+
+    Args:
+        space: What can be chosen.
+        epochs: Epochs of the second phase of a trial that is not pruned.
+        monitor: The quantity that decides.
+        strategy: What to try.
+        arguments: All that decides the outcome, as a study keeps it.
+    """
+
+    space: keras_tuner.HyperParameters
+    epochs: int
+    monitor: str
+    strategy: Strategy
+    arguments: dict[str, Any]
+
+
+def run_search(trainer: Trainer, data: ImageData, options: SearchOptions) -> SearchResult:
     """See `FineTuner.search`."""
-    for name, value in (("executions", executions), ("keep", keep), ("workers", workers)):
-        if not value >= 1:
-            raise ArgumentError(f"Expected {name} of 1 or more, received {value!r}.")
-    seconds = parse_seconds(time_budget)
-    folder = Path(out) if out is not None else new_folder("search-")
-    console = Console(quiet=not verbose, soft_wrap=True, highlight=False)
+    seconds = parse_seconds(options.time_budget)
+    plan = _plan(trainer, data, options)
+    folder = Path(options.out) if options.out is not None else new_folder("search-")
+    console = Console(quiet=not options.verbose, soft_wrap=True, highlight=False)
+    work = Work(trainer, data, folder, plan.epochs, tuple(options.callbacks))
+    with closing(Study(folder, plan.arguments, environment())) as study:
+        write_arguments(folder, trainer, data, "search", options.to_file())
+        with (
+            closing(SearchDisplay(console)) as display,
+            closing(_workers(work, options)) as workers,
+        ):
+            search = Search(
+                study,
+                plan.strategy,
+                workers,
+                Limits(seconds, options.max_failures, options.executions, options.keep),
+                epochs=plan.epochs,
+                monitor=plan.monitor,
+                display=display,
+            )
+            _announce(study, plan.space, data, console)
+            interrupted = _go_through(search, plan, workers, display, console)
+        return conclude(
+            work,
+            search.ranked(),
+            monitor=plan.monitor,
+            seconds=search.clock,
+            interrupted=interrupted,
+        )
+
+
+def _plan(trainer: Trainer, data: ImageData, options: SearchOptions) -> _Plan:
+    # Once to know which images, whose number of classes and task are then known; and again.
+    trainer.source_of(data, trainer.settings())
     space = keras_tuner.HyperParameters()
-    settings = tuner.settings(space)
-    tuner.source_of(data, settings)  # learns number of classes and task
-    settings = tuner.settings(space := keras_tuner.HyperParameters())
-    epochs = settings.epochs if epochs is None else epochs
+    settings = trainer.settings(space)
     if not space.space:
         raise ArgumentError(
             "Expected something to search, but every argument has one value. Give lists or "
             "ranges, such as learning_rate=(1e-5, 1e-3), or call fine_tune."
         )
+    epochs = settings.epochs if options.epochs is None else options.epochs
     monitor = monitor_for(data.task)
-    direction = "min" if monitor == "val_loss" else "max"
-    chooser = build_strategy(
-        strategy,
+    strategy = build_strategy(
+        options.strategy,
         space=space,
-        objective=keras_tuner.Objective(monitor, direction),
+        objective=keras_tuner.Objective(monitor, "min" if monitor == "val_loss" else "max"),
         better=ranking.promising(monitor, space.values),
         epochs=epochs,
-        max_trials=max_trials,
-        first=_first(tuner, settings, space),
-        seed=seed,
+        max_trials=options.max_trials,
+        first=_first(trainer, settings, space),
+        seed=options.seed,
     )
+    named = isinstance(options.strategy, str)
     arguments = {
-        "strategy": strategy if isinstance(strategy, str) else type(strategy).__name__,
-        "max_trials": max_trials,
+        "strategy": options.strategy if named else type(options.strategy).__name__,
+        "max_trials": options.max_trials,
         "epochs": epochs,
-        "seed": seed,
+        "seed": options.seed,
         "data": data.fingerprint,
         "batch_size": data.batch_size,
         "task": data.task,
         "monitor": monitor,
-        "settings": tuner.describe(),
+        "settings": trainer.describe(),
     }
-    work = Work(tuner, data, folder, epochs, tuple(callbacks))
-    study = Study(folder, arguments, environment())
-    place: Workers | None = None
-    display = SearchDisplay(console)
-    interrupted, fresh = False, not study.trials
-    try:
-        if workers > 1 or ray_address is not None:
-            place = RayWorkers(work, count=workers, address=ray_address, gpus=gpus_per_trial)
-        else:
-            place = OwnProcess(Runner(work))
-        search = Search(
-            study,
-            chooser,
-            place,
-            Limits(seconds, max_failures, executions, keep),
-            epochs=epochs,
-            monitor=monitor,
-            display=display,
-        )
-        _announce(study, space, data, console)
-        begun: list[float] = []
+    return _Plan(space, epochs, monitor, strategy, arguments)
 
-        def prepare() -> Forecast:
-            forecast = _measure(place, space, console)
-            expected = forecast.seconds(chooser.remaining_epochs(epochs) or 0)
-            _promise(expected if fresh else 0, seconds, space, console)
-            begun.extend([expected, time.monotonic()])
-            display.start()
-            return forecast
 
-        try:
-            search.run(prepare)
-        except KeyboardInterrupt:
-            interrupted = True
-            search.pause()
-        display.close()
-        if begun and begun[0] and fresh and not interrupted:
-            log.info(
-                "The trials took %s; %s were expected.",
-                format_seconds(time.monotonic() - begun[1]),
-                format_seconds(begun[0]),
-            )
-        return conclude(
+def _workers(work: Work, options: SearchOptions) -> Workers:
+    if options.workers > 1 or options.ray_address is not None:
+        return RayWorkers(
             work,
-            search.ranked(),
-            monitor=monitor,
-            seconds=search.clock,
-            interrupted=interrupted,
+            count=options.workers,
+            address=options.ray_address,
+            gpus=options.gpus_per_trial,
         )
-    finally:
-        display.close()
-        if place is not None:
-            place.close()
-        study.close()
+    return OwnProcess(Runner(work))
+
+
+def _go_through(
+    search: Search, plan: _Plan, workers: Workers, display: SearchDisplay, console: Console
+) -> bool:
+    """Search to the end, and tell how long that takes; True if the user stopped it."""
+    fresh = not search.begun
+    expected, started = 0.0, time.monotonic()
+
+    def prepare() -> Forecast:
+        nonlocal expected, started
+        forecast = _measure(workers, plan.space, console)
+        expected = forecast.seconds(plan.strategy.remaining_epochs(plan.epochs) or 0)
+        _promise(expected if fresh else 0, search.limits.seconds, plan.space, console)
+        started = time.monotonic()
+        display.start()
+        return forecast
+
+    try:
+        search.run(prepare)
+    except KeyboardInterrupt:
+        search.pause()
+        return True
+    display.close()
+    if expected and fresh:
+        log.info(
+            "The trials took %s; %s were expected.",
+            format_seconds(time.monotonic() - started),
+            format_seconds(expected),
+        )
+    return False
 
 
 def _first(
-    tuner: FineTuner, settings: Settings, space: keras_tuner.HyperParameters
+    trainer: Trainer, settings: Settings, space: keras_tuner.HyperParameters
 ) -> dict[str, Any]:
     """What `fine_tune` would do, as nearly as the space has it: no search ends below that."""
     depth = FREEZE_DEPTH
     if not isinstance(settings.freeze_depth, float):
-        depth *= tuner.shared(settings).head_only
+        depth *= trainer.shared(settings).head_only
     return near(space, {"freeze_depth": depth, "learning_rate": LEARNING_RATE})
 
 

@@ -14,16 +14,15 @@ import keras_tuner
 import numpy as np
 import tensorflow as tf
 
-from finetune.api import FineTuner
 from finetune.backbones import FreezeDescription, describe, resolve_depth
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError, StorageError
-from finetune.reuse import VALIDATION
+from finetune.reuse import VALIDATION, Source
 from finetune.search.study import state_file, weights_file
 from finetune.search.trials import Job, Outcome
 from finetune.support import values_of, write_arrays
 from finetune.training import FINE_TUNE, StateFile, seconds_per_epoch
-from finetune.tuning import Settings
+from finetune.tuning import Settings, Trainer
 
 log = logging.getLogger("finetune")
 
@@ -55,14 +54,14 @@ class Work:
     """What all jobs of a search have in common, as it travels to other processes.
 
     Args:
-        tuner: Makes settings of hyperparameters, and trains.
+        trainer: Makes settings of hyperparameters, and trains.
         data: The images.
         folder: The study's folder.
-        epochs: Epochs of the second phase, in the place of the tuner's own.
+        epochs: Epochs of the second phase, in the place of the trainer's own.
         callbacks: Keras callbacks, of which every job gets copies.
     """
 
-    tuner: FineTuner
+    trainer: Trainer
     data: ImageData
     folder: Path
     epochs: int
@@ -81,7 +80,13 @@ class Work:
         """What these hyperparameters are trained with."""
         space = keras_tuner.HyperParameters()
         space.values = dict(values)
-        return replace(self.tuner.settings(space), epochs=self.epochs)
+        return replace(self.trainer.settings(space), epochs=self.epochs)
+
+    def model(self, settings: Settings) -> keras.Model:
+        """The model that trials with these settings share, as it is now."""
+        source = self.trainer.source_of(self.data, settings)
+        shared, training = self.trainer.prepare(settings, source)
+        return shared.assembly(training.head).model
 
     def callbacks_of(self, job: Job) -> list[keras.callbacks.Callback]:
         """Callbacks for one job; what they log goes to a folder of its own."""
@@ -101,7 +106,7 @@ class Runner:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        work.tuner.keep_heads(work.folder / "heads")
+        work.trainer.keep_heads(work.folder / "heads")
 
     def run(self, job: Job, *, seconds: float | None = None) -> Outcome:
         """Train a job; whatever goes wrong in it is in the outcome.
@@ -140,10 +145,10 @@ class Runner:
         work = self._work
         settings = work.settings(job.values)
         settings = replace(settings, seed=settings.seed + job.execution)
-        source = work.tuner.source_of(data, settings)
+        source = work.trainer.source_of(data, settings)
         start = state_file(work.folder, job.after) if job.after else None
         deadline = Deadline(seconds)
-        model, record = work.tuner.train(
+        model, record = work.trainer.train(
             settings,
             source,
             callbacks=work.callbacks_of(job),
@@ -154,7 +159,7 @@ class Runner:
         if record.interrupted:
             raise KeyboardInterrupt
         trained = record.phase(FINE_TUNE)
-        backbone = work.tuner.shared(settings).backbone.model
+        backbone = work.trainer.shared(settings).backbone.model
         depth = resolve_depth(backbone, settings.freeze_depth)
         frozen = describe(backbone, depth)
         outcome = Outcome(
@@ -169,6 +174,7 @@ class Runner:
             if trained
             else None,
             batch_size=data.batch_size,
+            history=record.epochs,
         )
         lost = next((row for row in trained if not np.isfinite(row["val_loss"])), None)
         if lost is not None:
@@ -186,7 +192,9 @@ class Runner:
         wanted = work.epochs if job.until is None else job.until
         cut = deadline.reached and len(trained) < wanted and not outcome.finished
         write_arrays(
-            weights_file(work.folder, job.name), {"trial": job.name}, values_of(model.variables)
+            weights_file(work.folder, job.name),
+            {"trial": job.name, "epochs": outcome.epochs},
+            values_of(model.variables),
         )
         return replace(
             outcome,
@@ -198,11 +206,19 @@ class Runner:
 
     def measure(self, job: Job) -> float:
         """Seconds that an epoch of this job takes, measured on a few steps."""
-        tuner, settings = self._work.tuner, self._work.settings(job.values)
-        source = tuner.source_of(self._work.data, settings)
+        trainer, settings = self._work.trainer, self._work.settings(job.values)
+        source = trainer.source_of(self._work.data, settings)
         # First what comes before all trials: features and the head.
-        tuner.train(replace(settings, epochs=0), source)
-        return seconds_per_epoch(*tuner.prepare(settings, source), source)
+        head_alone(trainer, settings, source)
+        return seconds_per_epoch(*trainer.prepare(settings, source), source)
+
+
+def head_alone(trainer: Trainer, settings: Settings, source: Source) -> keras.Model:
+    """The shared model as the second phase finds it: the trained head, or a new one."""
+    if settings.head_epochs:
+        return trainer.train(replace(settings, epochs=0), source)[0]
+    shared, training = trainer.prepare(settings, source)
+    return shared.reset(training.head)
 
 
 def _in_words(frozen: FreezeDescription) -> str:

@@ -1,24 +1,35 @@
 """SearchResult: the board, the best model, and what it is worth."""
 
 import json
-from dataclasses import dataclass, replace
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
-from finetune.api import FineTuner
-from finetune.data import ImageData
 from finetune.exceptions import DamagedFileError, SearchError
-from finetune.model import FineTunedModel, ModelCard, Predictions, Score, right_answers, score
+from finetune.model import FineTunedModel, Predictions, Score, right_answers, score
 from finetune.search.board import board_rows, error_lines, render
 from finetune.search.budget import format_seconds
 from finetune.search.ranking import Ranked
-from finetune.search.runner import Work
+from finetune.search.rows import card_of, scores_of_kept, trial_rows
+from finetune.search.runner import Work, head_alone
 from finetune.search.study import weights_file
-from finetune.support import assign, bootstrap_interval, read_arrays, write_text
+from finetune.search.trial_curves import draw_search
+from finetune.support import (
+    assign,
+    bootstrap_interval,
+    read_arrays,
+    save_figure,
+    to_frame,
+    write_text,
+)
 from finetune.tuning import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Labels, and what a model says.
 Answers = tuple[np.ndarray, np.ndarray]
@@ -75,10 +86,12 @@ class SearchResult:
         settings: The values that the best model was trained with.
         validation: Its quality on the validation images, which chose it: optimistic.
         test: Its quality on the test images, or None where there are none.
-        verdict: The best model against the head alone; None for regression.
+        verdict: The best model against the head alone; None for regression, and where no head
+            was trained alone.
         monitor: The quantity that decided, "val_accuracy" or "val_loss".
         seconds: Wall time of the search, earlier runs of the study counted in.
         folder: The study's folder.
+        work: What all trials had in common.
         interrupted: Whether the user stopped it before its end.
     """
 
@@ -91,6 +104,7 @@ class SearchResult:
     monitor: str
     seconds: float
     folder: Path
+    work: Work = field(repr=False)
     interrupted: bool = False
 
     @property
@@ -102,6 +116,62 @@ class SearchResult:
     def trials(self) -> list[dict[str, Any]]:
         """All trials, the best first, see `finetune board --json`."""
         return board_rows(self.ranking)
+
+    def rows(self, *, test: bool = True) -> list[dict[str, Any]]:
+        """Every trial under every seed as one flat row, the best trial first.
+
+        The validation images choose; choosing by the test figures of many trials would make them
+        as optimistic, so look at those of the best one, or of all to report them.
+
+        Args:
+            test: Whether to measure the test images, anew in every call, with each trial whose
+                weights were kept (`FineTuner.search(keep=...)`). Default True.
+
+        Returns:
+            "trial" and "execution", which counts its seeds; "seed"; "freeze_depth" in layers,
+            "learning_rate" and whatever else was searched, by its name; of the best epoch
+            "val_accuracy" ("val_mae" for regression), "val_interval" (95%, from the number of
+            images), "val_loss" (as in training, label smoothing included) and "val_n", the
+            number of images; "test_accuracy", "test_interval", "test_loss" (without smoothing)
+            and "test_n", or None where they were not measured; "epochs" of the second phase;
+            "seconds" of wall time; "status"; and "history", one entry per epoch as in
+            `FineTuneResult.history`, empty for trials of studies that did not keep it yet.
+        """
+        scores = scores_of_kept(self.work, self.ranking) if test else {}
+        return trial_rows(self.work, self.ranking, scores)
+
+    def to_pandas(self, *, test: bool = True) -> Any:
+        """The rows as a `pandas.DataFrame`.
+
+        Args:
+            test: See `rows`.
+
+        Raises:
+            ArgumentError: If pandas is not installed.
+        """
+        return to_frame(self.rows(test=test))
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> "Figure":
+        """Draw the validation curves of all trials, and the trials over what was searched.
+
+        Of a trial with several seeds the curves are those of the first; its mark is the mean.
+
+        Args:
+            path: Image file to write; the ending says which kind, such as ".png" or ".svg".
+                Default: none is written.
+
+        Returns:
+            The figure, matplotlib's own, to be changed or saved.
+
+        Raises:
+            ArgumentError: If the ending is of no kind of image that can be written.
+            StorageError: If the file cannot be written.
+        """
+        rows = [row for row in self.rows(test=False) if not row["execution"]]
+        figure = draw_search(self.ranking, rows, self.monitor)
+        if path is not None:
+            save_figure(figure, path)
+        return figure
 
     def table(self) -> str:
         """The board as text."""
@@ -157,7 +227,7 @@ def conclude(
         SearchError: If there is no trial with a score.
         KeyboardInterrupt: If the user stopped the search before there was one.
     """
-    tuner, data, folder = work.tuner, work.data, work.folder
+    trainer, data, folder = work.trainer, work.data, work.folder
     good = [entry for entry in ranking if entry.outcomes]
     if not good:
         if interrupted:
@@ -169,29 +239,23 @@ def conclude(
         )
     for entry in good:
         settings = work.settings(entry.trial.values)
-        trained = _trained(tuner, data, settings, folder, entry.trial.name)
-        if trained is not None:
+        trained = work.model(settings)
+        if _restore(trained, folder, entry.trial.name):
             break
     else:
         raise SearchError(
             f"The weights of the best trials are gone from {folder / 'weights'}. Search again in "
             "another folder."
         )
-    card = ModelCard(
-        data.task,
-        tuple(data.class_names),
-        tuple(trained.input_shape[1:3]),
-        data.resize,
-    )
-    model = FineTunedModel(trained, card)
+    model = FineTunedModel(trained, card_of(trained, data))
     model.save(folder / "model.keras")
     validation = model.outputs(data, "validation")
     split = "test" if "test" in data.counts else "validation"
     tuned = model.outputs(data, split) if split == "test" else validation
     verdict = None
-    if data.task in ("binary", "multiclass"):
+    if data.task in ("binary", "multiclass") and settings.head_epochs:
         # The shared model becomes the head alone for a moment.
-        tuner.train(replace(settings, epochs=0), tuner.source_of(data, settings))
+        head_alone(trainer, settings, trainer.source_of(data, settings))
         verdict = _verdict(split, data.task, tuned, model.outputs(data, split))
         _restore(trained, folder, entry.trial.name)
     result = SearchResult(
@@ -204,18 +268,11 @@ def conclude(
         monitor,
         seconds,
         folder,
+        work,
         interrupted,
     )
     write_text(folder / "result.json", json.dumps(_facts(result), indent=2, default=str) + "\n")
     return result
-
-
-def _trained(
-    tuner: FineTuner, data: ImageData, settings: Settings, folder: Path, name: str
-) -> keras.Model | None:
-    """The shared model with a trial's weights; None where they are gone."""
-    model, _ = tuner.train(replace(settings, epochs=0), tuner.source_of(data, settings))
-    return model if _restore(model, folder, name) else None
 
 
 def _restore(model: keras.Model, folder: Path, name: str) -> bool:

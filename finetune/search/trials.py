@@ -53,6 +53,8 @@ class Outcome:
         batch_size: Images in a batch.
         error: The traceback, where training failed.
         cut: Whether the job was stopped before its end, to be taken up again.
+        history: Every epoch so far, as `TrainingRecord.epochs` has it; empty in studies that were
+            begun before it was kept.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -68,6 +70,7 @@ class Outcome:
     batch_size: int | None = None
     error: str | None = None
     cut: bool = False
+    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass

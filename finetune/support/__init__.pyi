@@ -1,4 +1,11 @@
-from .environment import environment as environment
+from .config_file import ONLY_PYTHON as ONLY_PYTHON
+from .config_file import write_config as write_config
+from .figures import BLUE as BLUE
+from .figures import GREY as GREY
+from .figures import ORANGE as ORANGE
+from .figures import new_figure as new_figure
+from .figures import save_figure as save_figure
+from .figures import tidy as tidy
 from .files import read_arrays as read_arrays
 from .files import set_aside as set_aside
 from .files import write_arrays as write_arrays
@@ -9,6 +16,8 @@ from .statistics import accuracy_interval as accuracy_interval
 from .statistics import bootstrap_interval as bootstrap_interval
 from .surroundings import expected_tracing as expected_tracing
 from .surroundings import same_random_state as same_random_state
-from .values import assign as assign
-from .values import values_of as values_of
-from .values import without_room as without_room
+from .tables import to_frame as to_frame
+from .variables import assign as assign
+from .variables import values_of as values_of
+from .variables import without_room as without_room
+from .versions import environment as environment

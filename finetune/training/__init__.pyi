@@ -21,8 +21,10 @@ from .progress import TrainingProgress as TrainingProgress
 from .records import FINE_TUNE as FINE_TUNE
 from .records import HEAD as HEAD
 from .records import TrainingRecord as TrainingRecord
+from .records import epoch_score as epoch_score
 from .records import merged_history as merged_history
 from .schedules import WARM_UP as WARM_UP
+from .schedules import Schedule as Schedule
 from .schedules import build_schedule as build_schedule
 from .shared import SharedBackbone as SharedBackbone
 from .states import StateFile as StateFile

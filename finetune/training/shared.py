@@ -263,11 +263,11 @@ class SharedBackbone:
         if self.cache.holds(source, split_name, name):
             return self.cache.get(source, split_name, name, [], self._extract)
         wanted = [self._full_name(point) for point in self._wanted()]
-        with self._pretrained_weights():
+        with self.pretrained_weights():
             return self.cache.get(source, split_name, name, wanted, self._extract)
 
     @contextmanager
-    def _pretrained_weights(self) -> Iterator[None]:
+    def pretrained_weights(self) -> Iterator[None]:
         """Features are of the pretrained backbone, whatever a trial has made of it by now."""
         variables = self.backbone.model.variables
         now = values_of(variables)

@@ -1,9 +1,6 @@
-from .hyperparameters import describe_value as describe_value
-from .inputs import Inputs as Inputs
-from .pool import BackbonePool as BackbonePool
-from .settings import EPOCHS as EPOCHS
+from .configuration import write_arguments as write_arguments
+from .hyperparameters import Searchable as Searchable
 from .settings import FREEZE_DEPTH as FREEZE_DEPTH
 from .settings import LEARNING_RATE as LEARNING_RATE
-from .settings import Facts as Facts
 from .settings import Settings as Settings
-from .space import SearchSpace as SearchSpace
+from .trainer import Trainer as Trainer

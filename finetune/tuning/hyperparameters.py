@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import keras
 import keras_tuner
@@ -10,6 +11,12 @@ import numpy as np
 from keras_tuner.engine.hyperparameters import HyperParameter
 
 from finetune.exceptions import ArgumentError
+
+_T = TypeVar("_T")
+
+# What an argument may be: a value, a range (low, high), a list of choices, or a hyperparameter.
+# (Sequence for the choices: to a type checker list[int] is no list[int | None].)
+Searchable: TypeAlias = _T | tuple[_T, _T] | Sequence[_T] | HyperParameter
 
 # Rates differ by factors, so their ranges are searched on a logarithmic scale.
 _LOGARITHMIC = ("learning_rate", "head_learning_rate", "weight_decay")

@@ -28,7 +28,6 @@ _HEAD_PATIENCE = 10
 # docs/results.md has the measurements.
 FREEZE_DEPTH = 0.35
 LEARNING_RATE = 3e-4
-EPOCHS = 15
 
 # Keeps a few hundred images from being learned by heart; docs/results.md has the measurements.
 _LABEL_SMOOTHING = 0.1
@@ -135,7 +134,8 @@ class Settings:
             head_only: Number of layers of the backbone.
 
         Returns:
-            Both; the second has no epochs where no layer is left to train.
+            Both; the second has no epochs where it could only train the head once more, which
+            the first has done.
         """
         optimizer = self.optimizer_settings()
         head = Phase(
@@ -157,7 +157,8 @@ class Settings:
             batch_norm=self.batch_norm,
             layer_decay=self.layer_decay,
         )
-        return [head, tune] if depth < head_only else [head, replace(tune, epochs=0)]
+        head_alone_again = depth >= head_only and self.head_epochs > 0
+        return [head, replace(tune, epochs=0)] if head_alone_again else [head, tune]
 
     def weights_of_classes(
         self, facts: Facts, labels: Callable[[], Any]

@@ -225,7 +225,9 @@ def test_random_weights_are_those_of_the_seed():
         tuner = FineTuner(
             weights=None, backbone_options={"alpha": 0.35}, image_size=32, num_classes=2, seed=seed
         )
-        return np.array(tuner.shared(tuner.settings()).backbone.model.trainable_variables[-3])
+        return np.array(
+            tuner.trainer.shared(tuner.trainer.settings()).backbone.model.trainable_variables[-3]
+        )
 
     state = random.getstate()
     first = kernel(0)
@@ -243,8 +245,8 @@ def test_tensorflow_does_not_warn_of_steps_that_are_compiled_on_purpose(make_tun
     logger.addHandler(handler)
     tuner = make_tuner(freeze_depth=[6, 7, 8, 9, 10], learning_rate=1e-3)
     for depth in range(6, 11):
-        settings = replace(tuner.settings(), freeze_depth=depth)
-        tuner.train(settings, tuner.source_of(data, settings))
+        settings = replace(tuner.trainer.settings(), freeze_depth=depth)
+        tuner.trainer.train(settings, tuner.trainer.source_of(data, settings))
     logger.removeHandler(handler)
     assert not [r for r in records if "retracing" in r.getMessage()]
     assert logger.filters == []

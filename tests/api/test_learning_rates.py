@@ -93,9 +93,9 @@ def test_the_smoothed_loss_is_the_unbiased_moving_mean(tuner, data):
 
 def test_a_model_and_its_training_are_the_same_before_and_after(make_tuner, data):
     tuner = make_tuner()
-    settings = tuner.settings()
-    source = tuner.source_of(data, settings)
-    model, first = tuner.train(settings, source)
+    settings = tuner.trainer.settings()
+    source = tuner.trainer.source_of(data, settings)
+    model, first = tuner.trainer.train(settings, source)
     state = [*model.variables, *model.optimizer.variables]
     before = [np.array(keras.ops.convert_to_numpy(v)) for v in state]
     optimizer = model.optimizer
@@ -107,7 +107,7 @@ def test_a_model_and_its_training_are_the_same_before_and_after(make_tuner, data
     assert [layer.trainable for layer in model._flatten_layers()] == layers
     for variable, value in zip(state, before, strict=True):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), value)
-    _, second = tuner.train(settings, source)
+    _, second = tuner.trainer.train(settings, source)
     losses = [[row["loss"] for row in record.epochs] for record in (first, second)]
     assert losses[0] == losses[1]
 
@@ -146,7 +146,7 @@ def test_a_layer_of_the_users_that_augments_keeps_its_random_state(make_tuner, d
 
 def test_other_settings_may_be_tested_than_the_tuners(make_tuner, data):
     tuner = make_tuner(freeze_depth=[4, 10], head_epochs=0)
-    settings = tuner.settings()
+    settings = tuner.trainer.settings()
     assert settings.freeze_depth == 4
     shallow = find_learning_rate(tuner, data, steps=20)
     deep = find_learning_rate(tuner, data, steps=20, settings=replace(settings, freeze_depth=10))

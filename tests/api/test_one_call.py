@@ -49,8 +49,8 @@ def result(tune, folder):
 
 def test_the_run_folder_holds_everything(result):
     assert sorted(path.name for path in result.folder.iterdir()) == [
-        *("config.json", "environment.json", "history.csv", "learning_rates.csv"),
-        *("metrics.json", "model.keras"),
+        *("config.json", "config.toml", "environment.json", "history.csv"),
+        *("learning_rates.csv", "metrics.json", "model.keras"),
     ]
 
 

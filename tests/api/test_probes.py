@@ -36,9 +36,9 @@ def tuner(make_tuner):
 
 
 def parts(tuner, data):
-    settings = tuner.settings()
-    source = tuner.source_of(data, settings)
-    return tuner.shared(settings), source
+    settings = tuner.trainer.settings()
+    source = tuner.trainer.source_of(data, settings)
+    return tuner.trainer.shared(settings), source
 
 
 def separable(seed, shift, n=60, width=5):
@@ -114,11 +114,11 @@ def test_probes_are_of_the_pretrained_weights_and_leave_those_of_training(make_t
 
 def test_training_goes_on_after_probes_as_without_them(make_tuner, data):
     def losses(tuner, probed):
-        settings = tuner.settings()
-        source = tuner.source_of(data, settings)
+        settings = tuner.trainer.settings()
+        source = tuner.trainer.source_of(data, settings)
         if probed:
             narrow_depths(tuner, data)
-        return [row["loss"] for row in tuner.train(settings, source)[1].epochs]
+        return [row["loss"] for row in tuner.trainer.train(settings, source)[1].epochs]
 
     options = {"freeze_depth": 10, "head_epochs": 1, "epochs": 1}
     assert losses(make_tuner(**options), True) == losses(make_tuner(**options), False)

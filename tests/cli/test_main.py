@@ -8,7 +8,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from finetune.cli.main import app, parse_depth
+from finetune.cli import app
 
 FIT = [
     *("--backbone", "mobilenet_v2", "--alpha", "0.35", "--weights", "none", "--image-size", "32"),
@@ -136,14 +136,6 @@ def test_backbones_are_listed():
     result = call("backbones")
     assert result.exit_code == 0
     assert "mobilenet_v2" in result.stdout.splitlines()
-
-
-@pytest.mark.parametrize(
-    ("text", "depth"), [("100", 100), ("0.65", 0.65), ("1.0", 1.0), ("block_10", "block_10")]
-)
-def test_depths_as_typed(text, depth):
-    assert parse_depth(text) == depth
-    assert type(parse_depth(text)) is type(depth)
 
 
 def test_help_does_not_load_tensorflow():

@@ -5,8 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from finetune.cli.main import app
-from finetune.cli.search import parse_space
+from finetune.cli import app
 from tiny import build_backbone
 
 
@@ -94,17 +93,3 @@ def test_board_of_something_else_is_refused(tmp_path):
     refused = call("board", tmp_path)
     assert refused.exit_code == 1
     assert "Expected a study's folder" in refused.output
-
-
-@pytest.mark.parametrize(
-    ("text", "space"),
-    [
-        ("50,100,116", [50, 100, 116]),
-        ("1e-5:1e-3", (1e-5, 1e-3)),
-        ("0.35", 0.35),
-        ("adam,sgd", ["adam", "sgd"]),
-        ("block_10", "block_10"),
-    ],
-)
-def test_spaces_as_typed(text, space):
-    assert parse_space(text) == space

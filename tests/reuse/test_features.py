@@ -156,8 +156,8 @@ def test_memory_disk_and_no_room_at_all_train_to_the_same_result(make_backbone, 
             cache_budget=budget,
             cache_dir=tmp_path / str(number),
         )
-        settings = tuner.settings()
-        _, record = tuner.train(settings, tuner.source_of(data, settings))
+        settings = tuner.trainer.settings()
+        _, record = tuner.trainer.train(settings, tuner.trainer.source_of(data, settings))
         losses.append([row["val_loss"] for row in record.epochs])
     assert losses[0] == losses[1]
     np.testing.assert_allclose(losses[0], losses[2], rtol=1e-4)

@@ -29,8 +29,8 @@ for name, distribution in (
         build_backbone(), preprocess="tf", freeze_depth=7, learning_rate=1e-2, epochs=3,
         head_epochs=3, dropout=0.0, optimizer="sgd", distribution=distribution,
     )
-    settings = tuner.settings()
-    model, record = tuner.train(settings, tuner.source_of(data, settings))
+    settings = tuner.trainer.settings()
+    model, record = tuner.trainer.train(settings, tuner.trainer.source_of(data, settings))
     results[name] = [[row["loss"], row["val_loss"]] for row in record.epochs]
     if distribution is not None:
         assert model.layers[-1].trainable_variables[0].value.values[1].device.endswith("CPU:1")
@@ -46,8 +46,9 @@ print(json.dumps(results))
 def test_two_devices_give_the_losses_of_one(tmp_path: Path):
     import json
 
-    tests = str(Path(__file__).parent)
-    environment = os.environ | {"PYTHONPATH": tests, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    tests = str(Path(__file__).parents[1])
+    paths = os.pathsep.join(filter(None, [tests, os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3"}
     ended = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path / "study")],
         capture_output=True,

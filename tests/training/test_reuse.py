@@ -22,8 +22,8 @@ def train(backbone, data, reuse, callbacks=(), **settings):
         }
         | settings,
     )
-    values = tuner.settings()
-    return tuner.train(values, tuner.source_of(data, values), callbacks=callbacks)
+    values = tuner.trainer.settings()
+    return tuner.trainer.train(values, tuner.trainer.source_of(data, values), callbacks=callbacks)
 
 
 @pytest.mark.parametrize(

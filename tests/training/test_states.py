@@ -24,8 +24,10 @@ def tune(backbone, **settings):
 
 
 def train(tuner, data, *, until=None, file=None):
-    values = tuner.settings()
-    model, record = tuner.train(values, tuner.source_of(data, values), until=until, file=file)
+    trainer = tuner.trainer
+    values = trainer.settings()
+    source = trainer.source_of(data, values)
+    model, record = trainer.train(values, source, until=until, file=file)
     return model.get_weights(), record
 
 

@@ -1,0 +1,55 @@
+"""`finetune fit`: from images to a fine-tuned model in one command."""
+
+from dataclasses import replace
+from typing import Any
+
+import typer
+
+from finetune.cli.config import with_config
+from finetune.cli.derived import with_options
+from finetune.cli.shared_options import (
+    TRAINING,
+    Alpha,
+    Config,
+    Data,
+    Quiet,
+    fixed,
+    loading_options,
+    training_options,
+    with_alpha,
+)
+from finetune.cli.signatures import merged, read_options
+from finetune.cli.terminal import notes, plain_errors, start_tensorflow
+
+# Of what both take, `FineTuner` describes the image size and the seed, as in `fine_tune`.
+_OWN = read_options("finetune.api.one_call:fine_tune", TRAINING)
+OPTIONS = merged(
+    (replace(option, panel="Options") for option in _OWN if option.name == "out"),
+    _OWN,
+    loading_options("image_size", "seed"),
+    fixed(training_options()),
+    without=("data", "verbose"),
+)
+
+
+@with_options(OPTIONS)
+def fit(
+    data: Data = None,
+    alpha: Alpha = None,
+    config: Config = None,
+    quiet: Quiet = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Fine-tune a backbone on images; writes model, metrics and history to a run folder."""
+    with plain_errors(), notes(quiet):
+        images, options = with_config(config, OPTIONS, data, given)
+        start_tensorflow()
+        from finetune.api import fine_tune
+
+        result = fine_tune(images, verbose=0 if quiet else 1, **with_alpha(options, alpha))
+        if not quiet:
+            print(result.summary())
+            print(f"\nUse it: finetune predict {result.folder / 'model.keras'} IMAGES...")
+        if result.record.interrupted:
+            raise typer.Exit(130)

@@ -1,0 +1,228 @@
+"""The Trainer: prepares and trains trials on the backbones that they share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+
+from finetune.backbones import apply_freeze_depth, resolve_depth
+from finetune.data import ImageData
+from finetune.exceptions import ArgumentError
+from finetune.reuse import FeatureCache, Source
+from finetune.training import (
+    TASKS,
+    PhaseCallback,
+    SharedBackbone,
+    StateFile,
+    Training,
+    TrainingRecord,
+    assemble,
+    build_optimizer,
+    dtype_policy,
+    loss_for,
+    metrics_for,
+    policy_name,
+    resolve_distribution,
+    train,
+)
+from finetune.tuning.hyperparameters import describe_value
+from finetune.tuning.inputs import Inputs
+from finetune.tuning.pool import BackbonePool
+from finetune.tuning.settings import Facts, Settings
+from finetune.tuning.space import SearchSpace
+
+# Arguments that decide how quick training is, and nothing about its results.
+_SPEED = ("cache_budget", "cache_dir", "reuse")
+
+
+class Trainer:
+    """Prepares and trains trials; what they have in common is made once.
+
+    Args:
+        arguments: A value, or what can be chosen from, for each argument of `FineTuner`.
+
+    Raises:
+        ArgumentError: If an argument is not allowed.
+    """
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        self.arguments = dict(arguments)
+        reuse, task, classes = (arguments[name] for name in ("reuse", "task", "num_classes"))
+        _check(reuse, task, classes)
+        self._inputs = Inputs(task, classes, reuse)
+        cache = FeatureCache(*(arguments[f"cache_{name}"] for name in ("budget", "dir", "dtype")))
+        self._pool = BackbonePool(
+            arguments["preprocess"], cache, resolve_distribution(arguments["distribution"])
+        )
+        self._space = SearchSpace(
+            {field.name: arguments[field.name] for field in fields(Settings)},
+            lambda settings: self.shared(settings).backbone.model,
+        )
+        # Refuse what can be refused now, not in the first trial.
+        self._space.check()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels to other processes as what it was made of."""
+        return Trainer, (self.arguments,)
+
+    def describe(self) -> dict[str, Any]:
+        """What it was made of, as JSON can hold it: spaces, and all that is fixed."""
+        return {
+            name: describe_value(value)
+            for name, value in self.arguments.items()
+            if name not in _SPEED
+        }
+
+    def tunables(self) -> list[str]:
+        """Names of the arguments that leave something to be chosen."""
+        return self._space.tunables()
+
+    def settings(self, hp: keras_tuner.HyperParameters | None = None) -> Settings:
+        """The values to train with; declares in `hp` what is tunable.
+
+        Args:
+            hp: A trial's hyperparameters. Default: the first value of each space.
+        """
+        return self._space.settings(keras_tuner.HyperParameters() if hp is None else hp)
+
+    def freeze_depths(self, settings: Settings) -> set[int]:
+        """Every depth that trials on this backbone may use, as far as that is known."""
+        return self._space.freeze_depths(settings)
+
+    def shared(self, settings: Settings) -> SharedBackbone:
+        """The backbone that all trials with these settings train on."""
+        return self._pool.get(settings, self._image_size(settings))
+
+    def source(
+        self, x: Any, y: Any, validation: Any, batch_size: int, settings: Settings
+    ) -> Source:
+        """Training and validation images as `train` takes them, see `Inputs.source`."""
+        return self._inputs.source(x, y, validation, batch_size, settings)
+
+    def source_of(self, data: ImageData, settings: Settings) -> Source:
+        """Training and validation images of an `ImageData` as `train` takes them."""
+        return self.source(data, None, None, data.batch_size, settings)
+
+    def new_model(self, settings: Settings) -> keras.Model:
+        """A model of its own, with pretrained weights and an untrained head.
+
+        Args:
+            settings: The values of the trial.
+
+        Returns:
+            From float pixels 0..255 to predictions; frozen up to the freeze depth and compiled,
+            as Keras' own `fit` needs it.
+        """
+        facts = self._inputs.facts or Facts("multiclass", 2)
+        with dtype_policy(policy_name(settings.mixed_precision)):
+            loaded = self._pool.load(settings, self._image_size(settings))
+            assembly = assemble(loaded, settings.head(facts))
+        depth = resolve_depth(loaded.model, settings.freeze_depth)
+        apply_freeze_depth(loaded.model, depth, batch_norm=settings.batch_norm)
+        assembly.model.compile(
+            build_optimizer(settings.optimizer_settings(), settings.learning_rate),
+            loss=loss_for(facts.task, settings.smoothing(facts.task)),
+            metrics=metrics_for(facts.task),
+        )
+        return assembly.model
+
+    def prepare(self, settings: Settings, source: Source) -> tuple[SharedBackbone, Training]:
+        """What is trained on, and what is to be done.
+
+        Args:
+            settings: The values of the trial.
+            source: Training and validation images.
+
+        Returns:
+            The backbone that trials share, and the training as `finetune.training.train` takes it.
+        """
+        facts = self._inputs.facts
+        if facts is None:
+            raise ArgumentError("num_classes is not known: pass it, or train on an ImageData.")
+        shared = self.shared(settings)
+        shared.freeze_depths.update(self.freeze_depths(settings))
+        depth = resolve_depth(shared.backbone.model, settings.freeze_depth)
+        training = Training(
+            tuple(settings.phases(depth, shared.head_only)),
+            settings.head(facts),
+            label_smoothing=settings.smoothing(facts.task),
+            class_weight=settings.weights_of_classes(facts, source.labels),
+            seed=settings.seed,
+        )
+        return shared, training
+
+    def train(
+        self,
+        settings: Settings,
+        source: Source,
+        *,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        progress: Sequence[PhaseCallback] = (),
+        initial_epoch: int = 0,
+        start: list[np.ndarray] | None = None,
+        until: int | None = None,
+        file: StateFile | None = None,
+        pauses: Sequence[keras.callbacks.Callback] = (),
+    ) -> tuple[keras.Model, TrainingRecord]:
+        """Train once with these settings on the backbone that trials share.
+
+        Args:
+            settings: The values of the trial.
+            source: Training and validation images.
+            callbacks: Keras callbacks, see `finetune.training.train`.
+            progress: Callbacks that only show.
+            initial_epoch: Epoch of the second phase to continue from.
+            start: Weights to start from; None for pretrained ones and a new head.
+            until: Epoch of the second phase after which to pause, see `finetune.training.train`.
+            file: Where the state is kept, to go on from; likewise.
+            pauses: Callbacks that may stop training for now; likewise.
+
+        Returns:
+            The shared model with the best epoch's weights (the next training changes them),
+            and what happened.
+        """
+        shared, training = self.prepare(settings, source)
+        model = shared.reset(training.head)
+        if start is not None and training.phases[-1].epochs:
+            model.set_weights(start)
+        record = train(
+            shared,
+            training,
+            source,
+            callbacks=callbacks,
+            progress=progress,
+            initial_epoch=initial_epoch,
+            until=until,
+            file=file,
+            pauses=pauses,
+        )
+        return model, record
+
+    def keep_heads(self, folder: Path) -> None:
+        """Keep trained heads in a folder, for other processes to start from the very same."""
+        self._pool.keep_heads(folder)
+
+    def _image_size(self, settings: Settings) -> Any:
+        facts = self._inputs.facts
+        if settings.image_size is None and facts is not None:
+            return facts.image_size
+        return settings.image_size
+
+
+def _check(reuse: Any, task: Any, num_classes: Any) -> None:
+    """Refuse what no trial could work with, whatever its settings."""
+    if keras.backend.backend() != "tensorflow":
+        raise ArgumentError(
+            "Expected Keras to run on TensorFlow, but its backend is "
+            f"{keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow."
+        )
+    if reuse not in ("auto", True, False):
+        raise ArgumentError(f"Expected reuse to be 'auto', True or False, received {reuse!r}.")
+    if num_classes is not None and num_classes < 2:
+        raise ArgumentError(f"Expected num_classes of 2 or more, received {num_classes!r}.")
+    if task is not None and task not in TASKS:
+        raise ArgumentError(f"Expected task to be one of {TASKS}, received {task!r}.")

@@ -1,0 +1,64 @@
+"""What version 0.1.0 wrote is still read: a model, a run, and a study that was killed half-way."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from finetune import FineTuner, load, load_data
+from finetune.cli import app
+from tiny import SIZE, make_images
+
+HERE = Path(__file__).parent
+# What that version said of the first three images.
+PROBABILITIES = [
+    [0.36975834, 0.31556243, 0.31467932],
+    [0.40213078, 0.28612682, 0.3117424],
+    [0.3359746, 0.32355633, 0.3404691],
+]
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """Its second trial of two is missing, as after a kill."""
+    for name in ("tiny.keras", "study"):
+        copy = shutil.copytree if (HERE / name).is_dir() else shutil.copy
+        copy(HERE / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)  # its backbone is named by a relative path
+    return tmp_path / "study"
+
+
+def test_a_saved_model_says_what_it_said():
+    images, _ = make_images(8)
+    model = load(HERE / "run")
+    assert model.card.class_names == ("0", "1", "2")
+    said = model.predict(images[:3]).probabilities
+    assert said == pytest.approx(np.array(PROBABILITIES), abs=1e-4)
+
+
+def test_a_study_goes_on(study):
+    before = (study / "trials" / "0000.json").read_text()
+    data = load_data(make_images(8), image_size=SIZE, batch_size=16, validation=0.25)
+    tuner = FineTuner(
+        "tiny.keras",
+        preprocess="tf",
+        freeze_depth=[7, 10],
+        learning_rate=1e-2,
+        epochs=1,
+        head_epochs=2,
+    )
+    result = tuner.search(data, strategy="grid", out=study, verbose=0)
+    assert {trial["id"]: trial["status"] for trial in result.trials} == {
+        "0000": "completed",
+        "0001": "completed",
+    }
+    assert (study / "trials" / "0000.json").read_text() == before  # it was not trained again
+    assert (study / "model.keras").exists()
+
+
+def test_its_board_is_shown(study):
+    shown = CliRunner().invoke(app, ["board", str(study)])
+    assert shown.exit_code == 0, shown.output
+    assert "0000" in shown.output and "0.364" in shown.output
