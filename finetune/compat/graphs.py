@@ -33,8 +33,7 @@ def calls_of(model: keras.Model) -> list[Call]:
         model: A functional model, or a sequential one that knows the shape of its input.
 
     Returns:
-        The calls from input to output, in the order of `model.layers` where no layer is used
-        twice. Models within count as one call each.
+        The calls from input to output. Models within count as one call each.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2, name="last")])

@@ -17,6 +17,7 @@ from finetune.backbones.freezing import (
     leaf_layers,
     resolve_depth,
 )
+from finetune.compat import all_layers, own_variables
 from finetune.exceptions import ArgumentError, FreezeDepthError
 
 
@@ -122,7 +123,7 @@ def count(variables) -> int:
 
 
 def has_parameters(layer) -> bool:
-    return any(part._trainable_variables for part in layer._flatten_layers())
+    return any(own_variables(part) for part in all_layers(layer))
 
 
 def is_batch_norm(layer) -> bool:

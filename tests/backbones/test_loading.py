@@ -3,9 +3,11 @@
 import inspect
 import math
 import os
+import runpy
 import sys
 import types
 import urllib.error
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,6 +20,7 @@ from finetune.backbones.architectures import ARCHITECTURES
 from finetune.backbones.freezing import apply_freeze_depth, blocks, describe, leaf_layers
 from finetune.backbones.loading import UNSET, Backbone, list_backbones, load_backbone
 from finetune.backbones.preprocessing import identity, resolve_preprocess
+from finetune.backbones.weights import keras_home
 from finetune.exceptions import (
     ArgumentError,
     ImageSizeError,
@@ -277,10 +280,24 @@ def keras_cache(tmp_path, monkeypatch):
         raise urllib.error.URLError("no network")
 
     monkeypatch.setattr(keras_config, "_KERAS_DIR", str(tmp_path))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr(keras_file_utils, "urlretrieve", refuse)
     folder = tmp_path / "models"
     folder.mkdir()
     return folder
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_weights_are_kept_where_keras_keeps_them(said, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_HOME", raising=False)
+    if said:
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    # What Keras itself makes of the environment when it is loaded.
+    loaded = runpy.run_path(keras_config.__file__)
+    assert keras_home() == Path(loaded["keras_home"]()), (
+        "Keras keeps its weights elsewhere: the folder that errors about weights name is wrong."
+    )
 
 
 def save_weights(path, **options) -> np.ndarray:

@@ -16,7 +16,7 @@ def variables():
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
-@pytest.mark.parametrize("cls", [keras.optimizers.SGD, keras.optimizers.AdamW])
+@pytest.mark.parametrize("cls", [keras.optimizers.SGD, keras.optimizers.Adam])
 def test_each_variable_moves_at_its_own_rate(cls, compiled):
     slow, quick = variables()
     optimizer = with_rate_factors(cls, {slow.path: 0.0})(0.5)
@@ -62,6 +62,6 @@ def test_averages_are_swapped_out_only_where_they_are_in_the_model(inside):
         SWAP + "It no longer says, when an epoch begins, whether the averages are in the model."
     )
     callback.on_epoch_end(0)
-    assert float(average[0, 0]) == 1, (
-        SWAP + "After an epoch the averages are no longer in the model, the weights in their place."
+    assert float(model.layers[-1].kernel[0, 0]) == (1 if inside else 2), (
+        SWAP + "When an epoch ends, the averages are no longer put into the model."
     )

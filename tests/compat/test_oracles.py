@@ -14,6 +14,7 @@ from finetune.compat import (
 )
 
 RUNNING, COMPLETED = "RUNNING", "COMPLETED"
+SCORE = keras_tuner.Objective("score", "max")
 
 
 @pytest.fixture
@@ -47,10 +48,8 @@ def end(oracle, trial):
 )
 def test_nothing_is_written(make, space, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    oracle = quiet(make(hyperparameters=space, objective=keras_tuner.Objective("score", "max")))
-    trials = [oracle.create_trial("worker") for _ in range(1)]
-    for trial in trials:
-        end(oracle, trial)
+    oracle = quiet(make(hyperparameters=space, objective=SCORE))
+    end(oracle, oracle.create_trial("worker"))
     assert not list(tmp_path.iterdir()), (
         "`Oracle.save` or `Oracle._save_trial` (KerasTuner) is no longer all that writes files: a "
         "study keeps its trials itself, in one file each, and oracles are given no folder."
@@ -60,7 +59,7 @@ def test_nothing_is_written(make, space, tmp_path, monkeypatch):
 def test_an_oracle_writes_by_save_and_by_save_trial(space, tmp_path):
     oracle = oracles.GridSearchOracle(hyperparameters=space)
     oracle.verbose = 0
-    oracle.set_project_dir(tmp_path, "project")
+    oracle._set_project_dir(tmp_path, "project")
     oracle._save_trial = lambda trial: None
     oracle.create_trial("worker")
     written = [path.name for path in tmp_path.rglob("*.json")]
@@ -71,7 +70,7 @@ def test_an_oracle_writes_by_save_and_by_save_trial(space, tmp_path):
 
 
 def test_a_grid_goes_on_without_waiting_for_the_trial_before(space):
-    oracle = quiet(oracles.GridSearchOracle(hyperparameters=space))
+    oracle = quiet(oracles.GridSearchOracle(hyperparameters=space, objective=SCORE))
     trials = []
     for number in range(6):
         trial = oracle.create_trial(f"worker-{number}")
@@ -95,7 +94,7 @@ def test_a_grid_goes_on_without_waiting_for_the_trial_before(space):
 
 
 def test_a_grid_that_is_not_moved_on_waits(space):
-    oracle = quiet(oracles.GridSearchOracle(hyperparameters=space))
+    oracle = quiet(oracles.GridSearchOracle(hyperparameters=space, objective=SCORE))
     status = [oracle.create_trial(f"worker-{number}").status for number in range(3)]
     assert status[-1] == "IDLE", (
         "`GridSearchOracle` (KerasTuner) no longer waits for its trials: `give_next` is needless."

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from keras import applications
 
+from finetune.compat import all_layers
+
 FAMILIES = {
     "MobileNetV2": (applications.MobileNetV2, 64, {"alpha": 0.35}),
     "ResNet50": (applications.ResNet50, 32, {}),
@@ -19,7 +21,7 @@ FAMILIES = {
 def randomize(model: keras.Model) -> keras.Model:
     """Makes every batch norm count, and no channel explode."""
     rng = np.random.default_rng(0)
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             shape = layer.moving_mean.shape
             layer.moving_mean.assign(rng.uniform(-0.5, 0.5, shape))

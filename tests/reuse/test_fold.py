@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 from finetune.backbones.freezing import apply_freeze_depth
+from finetune.compat import all_layers
 from finetune.reuse.cuts import find_cut, split
 from finetune.reuse.fold import FoldedBatchNorm, FoldedModel, fold_batch_norm
 
@@ -20,7 +21,7 @@ def folds(model):
 
 
 def freeze_batch_norm(model):
-    for layer in model._flatten_layers(include_self=False):
+    for layer in all_layers(model)[1:]:
         layer.trainable = not isinstance(layer, layers.BatchNormalization)
     return model
 
