@@ -435,3 +435,16 @@ def test_images_of_other_classes_or_tasks_are_refused(make_tuner, data):
 def test_bad_arguments_are_refused_at_once(arguments, text):
     with pytest.raises(ArgumentError, match=text):
         FineTuner(**arguments)
+
+
+def test_without_a_head_phase_all_layers_frozen_means_that_the_head_trains_alone(make_tuner, data):
+    tuner = make_tuner(head_epochs=0, freeze_depth=1.0, epochs=3, learning_rate=1e-2)
+    settings = tuner.settings()
+    _, record = tuner.train(settings, tuner.source_of(data, settings))
+    rows = record.phase("fine_tune")
+    assert len(rows) == len(record.epochs) == 3
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert rows[0]["learning_rate"] <= 1e-2
+    frozen = make_tuner(head_epochs=2, freeze_depth=1.0, epochs=3)
+    _, record = frozen.train(frozen.settings(), frozen.source_of(data, frozen.settings()))
+    assert [row["phase"] for row in record.epochs] == ["head", "head"], "the head is trained once"

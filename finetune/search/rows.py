@@ -118,5 +118,5 @@ def _row(work: Work, trial: Trial, test: Score | None) -> dict[str, Any]:
         "epochs": outcome.epochs,
         "seconds": trial.seconds,
         "status": trial.status,
-        "history": outcome.history,
+        "history": [dict(epoch) for epoch in outcome.history],
     }
