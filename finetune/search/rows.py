@@ -17,6 +17,7 @@ from finetune.search.runner import Work
 from finetune.search.study import weights_file
 from finetune.search.trials import Outcome, Trial
 from finetune.statistics import accuracy_interval
+from finetune.surroundings import expected_tracing
 
 # Hyperparameters of which a row tells what they came to.
 _OWN_COLUMNS = ("freeze_depth", "learning_rate", "seed", "epochs")
@@ -43,6 +44,7 @@ def trial_rows(
     ]
 
 
+@expected_tracing()
 def scores_of_kept(work: Work, ranking: list[Ranked]) -> dict[str, Score | None]:
     """Measure the test images with every trial whose weights were kept.
 
