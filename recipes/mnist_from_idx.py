@@ -90,3 +90,5 @@ def main(arguments=None):
 
 if __name__ == "__main__":
     main()
+
+# To change first: the stems in read_mnist, for Fashion-MNIST or EMNIST, whose files are alike.

@@ -55,7 +55,7 @@ def draw(history, path):
     figure = Figure((13, 4), layout="constrained")
     for column, name in enumerate(("loss", "accuracy", "learning_rate"), start=1):
         axes = figure.add_subplot(1, 3, column, xlabel="epoch", ylabel=name.replace("_", " "))
-        axes.plot(history.epoch, history.history[name], "o-", label="training, with dropout")
+        axes.plot(history.epoch, history.history[name], "o-", label="training")
         if column < 3:
             axes.plot(history.epoch, history.history[f"val_{name}"], "s--", label="validation")
     figure.axes[0].legend(frameon=False)

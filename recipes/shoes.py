@@ -87,10 +87,8 @@ def main(arguments=None):
         rows = train(data, options, name, rates, **space)  # the best first
         table("At the kept epoch, the best by validation:", name, values, rows)
         if options.published:
-            last = [{**row, **row["history"][-1]} for row in rows]
-            title = (
-                "After the last epoch. Shown: their protocol on these photos. Not shown: on theirs."
-            )
+            last = [{**row, **row["history"][-1], name: row[name]} for row in rows]
+            title = "Last epoch. Shown: their protocol on these photos. Not shown: on theirs."
             table(title, name, values, last, THEIRS[name])
         else:
             depth = next(row["freeze_depth"] for row in rows if row["freeze_depth"] != DEPTHS[-1])

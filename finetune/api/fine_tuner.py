@@ -57,7 +57,7 @@ class FineTuner(keras_tuner.HyperModel):
             its low end.
         head_learning_rate: Rate of the head phase. Default 1e-3, Adam's own in Keras.
         head_epochs: Most epochs of the head phase. Default 60; it ends after 10 epochs without
-            a lower validation loss.
+            a lower validation loss. With 0 the second phase starts from a new head.
         epochs: Epochs of the second phase. Default 15.
         optimizer: Keras optimizer by name. Default "adam".
         schedule: How the rate moves in the second phase: "cosine" (default, which calms the

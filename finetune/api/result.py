@@ -29,6 +29,18 @@ class FineTuneResult:
         config: The settings that were used.
         folder: The run folder.
         freeze: What the freeze depth means for the backbone, in words.
+
+    Example:
+        >>> import numpy as np, tempfile
+        >>> from finetune import fine_tune
+        >>> images = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), "uint8")
+        >>> result = fine_tune(
+        ...     (images, [0, 1, 2] * 8), weights=None, image_size=32, epochs=1, head_epochs=1,
+        ...     backbone_options={"alpha": 0.35}, out=tempfile.mkdtemp(), verbose=0)
+        >>> [(row["phase"], row["epoch"]) for row in result.rows()]
+        [('head', 1), ('fine_tune', 1)]
+        >>> [axes.get_ylabel() for axes in result.plot().axes]
+        ['loss', 'accuracy']
     """
 
     model: FineTunedModel

@@ -14,7 +14,13 @@ from finetune.search.ranking import Ranked
 from finetune.search.runner import Work
 from finetune.search.study import weights_file
 from finetune.search.trials import Outcome, Trial
-from finetune.support import accuracy_interval, assign, read_arrays, values_of
+from finetune.support import (
+    accuracy_interval,
+    assign,
+    expected_tracing,
+    read_arrays,
+    values_of,
+)
 
 # Hyperparameters of which a row tells what they came to.
 _OWN_COLUMNS = ("freeze_depth", "learning_rate", "seed", "epochs")
@@ -41,6 +47,7 @@ def trial_rows(
     ]
 
 
+@expected_tracing()
 def scores_of_kept(work: Work, ranking: list[Ranked]) -> dict[str, Score | None]:
     """Measure the test images with every trial whose weights were kept.
 
@@ -116,5 +123,5 @@ def _row(work: Work, trial: Trial, test: Score | None) -> dict[str, Any]:
         "epochs": outcome.epochs,
         "seconds": trial.seconds,
         "status": trial.status,
-        "history": outcome.history,
+        "history": [dict(epoch) for epoch in outcome.history],
     }

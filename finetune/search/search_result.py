@@ -94,6 +94,22 @@ class SearchResult:
         folder: The study's folder.
         work: What all trials had in common.
         interrupted: Whether the user stopped it before its end.
+
+    Example:
+        >>> import tempfile
+        >>> from finetune import FineTuner, load_data
+        >>> layers = [keras.layers.Conv2D(4, 3, name=name) for name in ("first", "second")]
+        >>> model = keras.Sequential([keras.Input((16, 16, 3)), *layers])
+        >>> pixels = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), "uint8")
+        >>> data = load_data((pixels, [0, 1, 2] * 8), image_size=16, test=0.25)
+        >>> tuner = FineTuner(
+        ...     model, preprocess="tf", freeze_depth=[0, 1], learning_rate=1e-3, epochs=1,
+        ...     head_epochs=1)
+        >>> result = tuner.search(data, strategy="grid", out=tempfile.mkdtemp(), verbose=0)
+        >>> sorted((row["freeze_depth"], row["epochs"]) for row in result.rows())
+        [(0, 1), (1, 1)]
+        >>> [axes.get_xlabel() for axes in result.plot().axes]
+        ['', 'freeze depth (layers)', 'epoch (0: the head)']
     """
 
     model: FineTunedModel

@@ -457,3 +457,16 @@ def test_bad_arguments_are_refused_at_once(arguments, text):
 def test_typed_records_have_the_names_of_the_signature(record, function, of_its_own):
     names = [name for name in inspect.signature(function).parameters if name not in of_its_own]
     assert sorted(field.name for field in fields(record)) == sorted(names)
+
+
+def test_without_a_head_phase_all_layers_frozen_means_that_the_head_trains_alone(make_tuner, data):
+    tuner = make_tuner(head_epochs=0, freeze_depth=1.0, epochs=3, learning_rate=1e-2).trainer
+    settings = tuner.settings()
+    _, record = tuner.train(settings, tuner.source_of(data, settings))
+    rows = record.phase("fine_tune")
+    assert len(rows) == len(record.epochs) == 3
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert rows[0]["learning_rate"] <= 1e-2
+    frozen = make_tuner(head_epochs=2, freeze_depth=1.0, epochs=3).trainer
+    _, record = frozen.train(frozen.settings(), frozen.source_of(data, frozen.settings()))
+    assert [row["phase"] for row in record.epochs] == ["head", "head"], "the head is trained once"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import keras
@@ -256,3 +257,41 @@ def test_a_wrong_path_is_told_before_weights_are_fetched_and_leaves_no_folder(tm
     with pytest.raises(DataError, match="nowhere"):
         fine_tune(tmp_path / "nowhere", out=tmp_path / "runs" / "1", verbose=0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_are_the_epochs_and_rates_those_of_every_step(result):
+    rows = result.rows()
+    assert rows == result.history
+    rows[0]["loss"] = None
+    assert result.history[0]["loss"] is not None, "the result's own history stays as it is"
+    steps = -(-result.data.counts["train"]["boots"] * 3 // 16)
+    assert list(result.rates) == ["head", "fine_tune"]
+    assert result.rates["fine_tune"] == pytest.approx([1e-2] * 2 * steps)
+
+
+def test_the_figure_shows_both_phases_and_the_kept_epoch(result, tmp_path):
+    figure = result.plot(tmp_path / "new" / "training.png")
+    loss, accuracy = figure.axes
+    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("loss", "accuracy")
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["training", "validation", "kept epoch"]
+    assert [text.get_text() for text in loss.texts] == ["head", "fine-tuning"]
+    star = loss.lines[2]
+    assert star.get_xdata() == [result.record.best + 1]
+    assert star.get_ydata() == [result.record.best_epoch["val_loss"]]
+    assert (tmp_path / "new" / "training.png").stat().st_size > 10_000
+
+
+def test_a_table_of_pandas_needs_pandas(result, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ArgumentError) as error:
+        result.to_pandas()
+    assert str(error.value) == (
+        "Expected pandas for a DataFrame, but it is not installed. Run `pip install pandas`, or "
+        "use rows(), which needs nothing."
+    )
+
+
+def test_a_table_of_pandas_has_a_row_for_each_epoch(result):
+    pytest.importorskip("pandas", reason="pandas is an extra")
+    assert result.to_pandas()["phase"].tolist() == ["head"] * 3 + ["fine_tune"] * 2

@@ -108,5 +108,8 @@ def test_writes_one_npz(idx_dir, tmp_path):
             np.testing.assert_array_equal(arrays[f"y_{split}"], labels)
 
 
-def test_opens_with_the_command_that_runs_it():
-    assert "python recipes/mnist_from_idx.py" in Path(mnist_from_idx.__file__).read_text()[:200]
+def test_opens_with_the_command_that_runs_it_and_is_short():
+    text = Path(mnist_from_idx.__file__).read_text()
+    assert "python recipes/mnist_from_idx.py" in text[:200]
+    assert len(text.splitlines()) <= 100
+    assert "\n# To change first: " in text
