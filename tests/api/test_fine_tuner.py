@@ -172,13 +172,13 @@ def test_a_tuner_of_the_users_own_may_build_and_fit(make_tuner, data, options):
 def test_further_executions_of_a_trial_use_other_seeds(make_tuner, data, options):
     hyper = make_tuner(freeze_depth=16)
     seeds = []
-    train = hyper.train
+    train = hyper.trainer.train
 
     def seen(settings, *arguments, **keywords):
         seeds.append(settings.seed)
         return train(settings, *arguments, **keywords)
 
-    hyper.train = seen
+    hyper.trainer.train = seen
     tuner = keras_tuner.RandomSearch(hyper, max_trials=2, executions_per_trial=2, **options)
     tuner.search(data, verbose=0)
     assert seeds == [0, 1, 0, 1]
@@ -217,7 +217,9 @@ def test_the_users_backbone_stays_as_it_is(backbone, data):
         learning_rate=0.1,
         batch_norm="adapt",
     )
-    hyper.train(hyper.settings(), hyper.source_of(data, hyper.settings()))
+    hyper.trainer.train(
+        hyper.trainer.settings(), hyper.trainer.source_of(data, hyper.trainer.settings())
+    )
     assert all(map(np.array_equal, before, backbone.get_weights()))
     assert [layer.trainable for layer in backbone.layers] == flags
 
@@ -259,8 +261,8 @@ def test_reuse_changes_the_speed_and_not_the_result(make_tuner, data):
     results = []
     for reuse in (True, False):
         hyper = make_tuner(reuse=reuse, freeze_depth=10, learning_rate=1e-2, optimizer="sgd")
-        settings = hyper.settings()
-        model, record = hyper.train(settings, hyper.source_of(data, settings))
+        settings = hyper.trainer.settings()
+        model, record = hyper.trainer.train(settings, hyper.trainer.source_of(data, settings))
         results.append((record, [np.array(w) for w in model.get_weights()]))
     (record, weights), (expected, others) = results
     assert [row["phase"] for row in record.epochs] == [row["phase"] for row in expected.epochs]
@@ -273,18 +275,18 @@ def test_reuse_changes_the_speed_and_not_the_result(make_tuner, data):
 
 def test_augmented_images_train_from_views(make_tuner, augmented):
     hyper = make_tuner(freeze_depth=10, views=2)
-    settings = hyper.settings()
-    source = hyper.source_of(augmented, settings)
+    settings = hyper.trainer.settings()
+    source = hyper.trainer.source_of(augmented, settings)
     assert source.views == 2
-    _, record = hyper.train(settings, source)
+    _, record = hyper.trainer.train(settings, source)
     assert len(record.epochs) == 4
 
 
 def test_mixed_precision_trains_and_leaves_the_global_policy(make_tuner, data):
     before = keras.config.dtype_policy()
     hyper = make_tuner(freeze_depth=10, mixed_precision="mixed_bfloat16", num_classes=3)
-    settings = hyper.settings()
-    model, record = hyper.train(settings, hyper.source_of(data, settings))
+    settings = hyper.trainer.settings()
+    model, record = hyper.trainer.train(settings, hyper.trainer.source_of(data, settings))
     assert keras.config.dtype_policy() is before
     assert np.isfinite(record.best_epoch["val_loss"])
     assert model.get_layer("tiny").get_layer("c_conv").compute_dtype in ("bfloat16", "float32")
@@ -303,17 +305,17 @@ def test_every_task_trains(make_tuner, task, labels, shape):
     images = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), "uint8")
     data = load_data((images, labels), image_size=16, task=task, augment="none")
     hyper = make_tuner(freeze_depth=16, task=task)
-    settings = hyper.settings()
-    model, record = hyper.train(settings, hyper.source_of(data, settings))
+    settings = hyper.trainer.settings()
+    model, record = hyper.trainer.train(settings, hyper.trainer.source_of(data, settings))
     assert model.output_shape == shape
     assert record.monitor == ("val_loss" if task == "regression" else "val_accuracy")
 
 
 def test_balanced_class_weights_come_from_the_training_labels(make_tuner, data):
     hyper = make_tuner(class_weight="balanced", num_classes=3)
-    source = hyper.source_of(data, hyper.settings())
+    source = hyper.trainer.source_of(data, hyper.trainer.settings())
     facts = Facts("multiclass", 3)
-    weights = hyper.settings().weights_of_classes(facts, source.labels)
+    weights = hyper.trainer.settings().weights_of_classes(facts, source.labels)
     labels = data.splits["train"].labels
     assert weights == pytest.approx(
         {number: len(labels) / 3 / np.sum(labels == number) for number in range(3)}
@@ -358,7 +360,7 @@ def test_a_dataset_of_unknown_length_is_counted(make_tuner):
     train, validation = plain_datasets()
     train = train.filter(lambda x, y: True)
     hyper = make_tuner(freeze_depth=16, num_classes=3)
-    source = hyper._inputs.source(train, None, validation, 32, hyper.settings())
+    source = hyper.trainer.source(train, None, validation, 32, hyper.trainer.settings())
     assert source.pixels("train", seed=0).steps == 3
 
 
@@ -374,28 +376,28 @@ def test_datasets_that_cannot_be_trained_on_are_refused(make_tuner, change, erro
     train, validation = plain_datasets()
     hyper = make_tuner(num_classes=3)
     with pytest.raises(error, match=text):
-        hyper._inputs.source(change(train), None, validation, 32, hyper.settings())
+        hyper.trainer.source(change(train), None, validation, 32, hyper.trainer.settings())
 
 
 def test_a_dataset_of_another_size_is_refused():
     train, validation = plain_datasets(size=32)
     hyper = FineTuner("MobileNetV2", weights=None, image_size=48, num_classes=3, freeze_depth=0)
     with pytest.raises(ImageSizeError, match=r"images of \(48, 48\) pixels.*are \(32, 32\)"):
-        hyper._inputs.source(train, None, validation, 32, hyper.settings())
+        hyper.trainer.source(train, None, validation, 32, hyper.trainer.settings())
 
 
 def test_validation_images_must_be_there(make_tuner, arrays, data):
     hyper = make_tuner(num_classes=3)
-    settings = hyper.settings()
+    settings = hyper.trainer.settings()
     without = load_data(arrays, image_size=16, validation=None)
     with pytest.raises(DataError, match=r"validation images.*Load the data with validation=0.2"):
-        hyper.source_of(without, settings)
+        hyper.trainer.source_of(without, settings)
     with pytest.raises(ArgumentError, match=r"validation_data as a tf.data.Dataset.*NoneType"):
-        hyper._inputs.source(data.train, None, None, 32, settings)
+        hyper.trainer.source(data.train, None, None, 32, settings)
     with pytest.raises(ArgumentError, match="validation_data does not go with an ImageData"):
-        hyper._inputs.source(data, None, data.validation, 32, settings)
+        hyper.trainer.source(data, None, data.validation, 32, settings)
     with pytest.raises(ArgumentError, match=r"validation_data=\(images, labels\)"):
-        hyper._inputs.source(np.zeros((4, 16, 16, 3)), np.zeros(4), None, 32, settings)
+        hyper.trainer.source(np.zeros((4, 16, 16, 3)), np.zeros(4), None, 32, settings)
 
 
 def test_images_that_no_trial_could_train_on_end_a_stock_search_at_once(make_tuner, data, options):
@@ -408,10 +410,10 @@ def test_images_that_no_trial_could_train_on_end_a_stock_search_at_once(make_tun
 def test_images_of_other_classes_or_tasks_are_refused(make_tuner, data):
     with pytest.raises(ArgumentError, match=r"images of 5 classes.*received 3"):
         hyper = make_tuner(num_classes=5)
-        hyper.source_of(data, hyper.settings())
+        hyper.trainer.source_of(data, hyper.trainer.settings())
     with pytest.raises(ArgumentError, match=r"task='multilabel', received some for 'multiclass'"):
         hyper = make_tuner(num_classes=3, task="multilabel")
-        hyper.source_of(data, hyper.settings())
+        hyper.trainer.source_of(data, hyper.trainer.settings())
 
 
 @pytest.mark.parametrize(
