@@ -46,12 +46,14 @@ test-oldest: ## the tests on the oldest versions that pyproject.toml allows, in 
 	    "no older Python was found. Name one: make OLDEST_PYTHON=/path/to/python3.10 test-oldest"; \
 	fi
 
+# Of the tests those that read files of the package, in .ci/run; here all of them.
+WHEEL_TESTS ?= ../tests
 test-wheel: $(VENV)/dev.stamp wheel ## the tests on the wheel, without the checkout
 	rm -rf "$(WHEEL)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  --target "$(WHEEL)" dist/*.whl
 	cd build && $(ONE_THREAD) PYTHONPATH="$(WHEEL)" FINETUNE_EXPECTED_IN="$(WHEEL)" \
-	  ../$(BIN)/python -m pytest -c ../pyproject.toml -n $(JOBS) --dist loadfile ../tests
+	  ../$(BIN)/python -m pytest -c ../pyproject.toml -n $(JOBS) --dist loadfile $(WHEEL_TESTS)
 
 wheel: | $(BIN)/pip ## the wheel, into dist/
 	rm -f dist/*.whl
