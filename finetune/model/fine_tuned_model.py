@@ -129,6 +129,12 @@ class FineTunedModel:
     keras_model: keras.Model
     card: ModelCard
 
+    def copy(self) -> "FineTunedModel":
+        """The same model with weights of its own, which no training of this one changes."""
+        copy = keras.models.clone_model(self.keras_model)
+        copy.set_weights(self.keras_model.get_weights())
+        return FineTunedModel(copy, self.card)
+
     def predict(self, images: Any, *, batch_size: int = 32) -> Predictions:
         """Classify files or arrays.
 

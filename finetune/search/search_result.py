@@ -18,7 +18,6 @@ from finetune.search.rows import card_of, scores_of_kept, trial_rows
 from finetune.search.runner import Work, head_alone
 from finetune.search.study import weights_file
 from finetune.search.trial_curves import draw_search
-from finetune.search.trials import Trial
 from finetune.support import (
     assign,
     bootstrap_interval,
@@ -82,8 +81,9 @@ class SearchResult:
     """What a search gave. Made by `FineTuner.search`.
 
     Args:
-        model: The best model.
+        model: The best model, with weights of its own: no later training changes them.
         ranking: All trials, the best first.
+        chosen: The trial that the model is of: the first of the ranking whose weights are there.
         settings: The values that the best model was trained with.
         validation: Its quality on the validation images, which chose it: optimistic.
         test: Its quality on the test images, or None where there are none.
@@ -114,6 +114,7 @@ class SearchResult:
 
     model: FineTunedModel
     ranking: list[Ranked]
+    chosen: Ranked
     settings: Settings
     validation: Score
     test: Score | None
@@ -126,8 +127,8 @@ class SearchResult:
 
     @property
     def best(self) -> dict[str, Any]:
-        """Hyperparameters of the best trial."""
-        return self.ranking[0].trial.values
+        """Hyperparameters of the trial that the model is of."""
+        return self.chosen.trial.values
 
     @property
     def trials(self) -> list[dict[str, Any]]:
@@ -200,10 +201,13 @@ class SearchResult:
 
     def summary(self) -> str:
         """The board, and a few lines on the best model."""
-        best = self.ranking[0]
+        best = self.chosen
         lines = [self.table(), *error_lines(self.ranking), ""]
         if self.interrupted:
             lines.append("Stopped before its end: the same command goes on.")
+        first = self.ranking[0].trial.trial
+        if best.trial.trial != first:
+            lines.append(f"The weights of trial {first} are gone: the model is of the next best.")
         lines.append(f"Best: trial {best.trial.trial}, {describe_values(best.trial.values)}")
         lines.append(
             f"validation: {self.validation} (chose it among {len(self.ranking)} trials, so "
@@ -245,8 +249,8 @@ def conclude(
         KeyboardInterrupt: If the user stopped the search before there was one.
     """
     data, folder = work.data, work.folder
-    trial, trained = _best(work, _scored(ranking, interrupted))
-    settings = work.settings(trial.values)
+    chosen, trained = _best(work, _scored(ranking, interrupted))
+    settings = work.settings(chosen.trial.values)
     model = FineTunedModel(trained, card_of(trained, data))
     model.save(folder / "model.keras")
     answers = {
@@ -260,10 +264,11 @@ def conclude(
         # The shared model becomes the head alone for a moment.
         head_alone(work.trainer, settings, work.trainer.source_of(data, settings))
         verdict = _verdict(split, data.task, answers[split], model.outputs(data, split))
-        _restore(trained, folder, trial.name)
+        _restore(trained, folder, chosen.trial.name)
     result = SearchResult(
-        model,
+        model.copy(),
         ranking,
+        chosen,
         settings,
         score(*answers["validation"], data.task),
         score(*answers["test"], data.task) if "test" in answers else None,
@@ -292,12 +297,12 @@ def _scored(ranking: list[Ranked], interrupted: bool) -> list[Ranked]:
     )
 
 
-def _best(work: Work, ranking: list[Ranked]) -> tuple[Trial, keras.Model]:
+def _best(work: Work, ranking: list[Ranked]) -> tuple[Ranked, keras.Model]:
     """The best trial whose weights are there, and the shared model with them."""
     for entry in ranking:
         trained = work.model(work.settings(entry.trial.values))
         if _restore(trained, work.folder, entry.trial.name):
-            return entry.trial, trained
+            return entry, trained
     raise SearchError(
         f"The weights of the best trials are gone from {work.folder / 'weights'}. Search again in "
         "another folder."
@@ -329,7 +334,7 @@ def _verdict(split: str, task: str, tuned: Answers, alone: Answers) -> Verdict:
 def _facts(result: SearchResult) -> dict[str, Any]:
     verdict = result.verdict
     return {
-        "best": {"id": result.ranking[0].trial.trial, "hyperparameters": result.best},
+        "best": {"id": result.chosen.trial.trial, "hyperparameters": result.best},
         "validation": result.validation.to_dict(),
         "test": result.test.to_dict() if result.test else None,
         "verdict": None

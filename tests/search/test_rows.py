@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-from finetune.reuse.values import values_of
 
 from finetune import FineTuner
 from finetune.data import load_data
@@ -14,6 +13,7 @@ from finetune.search.ranking import rank
 from finetune.search.study import read_trials
 from finetune.search.trial_curves import draw_search
 from finetune.search.trials import FAILED, Outcome, Step, Trial
+from finetune.support import values_of
 
 MEASURED = ("test_accuracy", "test_interval", "test_loss", "test_n")
 
