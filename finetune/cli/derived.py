@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, update_wrapper
 from typing import Annotated, Any
 
 import typer
@@ -73,7 +73,7 @@ def _parameters(option: Option) -> list[inspect.Parameter]:
     }
     if "bool" not in option.kinds:
         typed = typer.Option(
-            option.flag, parser=partial(_parse, option), metavar=_metavar(option), **shown
+            option.flag, parser=update_wrapper(partial(_parse, option), _parse), metavar=_metavar(option), **shown
         )
         return [_keyword(option.name, Any, typed)]
     # Two flags, for a file may say the other: what is the default anyway is not shown.

@@ -4,6 +4,9 @@
 
 Takes about three minutes on two cores and needs no network and no files: the characters are drawn
 from the fonts that Matplotlib brings along. No handwritten digit is seen.
+
+The file that ships must open in every Keras that pyproject.toml allows, and Keras opens files of
+older versions, not of newer ones: make it with the Python of `.venv-oldest`.
 """
 
 import argparse
