@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial, update_wrapper
 from typing import Annotated, Any
 
 import typer
@@ -72,9 +71,7 @@ def _parameters(option: Option) -> list[inspect.Parameter]:
         "show_default": False,
     }
     if "bool" not in option.kinds:
-        typed = typer.Option(
-            option.flag, parser=update_wrapper(partial(_parse, option), _parse), metavar=_metavar(option), **shown
-        )
+        typed = typer.Option(option.flag, parser=_parser(option), metavar=_metavar(option), **shown)
         return [_keyword(option.name, Any, typed)]
     # Two flags, for a file may say the other: what is the default anyway is not shown.
     return [
@@ -109,11 +106,16 @@ def _keyword(name: str, kind: Any, typed: Any) -> inspect.Parameter:
     )
 
 
-def _parse(option: Option, text: str) -> Typed:
-    try:
-        return Typed(read_text(option, text))
-    except ArgumentError as error:
-        raise typer.BadParameter(str(error), param_hint=f"'{option.flag}'") from error
+def _parser(option: Option) -> Callable[[str], Typed]:
+    """Reads what is typed for an option."""
+
+    def parse(text: str) -> Typed:
+        try:
+            return Typed(read_text(option, text))
+        except ArgumentError as error:
+            raise typer.BadParameter(str(error), param_hint=f"'{option.flag}'") from error
+
+    return parse
 
 
 def _metavar(option: Option) -> str:

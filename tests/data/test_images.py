@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -56,9 +57,9 @@ def test_each_format_gives_its_colors_as_rgb(format: str, options: dict):
 def test_every_mode_becomes_rgb(mode: str):
     format = "TIFF" if mode in ("CMYK", "YCbCr") else "PNG"
     white = Image.new("RGB", (4, 4), WHITE).convert(mode)
-    # Pillow before 13 cannot read the YCbCr TIFF that it writes without compression.
-    options = {"compression": "tiff_lzw"} if mode == "YCbCr" else {}
-    assert (read_image(encoded(white, format, **options), 4) >= 253).all()
+    if mode == "YCbCr" and int(PIL.__version__.split(".")[0]) < 13:
+        pytest.skip("Pillow before 13 cannot read the TIFF of this mode that it writes")
+    assert (read_image(encoded(white, format), 4) >= 253).all()
 
 
 def test_cmyk_jpeg_keeps_its_colors():
