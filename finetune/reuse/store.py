@@ -1,6 +1,7 @@
 """Features on disk: numpy files in one folder per entry, complete or not there at all."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -97,7 +98,8 @@ class FeatureStore:
         for _, size, entry in sorted(entries, reverse=True):
             total += size
             if total > self._limit:
-                shutil.rmtree(entry, ignore_errors=True)
+                with contextlib.suppress(OSError):  # gone already, or held open by a reader
+                    _take_away(entry)
 
     def seconds_per_byte(self) -> float:
         """How long the disk takes, measured by writing through to it."""
@@ -153,20 +155,17 @@ class EntryWriter:
         self._flush()
         np.save(self._partial / "labels.npy", labels)
         (self._partial / _DONE).write_text(json.dumps({"key": self._key, "arrays": self._names}))
-        if _read(self._entry, self._key) is not None:
-            self.abandon()  # another process was quicker; its entry is as good
-            return
-        # What is there is damaged. Renamed first, for two processes may be here at once.
-        damaged = self._partial.with_name(f"{self._entry.name}-damaged.{os.getpid()}.partial")
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(self._entry, damaged)
-        shutil.rmtree(damaged, ignore_errors=True)
-        try:
-            os.rename(self._partial, self._entry)
-        except OSError:
-            if _read(self._entry, self._key) is None:
-                raise
-            self.abandon()
+        while _read(self._entry, self._key) is None:
+            with contextlib.suppress(FileNotFoundError):
+                _take_away(self._entry)  # what is there is damaged
+            try:
+                os.rename(self._partial, self._entry)
+                return
+            except OSError as error:
+                # Another process has written it since; it may be pruned again before it is read.
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+        self.abandon()  # the other's entry is as good
 
     def abandon(self) -> None:
         """Remove what was written."""
@@ -179,6 +178,14 @@ class EntryWriter:
                 np.save(self._partial / name, np.concatenate(waiting))
                 names.append(name)
                 waiting.clear()
+
+
+def _take_away(entry: Path) -> None:
+    """Remove an entry all at once: removed file by file it would be in the way of its writers."""
+    away = entry.with_name(f"{entry.name}-removed.{os.getpid()}.partial")
+    shutil.rmtree(away, ignore_errors=True)
+    os.rename(entry, away)
+    shutil.rmtree(away, ignore_errors=True)
 
 
 def _read(entry: Path, key: str) -> tuple[list[Shards], np.ndarray] | None:

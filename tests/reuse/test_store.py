@@ -1,5 +1,6 @@
 """Features on disk: complete or not there, found by what they depend on."""
 
+import errno
 import multiprocessing
 import os
 from pathlib import Path
@@ -88,6 +89,33 @@ def test_the_entries_not_used_for_longest_go_first(tmp_path: Path):
     store.prune()
     kept = [key for key in "0123" if store.read(key) is not None]
     assert "0" in kept and "1" not in kept
+
+
+def test_what_is_pruned_is_gone_at_once(tmp_path, monkeypatch):
+    store = FeatureStore(tmp_path, limit=0)
+    write(store, "key")
+    removed = []
+    monkeypatch.setattr(store_module.shutil, "rmtree", lambda path, **_: removed.append(path))
+    store.prune()
+    assert removed
+    assert all(path.suffix == ".partial" for path in removed), "half removed under its own name"
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".partial"]
+
+
+def test_an_entry_that_comes_and_goes_while_another_is_finished_is_no_error(tmp_path, monkeypatch):
+    store, rename, refused = FeatureStore(tmp_path, limit=10**9), os.rename, []
+
+    def rename_late(source, target):
+        if str(source).endswith(".partial") and not refused:
+            refused.append(target)
+            raise OSError(errno.ENOTEMPTY, "Directory not empty", str(target))
+        rename(source, target)
+
+    monkeypatch.setattr(store_module.os, "rename", rename_late)
+    write(store, "key")
+    assert refused
+    assert store.read("key") is not None
+    assert not list(tmp_path.glob("*.partial"))
 
 
 def _write_and_prune(folder, rounds):
