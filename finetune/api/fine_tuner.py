@@ -272,7 +272,7 @@ class FineTuner(keras_tuner.HyperModel):
                 third goes on, and so on), "grid", "random", "bayesian", "hyperband", or a
                 `keras_tuner.Oracle`.
             max_trials: Most choices of values. Default: all of a grid and of hyperband; 12
-                otherwise.
+                otherwise. With more of them the same call extends a search.
             time_budget: Time after which to stop, such as "20m" or seconds; counts earlier
                 runs of the same search. Default: none.
             epochs: Epochs of the second phase of a trial that is trained to its end. Default: the

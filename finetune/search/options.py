@@ -9,6 +9,22 @@ import keras
 import keras_tuner
 
 from finetune.exceptions import ArgumentError
+from finetune.tuning import describe
+
+# What decides no trial, and why: it may change while a search goes on.
+NOT_COMPARED = {
+    "max_trials": "how far a search goes",
+    "time_budget": "how far a search goes",
+    "executions": "how many seeds the finalists have",
+    "keep": "how many finalists there are",
+    "max_failures": "when a search gives up",
+    "workers": "where trials are trained",
+    "ray_address": "where trials are trained",
+    "gpus_per_trial": "where trials are trained",
+    "epochs": "stands with FineTuner's own, whose place it takes",
+    "out": "where the study is",
+    "verbose": "what is shown",
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,14 @@ class SearchOptions:
             value = getattr(self, name)
             if not value >= 1:
                 raise ArgumentError(f"Expected {name} of 1 or more, received {value!r}.")
+
+    def deciding(self) -> dict[str, Any]:
+        """Those that decide how trials are drawn and trained, as JSON can hold them."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["callbacks"] = [*self.callbacks]
+        if not isinstance(self.strategy, str):  # what it holds is what it was told so far
+            values["strategy"] = type(self.strategy).__name__
+        return {name: describe(value) for name, value in values.items() if name not in NOT_COMPARED}
 
     def to_file(self) -> dict[str, Any]:
         """What a configuration file says of them; the tuner knows the epochs where they don't."""

@@ -4,8 +4,9 @@ import logging
 import time
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,24 @@ from finetune.search import ranking
 from finetune.search.budget import Forecast, format_seconds, parse_seconds
 from finetune.search.display import SearchDisplay
 from finetune.search.loop import Limits, Search
+from finetune.search.older_studies import translated
 from finetune.search.options import SearchOptions
 from finetune.search.runner import Runner, Work
 from finetune.search.search_result import SearchResult, conclude
 from finetune.search.strategies import Strategy, build_strategy, grid_size, near
-from finetune.search.study import Study
+from finetune.search.study import Study, read_beginning
 from finetune.search.trials import Job
 from finetune.search.workers import OwnProcess, RayWorkers, Workers
 from finetune.support import environment, new_folder
 from finetune.training import monitor_for
-from finetune.tuning import FREEZE_DEPTH, LEARNING_RATE, Settings, Trainer, write_arguments
+from finetune.tuning import (
+    FREEZE_DEPTH,
+    LEARNING_RATE,
+    Settings,
+    Trainer,
+    deciding,
+    write_arguments,
+)
 
 log = logging.getLogger("finetune")
 
@@ -45,6 +54,7 @@ class _Plan:
         monitor: The quantity that decides.
         strategy: What to try.
         arguments: All that decides the outcome, as a study keeps it.
+        begun_with: What may change while the study goes on, as it is now.
     """
 
     space: keras_tuner.HyperParameters
@@ -52,16 +62,19 @@ class _Plan:
     monitor: str
     strategy: Strategy
     arguments: dict[str, Any]
+    begun_with: dict[str, Any]
 
 
 def run_search(trainer: Trainer, data: ImageData, options: SearchOptions) -> SearchResult:
     """See `FineTuner.search`."""
     seconds = parse_seconds(options.time_budget)
-    plan = _plan(trainer, data, options)
     folder = Path(options.out) if options.out is not None else new_folder("search-")
+    plan = _plan(trainer, data, options, folder)
     console = Console(quiet=not options.verbose, soft_wrap=True, highlight=False)
     work = Work(trainer, data, folder, plan.epochs, tuple(options.callbacks))
-    with closing(Study(folder, plan.arguments, environment())) as study:
+    translate = partial(translated, wanted=plan.arguments, trainer=trainer, data=data)
+    with closing(Study(folder, plan.arguments, environment(), plan.begun_with, translate)) as study:
+        work = replace(work, study=study.name)
         write_arguments(folder, trainer, data, "search", options.to_file())
         with (
             closing(SearchDisplay(console)) as display,
@@ -87,7 +100,7 @@ def run_search(trainer: Trainer, data: ImageData, options: SearchOptions) -> Sea
         )
 
 
-def _plan(trainer: Trainer, data: ImageData, options: SearchOptions) -> _Plan:
+def _plan(trainer: Trainer, data: ImageData, options: SearchOptions, folder: Path) -> _Plan:
     # Once to know which images, whose number of classes and task are then known; and again.
     trainer.source_of(data, trainer.settings())
     space = keras_tuner.HyperParameters()
@@ -106,22 +119,17 @@ def _plan(trainer: Trainer, data: ImageData, options: SearchOptions) -> _Plan:
         better=ranking.promising(monitor, space.values),
         epochs=epochs,
         max_trials=options.max_trials,
+        begun_with=read_beginning(folder).get("max_trials", options.max_trials),
         first=_first(trainer, settings, space),
         seed=options.seed,
     )
-    named = isinstance(options.strategy, str)
     arguments = {
-        "strategy": options.strategy if named else type(options.strategy).__name__,
-        "max_trials": options.max_trials,
-        "epochs": epochs,
-        "seed": options.seed,
-        "data": data.fingerprint,
-        "batch_size": data.batch_size,
-        "task": data.task,
         "monitor": monitor,
-        "settings": trainer.describe(),
+        "search": options.deciding(),
+        **deciding(trainer, data, epochs),
     }
-    return _Plan(space, epochs, monitor, strategy, arguments)
+    begun_with = {"max_trials": options.max_trials}
+    return _Plan(space, epochs, monitor, strategy, arguments, begun_with)
 
 
 def _workers(work: Work, options: SearchOptions) -> Workers:

@@ -137,7 +137,8 @@ class Halving:
     Args:
         proposals: Where the trials come from.
         trials: Number of them.
-        epochs: Epochs of the second phase that the best ones are trained for.
+        rungs: Epochs of the second phase after which they are compared, see `rungs`; the best ones
+            are trained for the last number of them.
         better: Makes of an outcome what is compared, higher is better.
 
     Source: Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter
@@ -149,14 +150,13 @@ class Halving:
         self,
         proposals: OracleStrategy,
         trials: int,
-        epochs: int,
+        rungs: list[int],
         better: Callable[[Outcome], tuple[float, ...]],
     ) -> None:
         self._proposals = proposals
         self._number = trials
-        self._epochs = epochs
         self._better = better
-        self.rungs = rungs(trials, epochs)
+        self.rungs = rungs
         self._jobs: dict[str, Job] = {}
         self._results: list[dict[str, Outcome]] = [{} for _ in self.rungs]
         self._waiting: list[list[str]] = [[] for _ in self.rungs]
@@ -301,6 +301,7 @@ def build_strategy(
     better: Callable[[Outcome], tuple[float, ...]],
     epochs: int,
     max_trials: int | None,
+    begun_with: int | None,
     first: dict[str, Any],
     seed: int,
 ) -> Strategy:
@@ -313,6 +314,9 @@ def build_strategy(
         better: Makes of an outcome what is compared, higher is better.
         epochs: Most epochs of the second phase.
         max_trials: Most trials. None: all of a grid, and of hyperband; 12 otherwise.
+        begun_with: What `max_trials` was when the study was begun. Of halving it decides after how
+            many epochs is compared, and whether trials are drawn: so what was trained for less, or
+            more, of them is of use.
         first: Values of the first trial, where trials are drawn.
         seed: Of what is drawn.
 
@@ -355,12 +359,14 @@ def build_strategy(
         oracle = BayesianOptimizationOracle(max_trials=number, **options)
         return OracleStrategy(oracle, objective, first)
     # All of a small space, in its order; of a large one as many as are wanted.
-    small = size is not None and size <= number
+    planned = begun_with if begun_with is not None else DEFAULT_TRIALS
+    small = size is not None and size <= planned
+    if small and size is not None:
+        number, planned = min(number, size), size
     proposals = GridSearchOracle if small else RandomSearchOracle
-    number = size if small and size is not None else number
     oracle = proposals(max_trials=number, **options)
     drawn = OracleStrategy(oracle, objective, None if small else first)
-    return Halving(drawn, number, epochs, better)
+    return Halving(drawn, number, rungs(planned, epochs), better)
 
 
 def _job(trial: OracleTrial) -> Job:

@@ -1,6 +1,6 @@
 """The study: one folder that holds a search, and survives whatever ends the process.
 
-    study.json        what is searched, with what, on which images
+    study.json        what is searched, with what, on which images; how it was begun
     environment.json  versions of the packages that it was begun with
     trials/0003.json  a trial: values, status, jobs and their outcomes
     states/0003.npz   state after its last epoch, while it may be gone on with
@@ -16,17 +16,21 @@ import json
 import logging
 import os
 import socket
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from finetune.exceptions import StudyError
+from finetune.search.differences import differences, digest_of
 from finetune.search.trials import Outcome, Step, Trial
-from finetune.support import set_aside, write_text
+from finetune.support import remove_partial, set_aside, write_text
 
 log = logging.getLogger("finetune")
+
+_FOLDERS = ("trials", "states", "weights", "heads")
 
 
 class Study:
@@ -38,6 +42,11 @@ class Study:
             was begun with others is refused.
         environment: What it runs on, see `finetune.support.environment`. A folder that was begun
             with other versions is gone on with, and a warning names them.
+        begun_with: What may change, as it is now: the study keeps how it was at its beginning.
+        translate: Brings arguments that version 0.1.0 wrote into today's form.
+
+    Attributes:
+        name: Digest of the arguments. Every trial bears that of those it was trained with.
 
     Raises:
         StudyError: If another process works on it, or it was begun with other arguments.
@@ -45,14 +54,21 @@ class Study:
     """
 
     def __init__(
-        self, folder: Path, arguments: dict[str, Any], environment: dict[str, Any]
+        self,
+        folder: Path,
+        arguments: dict[str, Any],
+        environment: dict[str, Any],
+        begun_with: dict[str, Any] | None = None,
+        translate: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     ) -> None:
         self.folder = folder
         self._lock = _hold(folder)
         try:
-            self._check(arguments)
+            remove_partial(folder, *(folder / name for name in _FOLDERS))
+            about = self._check(_About(arguments, begun_with or {}), translate)
+            self.name = digest_of(about.arguments)
             self._compare(environment)
-            self.trials = {trial.name: trial for trial in read_trials(folder, mend=True)}
+            self.trials = {trial.name: trial for trial in self._own_trials(about)}
         except BaseException:
             self.close()
             raise
@@ -60,25 +76,43 @@ class Study:
         self._events = max((max(s.asked, s.told or 0) for s in steps), default=0)
         self.clock = max((step.clock for step in steps), default=0.0)
 
-    def _check(self, arguments: dict[str, Any]) -> None:
+    def _check(self, wanted: "_About", translate: Any) -> "_About":
+        """What the study was begun with, which is what is wanted, or an error."""
         path = self.folder / "study.json"
-        wanted = json.loads(json.dumps(arguments, default=str))
-        known = None
-        if path.exists():
-            known = _read_json(path)
-        if known is None:
-            write_text(path, json.dumps(wanted, indent=2) + "\n")
-            return
-        differing = [
-            f"  {name}: {_short(known.get(name))} in the study, {_short(wanted.get(name))} now"
-            for name in dict.fromkeys([*known, *wanted])
-            if known.get(name) != wanted.get(name)
-        ]
-        if differing:
+        content = _read_json(path) if path.exists() else None
+        if content is None:
+            wanted.write(path)
+            return wanted
+        old = "settings" in content
+        if old and translate is not None:
+            known = _About(translate(content), {"max_trials": content.get("max_trials")})
+        else:
+            known = _About.read(content)
+        if told := differences(known.arguments, wanted.arguments):
             raise StudyError(
                 f"The study in {self.folder} was begun with something else:\n"
-                + "\n".join(differing)
+                + "\n".join(f"  {line}" for line in told)
                 + "\nGive the same again to go on with it, or another folder with out= (--out)."
+            )
+        if old:
+            # From now on everything is compared; the trials of then are its own.
+            trials = read_trials(self.folder)
+            known.unnamed = [trial.name for trial in trials if trial.study is None]
+            known.write(path)
+        return known
+
+    def _own_trials(self, about: "_About") -> Iterator[Trial]:
+        for trial in read_trials(self.folder, mend=True):
+            if trial.study == self.name or (trial.study is None and trial.name in about.unnamed):
+                yield trial
+                continue
+            files = [find(self.folder, trial.name) for find in (trial_file, state_file)]
+            files.append(weights_file(self.folder, trial.name))
+            moved = [set_aside(path).name for path in files if path.exists()]
+            log.warning(
+                "Trial %s in %s was trained with other arguments than the study, or nobody knows "
+                "with which, and is trained again: its files are now %s.",
+                *(trial.name, self.folder, ", ".join(moved)),
             )
 
     def _compare(self, environment: dict[str, Any]) -> None:
@@ -106,14 +140,46 @@ class Study:
         return self._events
 
     def write(self, trial: Trial) -> None:
-        """Put a trial on disk."""
+        """Put a trial on disk, which from then on bears the study's name."""
         self.trials[trial.name] = trial
-        path = self.folder / "trials" / f"{trial.name}.json"
+        trial.study = self.name
+        path = trial_file(self.folder, trial.name)
         write_text(path, json.dumps(asdict(trial), indent=1, default=float) + "\n")
 
     def close(self) -> None:
         """Let other processes have the folder."""
         self._lock.release()
+
+
+@dataclass
+class _About:
+    """What `study.json` says.
+
+    Args:
+        arguments: What decides the outcome of the search.
+        begun_with: What may change, as it was at the beginning.
+        unnamed: Trials of version 0.1.0, which bear no study's name and are its own all the same.
+    """
+
+    arguments: dict[str, Any]
+    begun_with: dict[str, Any]
+    unnamed: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, content: dict[str, Any]) -> "_About":
+        beside = {name: content.pop(name, None) for name in ("begun_with", "unnamed")}
+        return cls(content, beside["begun_with"] or {}, beside["unnamed"] or [])
+
+    def write(self, path: Path) -> None:
+        content = {**self.arguments, "begun_with": self.begun_with}
+        if self.unnamed:
+            content["unnamed"] = self.unnamed
+        write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def trial_file(folder: Path, name: str) -> Path:
+    """Where a trial is kept."""
+    return folder / "trials" / f"{name}.json"
 
 
 def state_file(folder: Path, name: str) -> Path:
@@ -156,6 +222,14 @@ def read_trials(folder: Path, *, mend: bool = False) -> list[Trial]:
         if path.exists():
             _foreign(path, mend)
     return trials
+
+
+def read_beginning(folder: Path) -> dict[str, Any]:
+    """What may change in a study, as it was at its beginning; empty where there is none yet."""
+    if not (folder / "study.json").exists():
+        return {}
+    known = _read_json(folder / "study.json", mend=False) or {}
+    return known.get("begun_with", known)  # version 0.1.0 kept it beside the rest
 
 
 def read_monitor(folder: Path) -> str:
@@ -210,8 +284,3 @@ def _hold(folder: Path) -> FileLock:
     # Beside the lock, which not every system lets others read.
     write_text(holder, f"{os.getpid()} on {socket.gethostname()}")
     return lock
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -59,6 +59,13 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
         raise DamagedFileError(f"{path} cannot be read: {error}.") from error
 
 
+def remove_partial(*folders: Path) -> None:
+    """Remove what writers that were killed have left in folders; nobody else may write there."""
+    for folder in folders:
+        for path in folder.glob(".*.partial"):
+            path.unlink(missing_ok=True)
+
+
 def set_aside(path: Path) -> Path:
     """Rename a file that cannot be used, so that nothing is lost and nothing stumbles on it.
 

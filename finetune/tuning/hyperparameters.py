@@ -1,13 +1,9 @@
 """Hyperparameters: what a value, a range or a list of choices means to KerasTuner."""
 
-import hashlib
-import os
 from collections.abc import Sequence
 from typing import Any, TypeAlias, TypeVar
 
-import keras
 import keras_tuner
-import numpy as np
 from keras_tuner.engine.hyperparameters import HyperParameter
 
 from finetune.exceptions import ArgumentError
@@ -95,25 +91,3 @@ def _choice(hp: keras_tuner.HyperParameters, name: str, value: list) -> Any:
     # KerasTuner's choices are plain and of one type: anything else is chosen by its number.
     number: Any = hp.Choice(f"{name}_index", list(range(len(value))))
     return value[number]
-
-
-def describe_value(value: Any) -> Any:
-    """An argument as JSON can hold it, the same for the same value in another process."""
-    if isinstance(value, keras.Model):
-        digest = hashlib.sha256(value.to_json().encode())
-        for weights in value.get_weights():
-            digest.update(np.ascontiguousarray(weights).tobytes())
-        return f"{value.name} {digest.hexdigest()[:16]}"
-    if isinstance(value, HyperParameter):
-        return value.get_config()
-    if isinstance(value, (list, tuple)):
-        return [describe_value(entry) for entry in value]
-    if isinstance(value, dict):
-        return {str(name): describe_value(entry) for name, entry in value.items()}
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    # A schedule or a function: what it is, without its address in memory.
-    config = value.get_config() if hasattr(value, "get_config") else ""
-    return f"{getattr(value, '__qualname__', type(value).__qualname__)}{config}"

@@ -48,7 +48,8 @@ class SearchSpace:
     def settings(self, hp: keras_tuner.HyperParameters) -> Settings:
         """The values of a trial; declares in `hp` what is tunable."""
         settings = self._without_depth(hp)
-        depth = choose(hp, "freeze_depth", self._depth_space(settings))
+        space = self.depth_space(settings, self._arguments["freeze_depth"])
+        depth = choose(hp, "freeze_depth", space)
         return replace(settings, freeze_depth=depth)
 
     def check(self) -> None:
@@ -61,7 +62,7 @@ class SearchSpace:
 
     def freeze_depths(self, settings: Settings) -> set[int]:
         """Every depth that trials on this backbone may use, as far as that is known."""
-        space = self._depth_space(settings)
+        space = self.depth_space(settings, self._arguments["freeze_depth"])
         depths = space if isinstance(space, list) else [settings.freeze_depth]
         return {resolve_depth(self._model_of(settings), depth) for depth in depths}
 
@@ -75,9 +76,8 @@ class SearchSpace:
         settings.check()
         return settings
 
-    def _depth_space(self, settings: Settings) -> Any:
-        """The freeze depths to choose from, as KerasTuner can hold them."""
-        space = self._arguments["freeze_depth"]
+    def depth_space(self, settings: Settings, space: Any) -> Any:
+        """What a `freeze_depth` leaves to be chosen from, as KerasTuner can hold it."""
         if is_space(self._arguments["backbone"]):
             return _FRACTIONS if space is None else _FRACTIONS[:3] if space == AUTO else space
         if space not in (None, AUTO) and not isinstance(space, list):

@@ -29,14 +29,10 @@ from finetune.training import (
     resolve_distribution,
     train,
 )
-from finetune.tuning.hyperparameters import describe_value
 from finetune.tuning.inputs import Inputs
 from finetune.tuning.pool import BackbonePool
 from finetune.tuning.settings import Facts, Settings
 from finetune.tuning.space import SearchSpace
-
-# Arguments that decide how quick training is, and nothing about its results.
-_SPEED = ("cache_budget", "cache_dir", "reuse")
 
 
 class Trainer:
@@ -69,14 +65,6 @@ class Trainer:
         """Travels to other processes as what it was made of."""
         return Trainer, (self.arguments,)
 
-    def describe(self) -> dict[str, Any]:
-        """What it was made of, as JSON can hold it: spaces, and all that is fixed."""
-        return {
-            name: describe_value(value)
-            for name, value in self.arguments.items()
-            if name not in _SPEED
-        }
-
     def tunables(self) -> list[str]:
         """Names of the arguments that leave something to be chosen."""
         return self._space.tunables()
@@ -92,6 +80,15 @@ class Trainer:
     def freeze_depths(self, settings: Settings) -> set[int]:
         """Every depth that trials on this backbone may use, as far as that is known."""
         return self._space.freeze_depths(settings)
+
+    def depth_space(self, settings: Settings, freeze_depth: Any) -> Any:
+        """What a `freeze_depth` leaves to be chosen from on the backbone of these settings."""
+        return self._space.depth_space(settings, freeze_depth)
+
+    @property
+    def outputs(self) -> int | None:
+        """Number of classes, labels or regressed values; None before the data is known."""
+        return None if self._inputs.facts is None else self._inputs.facts.outputs
 
     def shared(self, settings: Settings) -> SharedBackbone:
         """The backbone that all trials with these settings train on."""

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from finetune import FineTuner, load, load_data
 from finetune.cli import app
+from finetune.exceptions import StudyError
 from tiny import SIZE, make_images
 
 HERE = Path(__file__).parent
@@ -38,24 +39,51 @@ def test_a_saved_model_says_what_it_said():
     assert said == pytest.approx(np.array(PROBABILITIES), abs=1e-4)
 
 
-def test_a_study_goes_on(study):
-    before = (study / "trials" / "0000.json").read_text()
-    data = load_data(make_images(8), image_size=SIZE, batch_size=16, validation=0.25)
+def search(study, augment="none", **options):
+    """Go on with it."""
+    data = load_data(
+        make_images(8), image_size=SIZE, batch_size=16, validation=0.25, augment=augment
+    )
     tuner = FineTuner(
         "tiny.keras",
         preprocess="tf",
-        freeze_depth=[7, 10],
-        learning_rate=1e-2,
-        epochs=1,
+        **{"freeze_depth": [7, 10], "learning_rate": 1e-2, "epochs": 1, **options},
         head_epochs=2,
     )
-    result = tuner.search(data, strategy="grid", out=study, verbose=0)
+    return tuner.search(data, strategy="grid", out=study, verbose=0)
+
+
+def test_a_study_goes_on(study):
+    before = (study / "trials" / "0000.json").read_text()
+    result = search(study)
     assert {trial["id"]: trial["status"] for trial in result.trials} == {
         "0000": "completed",
         "0001": "completed",
     }
     assert (study / "trials" / "0000.json").read_text() == before  # it was not trained again
     assert (study / "model.keras").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"dropout": 0.5}, "dropout: 0.2 in the study, 0.5 now"),
+        ({"label_smoothing": 0.3}, "label_smoothing: 0.1 in the study, 0.3 now"),
+        ({"freeze_depth": [7, 10, 12]}, "freeze_depth: [7, 10] in the study, [7, 10, 12] now"),
+        ({"epochs": 2}, "epochs: 1 in the study, 2 now"),
+    ],
+)
+def test_a_study_is_not_gone_on_with_by_another_training(study, options, line):
+    with pytest.raises(StudyError) as caught:
+        search(study, **options)
+    assert [text.strip() for text in str(caught.value).splitlines()[1:-1]] == [line]
+
+
+def test_a_study_that_was_gone_on_with_is_compared_in_full(study):
+    search(study)
+    with pytest.raises(StudyError, match="augment: 'none' in the study, 'light' now"):
+        search(study, augment="light")
+    assert [trial["status"] for trial in search(study).trials] == ["completed"] * 2
 
 
 def test_its_board_is_shown(study):

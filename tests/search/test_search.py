@@ -300,8 +300,8 @@ def test_other_arguments_are_refused_by_name(search, tuner, data, tmp_path):
     search(strategy="random", max_trials=1)
     with pytest.raises(StudyError) as caught:
         search(strategy="grid", max_trials=2)
-    assert 'strategy: "random" in the study, "grid" now' in str(caught.value)
-    assert "max_trials: 1 in the study, 2 now" in str(caught.value)
+    assert "strategy: 'random' in the study, 'grid' now" in str(caught.value)
+    assert "max_trials" not in str(caught.value)
     other = data.with_options(batch_size=4)
     with pytest.raises(StudyError, match="batch_size: 16 in the study, 4 now"):
         tuner.search(other, strategy="random", max_trials=1, out=tmp_path / "study", verbose=0)

@@ -29,7 +29,7 @@ def space(depths=(0, 50, 100), rates=(1e-5, 1e-4, 1e-3), **further):
     return hp
 
 
-def strategy(name, space, epochs=9, max_trials=None):
+def strategy(name, space, epochs=9, max_trials=None, begun_with=None):
     return build_strategy(
         name,
         space=space,
@@ -37,6 +37,7 @@ def strategy(name, space, epochs=9, max_trials=None):
         better=promising("val_accuracy", space.values),
         epochs=epochs,
         max_trials=max_trials,
+        begun_with=begun_with or max_trials,
         first=near(space, {"freeze_depth": 54, "learning_rate": 3e-4}),
         seed=0,
     )
@@ -174,6 +175,24 @@ def test_rungs_rise_to_all_epochs(trials, epochs):
     assert found[0] >= 1
     assert all(low < high for low, high in itertools.pairwise(found))
     assert 3 ** (len(found) - 1) <= max(trials, 1)
+
+
+def test_halving_with_more_trials_compares_after_the_same_epochs_as_before():
+    begun = strategy("halving", space(rates=(1e-5, 1e-3)), epochs=9, max_trials=8)
+    extended = strategy("halving", space(rates=(1e-5, 1e-3)), epochs=9, max_trials=10, begun_with=8)
+    assert extended.rungs == begun.rungs == [3, 9]
+    assert strategy("halving", space(rates=(1e-5, 1e-3)), epochs=9, max_trials=10).rungs != [3, 9]
+    first, all_of_them = play(begun), play(extended)
+    assert [job.until for job in all_of_them] == [3] * 10 + [9] * 4
+    assert [job.values for job in all_of_them[:8]] == [job.values for job in first[:8]]
+
+
+def test_halving_begun_with_a_part_of_a_grid_goes_on_drawing_from_it():
+    begun = strategy("halving", space(), epochs=3, max_trials=5)
+    extended = strategy("halving", space(), epochs=3, max_trials=8, begun_with=5)
+    first, all_of_them = play(begun), play(extended)
+    assert [job.values for job in all_of_them[:5]] == [job.values for job in first[:5]]
+    assert [job.until for job in all_of_them] == [2] * 8 + [3] * 3
 
 
 def test_halving_knows_how_much_is_to_come():
