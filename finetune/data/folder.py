@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from finetune.data.images import is_hidden, is_image_name
+from finetune.data.finding import MET_BEFORE, entries, is_hidden, kind_of, walk
 from finetune.data.items import PART_NAMES, Item, Part, Source
 from finetune.data.labels import check_same_classes, listed
 from finetune.exceptions import (
@@ -56,7 +56,7 @@ def scan_folder(folder: str | os.PathLike[str]) -> Source:
 
 
 def _parts(root: Path, ignored: Counter[str]) -> dict[str, Path]:
-    folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir()]
+    folders = [entry for entry in entries(root) if os.path.isdir(entry)]
     named = [entry for entry in folders if entry.name.lower() in PART_NAMES]
     parts: dict[str, Path] = {}
     for entry in named:
@@ -73,43 +73,26 @@ def _parts(root: Path, ignored: Counter[str]) -> dict[str, Path]:
                 "Add one, or name the folder that holds the class folders."
             )
         return {"train": root}
-    for entry in sorted(root.iterdir()):
+    for entry in entries(root):
         if entry not in named:
-            ignored[_kind(entry)] += 1
+            ignored[kind_of(entry)] += 1
     return parts
 
 
 def _scan_classes(top: Path, root: Path, ignored: Counter[str]) -> tuple[list[str], list[Item]]:
     class_names: list[str] = []
     items: list[Item] = []
-    for entry in sorted(top.iterdir()):
-        if not entry.is_dir() or is_hidden(entry.name):
-            ignored[_kind(entry)] += 1
+    for entry in entries(top):
+        if not os.path.isdir(entry) or is_hidden(entry.name):
+            ignored[kind_of(entry)] += 1
+            continue
+        if any(os.path.samefile(entry, above) for above in (root, top)):
+            ignored[MET_BEFORE] += 1
             continue
         class_names.append(entry.name)
-        for file in _images(entry, ignored):
+        for file in walk(entry, ignored, above=(root, top)):
             items.append(Item(file.relative_to(root).as_posix(), file, entry.name))
     return class_names, items
-
-
-def _images(folder: Path, ignored: Counter[str]) -> list[Path]:
-    images: list[Path] = []
-    for entry in sorted(folder.iterdir()):
-        if is_hidden(entry.name):
-            ignored[_kind(entry)] += 1
-        elif entry.is_dir():
-            images += _images(entry, ignored)
-        elif is_image_name(entry.name):
-            images.append(entry)
-        else:
-            ignored[_kind(entry)] += 1
-    return images
-
-
-def _kind(entry: Path) -> str:
-    if is_hidden(entry.name):
-        return "hidden folders" if entry.is_dir() else "hidden files"
-    return "other folders" if entry.is_dir() else "stray files"
 
 
 def _check_classes(found: dict[str, tuple[list[str], list[Item]]], root: Path) -> None:
