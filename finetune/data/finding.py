@@ -81,7 +81,7 @@ def walk(folder: Path, ignored: Counter[str], above: Iterable[Path] = ()) -> Ite
                 entered.add(identity)
                 unfinished.append(iter(entries(entry)))
                 break
-            elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+            elif is_image_name(entry.name):
                 yield entry
             else:
                 ignored[kind_of(entry)] += 1
@@ -106,6 +106,11 @@ def entries(folder: Path) -> list[Path]:
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is one that operating systems hide or leave behind."""
     return name.startswith(".") or name in {"__MACOSX", "Thumbs.db", "desktop.ini"}
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file's name says that it is an image."""
+    return not is_hidden(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def kind_of(entry: Path) -> str:

@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from finetune.data.finding import MET_BEFORE, entries, is_hidden, kind_of, walk
+from finetune.data.finding import MET_BEFORE, entries, is_hidden, is_image_name, kind_of, walk
 from finetune.data.items import PART_NAMES, Item, Part, Source
 from finetune.data.labels import check_same_classes, listed
 from finetune.exceptions import (
@@ -56,8 +56,9 @@ def scan_folder(folder: str | os.PathLike[str]) -> Source:
 
 
 def _parts(root: Path, ignored: Counter[str]) -> dict[str, Path]:
-    folders = [entry for entry in entries(root) if os.path.isdir(entry)]
+    folders = [e for e in entries(root) if os.path.isdir(e) and not is_hidden(e.name)]
     named = [entry for entry in folders if entry.name.lower() in PART_NAMES]
+    others = [entry for entry in folders if entry not in named]
     parts: dict[str, Path] = {}
     for entry in named:
         part = PART_NAMES[entry.name.lower()]
@@ -67,16 +68,31 @@ def _parts(root: Path, ignored: Counter[str]) -> dict[str, Path]:
             )
         parts[part] = entry
     if "train" not in parts:
-        if named and len(named) == len([e for e in folders if not is_hidden(e.name)]):
+        if named and not others:
             raise DataError(
                 f"{root} holds {', '.join(e.name + '/' for e in named)} but no train/ folder. "
                 "Add one, or name the folder that holds the class folders."
             )
         return {"train": root}
+    classes = [entry for entry in others if _holds_images(entry)]
+    if classes:
+        if _holds_images(parts["train"]):
+            return {"train": root}  # A class that is called train, beside the others.
+        raise DataError(
+            f"{root} holds {parts['train'].name}/ and, beside it, folders of images: "
+            f"{listed([entry.name for entry in classes])}. Where they are classes too, bring all "
+            "classes to one place; else move them away, or name the folders one by one: "
+            f"{parts['train']}, with those to validate and to test on as `validation` and `test`."
+        )
     for entry in entries(root):
         if entry not in named:
             ignored[kind_of(entry)] += 1
     return parts
+
+
+def _holds_images(folder: Path) -> bool:
+    """Whether images lie in it, not only in folders below."""
+    return any(is_image_name(e.name) and not os.path.isdir(e) for e in entries(folder))
 
 
 def _scan_classes(top: Path, root: Path, ignored: Counter[str]) -> tuple[list[str], list[Item]]:
