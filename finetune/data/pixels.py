@@ -7,6 +7,9 @@ from finetune.exceptions import ArgumentError, ImageSizeError, UnreadableImageEr
 
 RESIZE_MODES = ("crop", "pad", "squash")
 
+# Pixels that are made RGB at a time.
+_STRIP = 2**20
+
 
 def check_image_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
     """Returns `image_size` as (height, width).
@@ -58,17 +61,15 @@ def resize_pixels(pixels: np.ndarray, image_size: tuple[int, int], resize: str) 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Makes an image RGB: transparency is laid on white, 16 bits are scaled to 8."""
-    if image.mode.startswith("I"):
-        image = _from_16_bits(image)
-    if image.mode == "F":
-        raise UnreadableImageError(
-            "its pixels are floats, whose range is unknown; save it with 8 or 16 bits"
-        )
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    rgb = Image.new("RGB", image.size)
+    # In strips: the steps between take several times the memory of the image.
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        strip = (0, top, image.width, min(top + rows, image.height))
+        rgb.paste(_strip_to_rgb(image.crop(strip)), strip)
+    return rgb
 
 
 def resize_image(image: Image.Image, image_size: tuple[int, int], resize: str) -> Image.Image:
@@ -87,6 +88,20 @@ def resize_image(image: Image.Image, image_size: tuple[int, int], resize: str) -
     offset = ((width - inner[0]) // 2, (height - inner[1]) // 2)
     padded.paste(image.resize(inner, bilinear), offset)
     return padded
+
+
+def _strip_to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        image = _from_16_bits(image)
+    if image.mode == "F":
+        raise UnreadableImageError(
+            "its pixels are floats, whose range is unknown; save it with 8 or 16 bits"
+        )
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
 
 
 def _from_array(pixels: np.ndarray) -> Image.Image:

@@ -78,9 +78,9 @@ def render(ranking: list[Ranked], monitor: str) -> str:
             f"{trial.seconds:.0f}",
             trial.status,
         )
-    console = Console(width=1000, force_terminal=False, color_system=None)
+    console = Console(width=1000, color_system=None, markup=False, emoji=False)
     with console.capture() as captured:
-        console.print(table, markup=False)
+        console.print(table)
     lines = [line.rstrip() for line in captured.get().splitlines()]
     return "\n".join(line for line in lines if line)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from finetune.exceptions import DamagedFileError
 from finetune.support import read_arrays, set_aside, write_arrays
+from finetune.training.epoch_rows import check_epochs
 
 log = logging.getLogger("finetune")
 
@@ -23,14 +25,30 @@ class TrainedHead:
         rates: Rate of every step.
         best: Index of the epoch that was kept.
         weights: Its variables' values at that epoch.
-        interrupted: Whether the user stopped it; then no other trial starts from it.
+        finished: Whether nothing is left to train; until then no other trial starts from it.
+        interrupted: Whether the user stopped it.
     """
 
     epochs: list[dict[str, Any]]
     rates: list[float]
     best: int
     weights: list[np.ndarray]
+    finished: bool = True
     interrupted: bool = False
+
+
+@dataclass
+class _SavedHead:
+    """What a file says of a head besides its weights, see `TrainedHead`."""
+
+    epochs: list[dict[str, Any]]
+    rates: list[float]
+    best: int
+
+    def __post_init__(self) -> None:
+        if self.best < 0:
+            raise ValueError(f"expected best to be 0 or more, received {self.best}")
+        check_epochs(self.epochs, self.best)
 
 
 class HeadStore:
@@ -45,22 +63,34 @@ class HeadStore:
         self.folder: Path | None = None
         self.known: dict[str, TrainedHead] = {}
 
-    def get(self, key: str) -> TrainedHead | None:
-        """The head, or None where none was trained yet."""
+    def get(self, key: str, variables: Sequence[Any]) -> TrainedHead | None:
+        """The head, or None where none was trained yet.
+
+        Args:
+            key: What it depends on.
+            variables: What its weights are the values of.
+        """
         if key not in self.known and self.folder is not None and self._file(key).exists():
             try:
-                meta, weights = read_arrays(self._file(key))
-                self.known[key] = TrainedHead(**meta, weights=weights)
-            except (DamagedFileError, TypeError):
-                log.warning("Not a head, set aside: %s.", set_aside(self._file(key)))
+                meta, weights = read_arrays(
+                    self._file(key), _SavedHead, lambda meta: variables, finite=True
+                )
+                self.known[key] = TrainedHead(meta.epochs, meta.rates, meta.best, weights)
+            except DamagedFileError as error:
+                log.warning("Not a head (%s); now %s.", error, set_aside(self._file(key)).name)
         return self.known.get(key)
 
     def put(self, key: str, head: TrainedHead) -> None:
-        """Keep a head."""
+        """Keep a head that is finished; its state is of no use any more."""
         self.known[key] = head
         if self.folder is not None:
             meta = {"epochs": head.epochs, "rates": head.rates, "best": head.best}
             write_arrays(self._file(key), meta, head.weights)
+            self._file(key).with_suffix(".state.npz").unlink(missing_ok=True)
+
+    def state_file(self, key: str) -> Path | None:
+        """Where the state of a head is kept while it trains; None for nowhere."""
+        return self._file(key).with_suffix(".state.npz") if self.folder is not None else None
 
     def __len__(self) -> int:
         return len(self.known)
