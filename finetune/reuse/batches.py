@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from finetune.reuse.store import Shards
+from finetune.reuse.entries import Shards
 
 
 class RowBatches:
