@@ -8,4 +8,5 @@ from .images import find_images as find_images
 from .images import read_image as read_image
 from .images import read_images as read_images
 from .load import load_data as load_data
+from .pixels import RESIZE_MODES as RESIZE_MODES
 from .pixels import resize_pixels as resize_pixels
