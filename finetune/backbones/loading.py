@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from finetune.backbones.architectures import ARCHITECTURES, check_options, find_name
 from finetune.backbones.preprocessing import Preprocess, resolve_preprocess
@@ -21,6 +22,7 @@ from finetune.exceptions import (
     ImageSizeError,
     ModelFileError,
     PreprocessingError,
+    WeightsError,
 )
 
 
@@ -102,7 +104,7 @@ def load_backbone(
         ArgumentError: An option is not the architecture's, or the model cannot be wrapped.
         ImageSizeError: The image size is not one that the backbone accepts.
         PreprocessingError: `preprocess` is missing for a model or file, or cannot be used.
-        WeightsError: The weights cannot be found, downloaded or fitted.
+        WeightsError: The weights cannot be found, downloaded or fitted, or are not finite.
         ModelFileError: The `.keras` file cannot be read.
 
     Example:
@@ -112,17 +114,33 @@ def load_backbone(
     """
     size = None if image_size is None else _parse_image_size(image_size)
     if isinstance(backbone, str) and not _looks_like_path(backbone):
-        return _load_architecture(backbone, weights, size, preprocess, options)
+        return _finite(_load_architecture(backbone, weights, size, preprocess, options))
     if isinstance(backbone, keras.Model):
         _refuse_for_own_model(f"model {backbone.name!r}", weights, preprocess, options)
-        return _wrap_model(backbone, size, preprocess)
+        return _finite(_wrap_model(backbone, size, preprocess))
     if isinstance(backbone, str | os.PathLike):
         _refuse_for_own_model(f"file {os.fspath(backbone)!r}", weights, preprocess, options)
-        return _wrap_model(_read_model(Path(backbone)), size, preprocess)
+        return _finite(_wrap_model(_read_model(Path(backbone)), size, preprocess))
     raise ArgumentError(
         "A backbone must be a name of `finetune.list_backbones()`, a `keras.Model` or the path "
         f"of a .keras file. Received: {backbone!r} of type {type(backbone).__name__}."
     )
+
+
+def _finite(backbone: Backbone) -> Backbone:
+    """Refuses weights that no training can start from, before a learning rate gets the blame."""
+    broken = [
+        variable.path
+        for variable in backbone.model.weights
+        if not np.isfinite(np.asarray(keras.ops.convert_to_numpy(variable))).all()
+    ]
+    if broken:
+        raise WeightsError(
+            f"Expected finite weights, but {len(broken)} of {len(backbone.model.weights)} weights "
+            f"of {backbone.name!r} hold NaN or infinity, such as {broken[0]}. Get the weights "
+            "anew, or train on another backbone."
+        )
+    return backbone
 
 
 def _parse_image_size(image_size: Any) -> tuple[int, int]:

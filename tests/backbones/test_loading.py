@@ -457,6 +457,19 @@ def test_own_model_is_wrapped_as_it_is():
     assert backbone.image_size == (8, 8)
 
 
+def test_weights_that_are_not_finite_are_refused_by_name():
+    model = small_model()
+    values = model.get_weights()
+    values[0][0] = np.nan
+    model.set_weights(values)
+    with pytest.raises(WeightsError) as caught:
+        load_backbone(model, preprocess="tf")
+    assert str(caught.value) == (
+        f"Expected finite weights, but 1 of {len(values)} weights of 'own' hold NaN or infinity, "
+        f"such as {model.weights[0].path}. Get the weights anew, or train on another backbone."
+    )
+
+
 def test_own_model_without_preprocess_is_refused():
     with pytest.raises(PreprocessingError) as caught:
         load_backbone(small_model())
