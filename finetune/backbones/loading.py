@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from finetune.backbones.architectures import ARCHITECTURES, check_options, find_name
+from finetune.backbones.model_files import read_model
 from finetune.backbones.preprocessing import Preprocess, resolve_preprocess
 from finetune.backbones.weights import build_with_weights
 from finetune.exceptions import (
@@ -24,6 +24,7 @@ from finetune.exceptions import (
     PreprocessingError,
     WeightsError,
 )
+from finetune.support import first_not_finite
 
 
 class _Unset:
@@ -104,7 +105,7 @@ def load_backbone(
         ArgumentError: An option is not the architecture's, or the model cannot be wrapped.
         ImageSizeError: The image size is not one that the backbone accepts.
         PreprocessingError: `preprocess` is missing for a model or file, or cannot be used.
-        WeightsError: The weights cannot be found, downloaded or fitted, or are not finite.
+        WeightsError: The weights cannot be found, downloaded or fitted.
         ModelFileError: The `.keras` file cannot be read.
 
     Example:
@@ -113,34 +114,35 @@ def load_backbone(
         ('mobilenet_v2', (32, 32), (None, 1, 1, 1280))
     """
     size = None if image_size is None else _parse_image_size(image_size)
+    loaded = _load(backbone, weights, size, preprocess, options)
+    broken = first_not_finite(loaded.model.variables)
+    if broken is not None:
+        raise WeightsError(
+            f"The weights of {loaded.name} cannot be trained on: {broken!r} holds NaN or infinity. "
+            "Take others."
+        )
+    return loaded
+
+
+def _load(
+    backbone: Any,
+    weights: str | os.PathLike[str] | None,
+    size: tuple[int, int] | None,
+    preprocess: Any,
+    options: dict[str, Any],
+) -> Backbone:
     if isinstance(backbone, str) and not _looks_like_path(backbone):
-        return _finite(_load_architecture(backbone, weights, size, preprocess, options))
+        return _load_architecture(backbone, weights, size, preprocess, options)
     if isinstance(backbone, keras.Model):
         _refuse_for_own_model(f"model {backbone.name!r}", weights, preprocess, options)
-        return _finite(_wrap_model(backbone, size, preprocess))
+        return _wrap_model(backbone, size, preprocess)
     if isinstance(backbone, str | os.PathLike):
         _refuse_for_own_model(f"file {os.fspath(backbone)!r}", weights, preprocess, options)
-        return _finite(_wrap_model(_read_model(Path(backbone)), size, preprocess))
+        return _wrap_model(_read_model(Path(backbone)), size, preprocess)
     raise ArgumentError(
         "A backbone must be a name of `finetune.list_backbones()`, a `keras.Model` or the path "
         f"of a .keras file. Received: {backbone!r} of type {type(backbone).__name__}."
     )
-
-
-def _finite(backbone: Backbone) -> Backbone:
-    """Refuses weights that no training can start from, before a learning rate gets the blame."""
-    broken = [
-        variable.path
-        for variable in backbone.model.weights
-        if not np.isfinite(np.asarray(keras.ops.convert_to_numpy(variable))).all()
-    ]
-    if broken:
-        raise WeightsError(
-            f"Expected finite weights, but {len(broken)} of {len(backbone.model.weights)} weights "
-            f"of {backbone.name!r} hold NaN or infinity, such as {broken[0]}. Get the weights "
-            "anew, or train on another backbone."
-        )
-    return backbone
 
 
 def _parse_image_size(image_size: Any) -> tuple[int, int]:
@@ -220,18 +222,7 @@ def _read_model(path: Path) -> keras.Model:
             f"'{path}' is not a .keras file. Weights alone do not make a backbone: pass the "
             "architecture's name as backbone, and the file as `weights`."
         )
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except Exception as error:
-        raise ModelFileError(
-            f"'{path}' cannot be loaded by `keras.saving.load_model`: {error}. If it holds classes "
-            "of your own, load it yourself with `custom_objects` and pass the model."
-        ) from error
-    if not isinstance(model, keras.Model):
-        raise ModelFileError(
-            f"'{path}' must hold a `keras.Model`. Received: a {type(model).__name__}."
-        )
-    return model
+    return read_model(path)
 
 
 def _wrap_model(model: keras.Model, size: tuple[int, int] | None, preprocess: Any) -> Backbone:
