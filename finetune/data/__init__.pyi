@@ -10,5 +10,7 @@ from .images import read_image as read_image
 from .images import read_images as read_images
 from .load import load_data as load_data
 from .pixels import RESIZE_MODES as RESIZE_MODES
+from .pixels import check_pixels as check_pixels
 from .pixels import resize_pixels as resize_pixels
+from .pixels import to_uint8 as to_uint8
 from .stream import check_datasets as check_datasets

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageOps
 
-from finetune.exceptions import ArgumentError, ImageSizeError, UnreadableImageError
+from finetune.exceptions import ArgumentError, DataError, ImageSizeError, UnreadableImageError
 
 RESIZE_MODES = ("crop", "pad", "squash")
 
@@ -52,6 +52,43 @@ def check_resize(resize: str) -> str:
             'the centre out, "pad" adds white bars, "squash" changes the proportions.'
         )
     return resize
+
+
+def check_pixels(pixels: np.ndarray) -> None:
+    """Refuses pixels that are not 0..255, wherever they are used.
+
+    Args:
+        pixels: Array of any shape; of many images together, for one may be black.
+
+    Raises:
+        DataError: If they are not numbers, not finite, outside 0..255, or look like 0..1.
+
+    Example:
+        >>> check_pixels(np.array([0.0, 0.5]))
+        Traceback (most recent call last):
+        finetune.exceptions.DataError: Pixels must be 0..255, but all lie within 0..1. ...
+    """
+    if pixels.dtype.kind not in "iufb":
+        raise DataError(f"Pixels must be numbers 0..255, got an array of {pixels.dtype}.")
+    low, high = pixels.min(), pixels.max()
+    if not np.isfinite(low) or not np.isfinite(high):
+        raise DataError("Some pixels are NaN or infinite; pixels must be 0..255.")
+    if low < 0 or high > 255:
+        raise DataError(
+            f"Pixels must be 0..255, got {low:g}..{high:g}. Scale them back to 0..255: the model "
+            "prepares images itself, as its backbone needs them."
+        )
+    if 0 < high <= 1:
+        raise DataError(
+            "Pixels must be 0..255, but all lie within 0..1. Multiply them by 255: the model "
+            "prepares images itself, as its backbone needs them."
+        )
+
+
+def to_uint8(pixels: np.ndarray) -> np.ndarray:
+    """Rounds pixels 0..255, which `check_pixels` let pass, to uint8."""
+    rounded = np.rint(pixels) if pixels.dtype.kind == "f" else pixels
+    return rounded.astype(np.uint8, copy=False)
 
 
 def resize_pixels(pixels: np.ndarray, image_size: tuple[int, int], resize: str) -> np.ndarray:

@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from finetune.data.arrays import check_pixels
 from finetune.data.copies import contradicting, leaked
 from finetune.data.dataset import SPLITS, DataReport, ImageData, fingerprint
 from finetune.data.labels import (
@@ -20,7 +19,7 @@ from finetune.data.labels import (
     count_classes,
     encode_labels,
 )
-from finetune.data.pixels import resize_pixels
+from finetune.data.pixels import check_pixels, resize_pixels
 from finetune.exceptions import ArgumentError, DataError
 
 # Content digests and labels of the images of each split.

@@ -159,7 +159,8 @@ def _shared_head(
     """Train the head once for all trials that start from it, and put its weights in."""
     weights = tuple(sorted((training.class_weight or {}).items()))
     order = (training.seed, source.batch_size, source.key)
-    key = repr((shared.content, training.head, phase, training.label_smoothing, weights, *order))
+    name = shared.frozen.identity.name
+    key = repr((name, training.head, phase, training.label_smoothing, weights, *order))
     variables = shared.assembly(training.head).classifier.variables
     head = shared.heads.get(key, variables)
     if head is None:

@@ -446,7 +446,15 @@ def test_images_of_other_classes_or_tasks_are_refused(make_tuner, data):
         ({"task": "ranking"}, "task to be one of"),
         ({"epochs": -1}, "epochs as a whole number, 0 or more; got -1"),
         ({"epochs": 0, "head_epochs": 0}, "epochs or head_epochs above 0"),
-        ({"learning_rate": 0.0}, "learning_rate above 0, got 0.0"),
+        (
+            {"learning_rate": float("inf")},
+            "learning_rate above 0 and at most 1,000,000, received inf",
+        ),
+        (
+            {"head_learning_rate": 1e30},
+            "head_learning_rate above 0 and at most 1,000,000, received 1e",
+        ),
+        ({"learning_rate": 0.0}, "learning_rate above 0 and at most 1,000,000, received 0.0"),
         ({"views": 0}, "views of 1 or more, received 0"),
         ({"batch_norm": "thawed"}, "batch_norm to be 'frozen' or 'adapt', received 'thawed'"),
         ({"schedule": "linear"}, "schedule to be one of"),

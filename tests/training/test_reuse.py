@@ -109,3 +109,13 @@ def test_checkpoints_and_tensorboard_see_the_whole_model(backbone, data, tmp_pat
         data.splits["validation"].labels, saved(images)
     )
     assert float(loss) == pytest.approx(lowest["val_loss"], rel=1e-4)
+
+
+def test_a_graph_that_cannot_be_split_trains_whole_to_the_same_result(twice_named, data, caplog):
+    with caplog.at_level("INFO", logger="finetune"):
+        _, with_reuse = train(twice_named, data, True, freeze_depth=1)
+    assert "Training the whole model: more than one layer is named 'conv'." in caplog.text
+    _, without = train(twice_named, data, False, freeze_depth=1)
+    assert [row["val_loss"] for row in with_reuse.epochs] == pytest.approx(
+        [row["val_loss"] for row in without.epochs], rel=1e-4
+    )
