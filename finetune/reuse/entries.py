@@ -15,6 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from finetune.exceptions import DamagedFileError
+from finetune.support import read_json
+
 # Rows wait in memory until there are so many, for every point of a pass: with 128 MB, memory grew
 # by 0.2 GB up to 60,000 images. Smaller files would only be more of them, 3,000 in 50 GB as it is.
 SHARD_BYTES = 16 * 2**20
@@ -139,27 +142,37 @@ class EntryWriter:
 
 
 def read_entry(entry: Path, key: str, rows: int) -> list[Shards]:
-    """Reads an entry and compares it with what it should be; ValueError where it is not."""
-    described = json.loads((entry / DONE).read_text())
-    arrays = [[Shard(**shard) for shard in shards] for shards in described["arrays"]]
-    if described["key"] != key or not arrays or not all(arrays):
-        raise ValueError(f"{entry / DONE} is of something else")
+    """Read an entry and compare it with what it should be.
+
+    Raises:
+        DamagedFileError: If it is something else.
+        OSError: If it cannot be read.
+    """
+    described = read_json(entry / DONE, Entry)
+    if described.key != key or not described.arrays or not all(described.arrays):
+        raise DamagedFileError(f"{entry / DONE} is of something else.")
+    arrays = described.arrays
     found = [Shards([_map(entry, shard) for shard in shards]) for shards in arrays]
     lengths = {len(array) for array in found}
     if lengths != {rows}:
-        raise ValueError(f"{entry} has {sorted(lengths)} rows, expected {rows}")
+        raise DamagedFileError(f"{entry} has {sorted(lengths)} rows, expected {rows}.")
     return found
 
 
 def _map(entry: Path, shard: Shard) -> np.ndarray:
     if not _SHARD.fullmatch(shard.file):
-        raise ValueError(f"{entry / DONE} names a file {shard.file!r}")
-    content = np.memmap(entry / shard.file, "uint8", "r")
+        raise DamagedFileError(f"{entry / DONE} names a file {shard.file!r}.")
+    try:
+        content = np.memmap(entry / shard.file, "uint8", "r")
+    except ValueError as error:
+        raise DamagedFileError(f"{entry / shard.file} cannot be read: {error}.") from error
     if zlib.crc32(content.data) != shard.crc32:
-        raise ValueError(f"{entry / shard.file} does not have the checksum it was written with")
+        raise DamagedFileError(
+            f"{entry / shard.file} does not have the checksum that it was written with."
+        )
     values = np.load(entry / shard.file, mmap_mode="r", allow_pickle=False)
     if [*values.shape] != shard.shape or values.dtype.name != shard.dtype:
-        raise ValueError(f"{entry / shard.file} holds another array than is said of it")
+        raise DamagedFileError(f"{entry / shard.file} holds another array than is said of it.")
     return values
 
 

@@ -74,10 +74,10 @@ class FeatureStore:
         try:
             arrays = read_entry(entry, key, rows)
             os.utime(entry / DONE)
-        except FileNotFoundError:  # another process makes room
-            return None
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-            log.warning("Features are computed again, for the kept ones are damaged: %s.", error)
+        except OSError as error:
+            if not (entry / DONE).exists():  # another process makes room
+                return None
+            log.warning("Features are computed again, for the kept ones are damaged: %s", error)
             with contextlib.suppress(OSError):
                 take_away(entry)
             return None

@@ -124,7 +124,7 @@ def test_damaged_features_are_computed_again_and_one_line_says_why(source, tmp_p
     (said,) = [message for message in caplog.messages if "damaged" in message]
     assert said == (
         "Features are computed again, for the kept ones are damaged: "
-        f"{file} does not have the checksum it was written with."
+        f"{file} does not have the checksum that it was written with."
     )
     FeatureCache(folder=tmp_path).get(source, "train", "a", [], refuse)
 

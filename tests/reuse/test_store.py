@@ -104,13 +104,19 @@ DAMAGE = {
     "another key": (describe(key="other"), "is of something else"),
     "no arrays": (describe(arrays=[]), "is of something else"),
     "an array of nothing": (describe(arrays=[[]]), "is of something else"),
-    "numbers for files": (describe(arrays=[[5]]), "Shard"),
+    "numbers for files": (describe(arrays=[[5]]), r"arrays\[0\]\[0\] should be"),
     "a file elsewhere": (
         describe(arrays=[[{"file": "../x.npy", "shape": [1], "dtype": "float32", "crc32": 0}]]),
         "names a file '../x.npy'",
     ),
-    "no JSON": (lambda path: (path.parent / "entry.json").write_text("{"), "entry.json|Expecting"),
-    "a list": (lambda path: (path.parent / "entry.json").write_text("[]"), "entry.json|list"),
+    "no JSON": (
+        lambda path: (path.parent / "entry.json").write_text("{"),
+        "entry.json cannot be used",
+    ),
+    "a list": (
+        lambda path: (path.parent / "entry.json").write_text("[]"),
+        "entry.json cannot be used",
+    ),
 }
 
 
