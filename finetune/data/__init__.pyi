@@ -1,12 +1,17 @@
 from .augmentation import resolve_augment as resolve_augment
+from .dataset import SPLITS as SPLITS
 from .dataset import DataReport as DataReport
 from .dataset import ImageData as ImageData
 from .dataset import Split as Split
+from .digests import pixel_digests as pixel_digests
 from .finding import find_images as find_images
 from .folder import scan_folder as scan_folder
 from .images import SkippedFile as SkippedFile
 from .images import read_image as read_image
 from .images import read_images as read_images
+from .labelled import LabelledImages as LabelledImages
+from .labelled import load_labelled as load_labelled
+from .labels import listed as listed
 from .load import load_data as load_data
 from .pixels import RESIZE_MODES as RESIZE_MODES
 from .pixels import check_pixels as check_pixels
