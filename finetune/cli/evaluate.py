@@ -7,7 +7,7 @@ import typer
 
 from finetune.cli.derived import with_options
 from finetune.cli.shared_options import loading_options
-from finetune.cli.terminal import plain_errors, start_tensorflow
+from finetune.cli.terminal import start_tensorflow
 
 # How the images were resized, and what the task is, stands in the model.
 _OPTIONS = tuple(
@@ -32,8 +32,7 @@ def evaluate(
     given: dict[str, Any],
 ) -> None:
     """Measure a saved model on labelled images."""
-    with plain_errors():
-        start_tensorflow()
-        from finetune.model import load
+    start_tensorflow()
+    from finetune.model import load
 
-        print(load(model).evaluate(data, split, download=False, **given))
+    print(load(model).evaluate(data, split, download=False, **given))
