@@ -18,7 +18,7 @@ from finetune.api.run_folder import write_run
 from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData, load_data, scan_folder
 from finetune.exceptions import ArgumentError
-from finetune.model import FineTunedModel, ModelCard
+from finetune.model import FineTunedModel, ModelCard, known_images, score
 from finetune.support import check_writable, new_console, new_folder
 from finetune.training import TrainingProgress
 from finetune.tuning import FREEZE_DEPTH, LEARNING_RATE, Settings, Trainer
@@ -128,18 +128,17 @@ def fine_tune(
     )
     used = trainer.shared(values).backbone
     depth = resolve_depth(used.model, freeze_depth)
-    model = FineTunedModel(
-        trained,
-        ModelCard(
-            images.task, tuple(images.class_names), tuple(trained.input_shape[1:3]), images.resize
-        ),
-    )
+    size = tuple(trained.input_shape[1:3])
+    card = ModelCard(images.task, tuple(images.class_names), size, images.resize)
+    model = FineTunedModel(trained, card, known_images(images, size))
     result = FineTuneResult(
         model=model,
         data=images,
         record=record,
-        validation=model.evaluate(images, "validation"),
-        test=model.evaluate(images, "test") if "test" in images.counts else None,
+        validation=score(*model.outputs(images, "validation"), images.task),
+        test=score(*model.outputs(images, "test"), images.task)
+        if "test" in images.counts
+        else None,
         seconds=time.perf_counter() - started,
         config=_config(data, images, values, loading, used.name),
         folder=folder,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.api.training_curves import draw_training
 from finetune.data import ImageData
-from finetune.model import FineTunedModel, Predictions, Score
+from finetune.model import Evaluation, FineTunedModel, Predictions, Score
 from finetune.support import save_figure, to_frame
 from finetune.training import HEAD, TrainingRecord
 
@@ -95,9 +95,9 @@ class FineTuneResult:
             save_figure(figure, path)
         return figure
 
-    def evaluate(self, data: ImageData | None = None, split: str = "test") -> Score:
-        """Measure the quality on a split of these or other images."""
-        return self.model.evaluate(data or self.data, split)
+    def evaluate(self, data: Any = None, split: str | None = None) -> Evaluation:
+        """Measure the quality on these or other images, see `FineTunedModel.evaluate`."""
+        return self.model.evaluate(self.data if data is None else data, split)
 
     def predict(self, images: Any) -> Predictions:
         """Classify files or arrays, see `FineTunedModel.predict`."""

@@ -19,21 +19,20 @@ _OPTIONS = tuple(
 def evaluate(
     model: Annotated[Path, typer.Argument(help="model.keras, or the run folder that holds it.")],
     data: Annotated[str, typer.Argument(help="Image folder, or a TFDS name as tfds:NAME.")],
-    split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="train, validation or test: that part of the data, or the images among them that "
+            "the model was trained on, validated with or tested on. Default: the test part, else "
+            "all.",
+            show_default=False,
+        ),
+    ] = None,
     *,
     given: dict[str, Any],
 ) -> None:
     """Measure a saved model on labelled images."""
     start_tensorflow()
-    from finetune.data import load_data
     from finetune.model import load
 
-    tuned = load(model)
-    images = load_data(
-        data,
-        image_size=tuned.card.image_size,
-        resize=tuned.card.resize,
-        download=False,
-        **given,
-    )
-    print(tuned.evaluate(images, split))
+    print(load(model).evaluate(data, split, download=False, **given))

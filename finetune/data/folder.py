@@ -40,6 +40,41 @@ def scan_folder(folder: str | os.PathLike[str]) -> Source:
         Traceback (most recent call last):
         finetune.exceptions.DataNotFoundError: There is no folder /no/such/folder. Expected ...
     """
+    root, ignored = _existing(folder), Counter[str]()
+    tops = _parts(root, ignored) or {"train": root}
+    if "train" not in tops:
+        raise DataError(
+            f"{root} holds {', '.join(top.name + '/' for top in tops.values())} but no train/ "
+            "folder. Add one, or name the folder that holds the class folders."
+        )
+    found = {name: _scan_classes(top, root, ignored) for name, top in tops.items()}
+    _check_classes(found, root)
+    parts = {name: Part(len(items), items) for name, (_, items) in found.items()}
+    return Source(parts, class_names=found["train"][0], ignored=ignored)
+
+
+def scan_labelled(folder: str | os.PathLike[str]) -> Source:
+    """Finds the labelled images in a folder as `scan_folder` does, to measure a model on.
+
+    Any classes will do, and any of the parts.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The source; the part of class folders at the top is called "".
+
+    Raises:
+        DataNotFoundError: If there is no such folder.
+        DataError: If the layout can be read in two ways.
+    """
+    root, ignored = _existing(folder), Counter[str]()
+    tops = _parts(root, ignored) or {"": root}
+    found = {name: _scan_classes(top, root, ignored)[1] for name, top in tops.items()}
+    return Source({name: Part(len(items), items) for name, items in found.items()}, ignored=ignored)
+
+
+def _existing(folder: str | os.PathLike[str]) -> Path:
     root = Path(folder)
     if not root.exists():
         raise DataNotFoundError(
@@ -48,14 +83,11 @@ def scan_folder(folder: str | os.PathLike[str]) -> Source:
         )
     if not root.is_dir():
         raise DataError(f"Expected a folder with one folder per class, got the file {root}.")
-    ignored: Counter[str] = Counter()
-    found = {name: _scan_classes(top, root, ignored) for name, top in _parts(root, ignored).items()}
-    _check_classes(found, root)
-    parts = {name: Part(len(items), items) for name, (_, items) in found.items()}
-    return Source(parts, class_names=found["train"][0], ignored=ignored)
+    return root
 
 
 def _parts(root: Path, ignored: Counter[str]) -> dict[str, Path]:
+    """The folders of the splits; none where class folders lie at the top."""
     folders = [e for e in entries(root) if os.path.isdir(e) and not is_hidden(e.name)]
     named = [entry for entry in folders if entry.name.lower() in PART_NAMES]
     others = [entry for entry in folders if entry not in named]
@@ -67,17 +99,12 @@ def _parts(root: Path, ignored: Counter[str]) -> dict[str, Path]:
                 f"Both {parts[part]} and {entry} look like the {part} images; keep one of them."
             )
         parts[part] = entry
-    if "train" not in parts:
-        if named and not others:
-            raise DataError(
-                f"{root} holds {', '.join(e.name + '/' for e in named)} but no train/ folder. "
-                "Add one, or name the folder that holds the class folders."
-            )
-        return {"train": root}
+    if "train" not in parts and others:
+        return {}
     classes = [entry for entry in others if _holds_images(entry)]
     if classes:
         if _holds_images(parts["train"]):
-            return {"train": root}  # A class that is called train, beside the others.
+            return {}  # A class that is called train, beside the others.
         raise DataError(
             f"{root} holds {parts['train'].name}/ and, beside it, folders of images: "
             f"{listed([entry.name for entry in classes])}. Where they are classes too, bring all "

@@ -1,9 +1,7 @@
 """load_data(): any source of labelled images -> ImageData."""
 
-import itertools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -11,7 +9,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from finetune.data.arrays import from_arrays
 from finetune.data.augmentation import resolve_augment
 from finetune.data.copies import contradicting, leaked
 from finetune.data.dataset import (
@@ -22,9 +19,8 @@ from finetune.data.dataset import (
     check_batch_size,
     fingerprint,
 )
-from finetune.data.folder import scan_folder
+from finetune.data.decoded import Decoded, decode, open_source, unreadable
 from finetune.data.hold_back import check_fraction, hold_back
-from finetune.data.images import SkippedFile, decode_all
 from finetune.data.items import Part, Source
 from finetune.data.labels import (
     Labels,
@@ -34,10 +30,9 @@ from finetune.data.labels import (
     encode_labels,
 )
 from finetune.data.pixels import check_image_size, check_resize
-from finetune.data.storage import allocate, reorder
+from finetune.data.storage import reorder
 from finetune.data.stream import load_stream
-from finetune.data.tfds import PREFIX, from_tfds
-from finetune.exceptions import ArgumentError, UnreadableImageError
+from finetune.exceptions import ArgumentError
 
 
 def load_data(
@@ -174,14 +169,14 @@ def _load_stored(
         if isinstance(value, (int, float))
     }
     sources = {
-        name: _open(value, name, data_dir, download)
+        name: open_source(value, name, data_dir, download)
         for name, value in given.items()
         if value is not None and name not in shares
     }
-    opened = _open(source, "train", data_dir, download)
-    decoded = _decode(_merge(opened, sources), size, resize, memory_budget)
+    opened = open_source(source, "train", data_dir, download)
+    decoded = decode(_merge(opened, sources), size, resize, memory_budget)
     if (strict and decoded.skipped) or "train" not in decoded.parts:
-        raise _unreadable(decoded)
+        raise unreadable(decoded)
     labels = encode_labels(decoded.labels, task=task, class_names=class_names or opened.class_names)
     _split_off(decoded, labels, shares, seed)
     splits = _to_splits(decoded, labels)
@@ -214,34 +209,6 @@ def _load_stored(
     )
 
 
-@dataclass
-class _Decoded:
-    """Row by row what was read; `images` may have unused rows at its end."""
-
-    images: np.ndarray
-    parts: list[str] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
-    content: list[str] = field(default_factory=list)
-    labels: list[Any] = field(default_factory=list)
-    skipped: list[SkippedFile] = field(default_factory=list)
-
-
-def _open(
-    source: Any, name: str, data_dir: str | os.PathLike[str] | None, download: bool
-) -> Source:
-    if isinstance(source, str) and source.startswith(PREFIX):
-        return from_tfds(source, data_dir=data_dir, download=download)
-    if isinstance(source, (str, os.PathLike)):
-        return scan_folder(source)
-    if isinstance(source, (tuple, list)) and len(source) == 2:
-        return from_arrays(*source, name=name)
-    extra = ", a number between 0 and 1" if name != "train" else ""
-    raise ArgumentError(
-        f"The {name} images must be a folder, a TFDS name such as 'tfds:mnist', (images, labels) "
-        f"arrays{extra} or, if all are, a tf.data.Dataset; got {type(source).__name__}."
-    )
-
-
 def _merge(opened: Source, sources: dict[str, Source]) -> dict[str, Part]:
     parts = dict(opened.parts)
     for name, other in sources.items():
@@ -251,29 +218,7 @@ def _merge(opened: Source, sources: dict[str, Source]) -> dict[str, Part]:
     return {name: parts[name] for name in SPLITS if name in parts}
 
 
-def _decode(
-    parts: dict[str, Part], size: tuple[int, int], resize: str, memory_budget: int | None
-) -> _Decoded:
-    total = sum(part.count for part in parts.values())
-    decoded = _Decoded(allocate((total, *size, 3), memory_budget))
-    for name, part in parts.items():
-        # The decoder reads ahead, so the items it has taken wait here for their pixels.
-        items, ahead = itertools.tee(part.items)
-        results = decode_all((item.payload for item in ahead), size, resize)
-        for item, result in zip(items, results, strict=True):
-            if isinstance(result, str):
-                file = isinstance(item.payload, os.PathLike)
-                decoded.skipped.append(SkippedFile(str(item.payload) if file else item.id, result))
-                continue
-            content, decoded.images[len(decoded.ids)] = result
-            decoded.parts.append(name)
-            decoded.ids.append(item.id)
-            decoded.content.append(content)
-            decoded.labels.append(item.label)
-    return decoded
-
-
-def _split_off(decoded: _Decoded, labels: Labels, shares: dict[str, float], seed: int) -> None:
+def _split_off(decoded: Decoded, labels: Labels, shares: dict[str, float], seed: int) -> None:
     """Moves rows from "train" to what is missing, after checking that no class is empty."""
     parts = np.array(decoded.parts, dtype=object)
     check_class_counts(
@@ -297,7 +242,7 @@ def _split_off(decoded: _Decoded, labels: Labels, shares: dict[str, float], seed
     decoded.parts = list(parts)
 
 
-def _to_splits(decoded: _Decoded, labels: Labels) -> dict[str, Split]:
+def _to_splits(decoded: Decoded, labels: Labels) -> dict[str, Split]:
     """Makes each split a run of rows of the one array."""
     order = np.argsort([SPLITS.index(part) for part in decoded.parts], kind="stable")
     reorder(decoded.images[: len(order)], order)
@@ -318,16 +263,6 @@ def _to_splits(decoded: _Decoded, labels: Labels) -> dict[str, Split]:
             present = {labels.class_names[label] for label in splits[name].labels}
             check_same_classes(labels.class_names, present, name)
     return splits
-
-
-def _unreadable(decoded: _Decoded) -> UnreadableImageError:
-    skipped, total = decoded.skipped, len(decoded.skipped) + len(decoded.ids)
-    lines = [f"{len(skipped)} of {total} images cannot be read:"]
-    lines += [f"  {file}" for file in skipped[:10]]
-    if len(skipped) > 10:
-        lines.append(f"  and {len(skipped) - 10} more")
-    lines.append("Remove or replace them, or leave them out with strict=False.")
-    return UnreadableImageError("\n".join(lines))
 
 
 def _check_seed(seed: Any) -> int:

@@ -1,7 +1,10 @@
 from .card import ModelCard as ModelCard
+from .evaluation import Evaluation as Evaluation
+from .evaluation import Score as Score
+from .evaluation import right_answers as right_answers
+from .evaluation import score as score
 from .fine_tuned_model import FineTunedModel as FineTunedModel
 from .fine_tuned_model import Predictions as Predictions
-from .fine_tuned_model import Score as Score
 from .fine_tuned_model import load as load
-from .fine_tuned_model import right_answers as right_answers
-from .fine_tuned_model import score as score
+from .known_images import KnownImages as KnownImages
+from .known_images import known_images as known_images

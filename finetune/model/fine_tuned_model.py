@@ -1,8 +1,8 @@
 """A fine-tuned model with all that is needed to use it: class names, image size, resizing."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,54 +12,25 @@ import numpy as np
 
 from finetune.backbones import read_model
 from finetune.data import (
+    SPLITS,
+    DataReport,
     ImageData,
+    LabelledImages,
     SkippedFile,
     check_pixels,
     find_images,
+    load_labelled,
+    pixel_digests,
     read_images,
     resize_pixels,
     to_uint8,
 )
 from finetune.exceptions import ArgumentError, DataError, ModelFileError, StorageError
 from finetune.model.card import ModelCard, read_card, write_card
+from finetune.model.evaluation import Evaluation, absent_classes, in_order_of, score
+from finetune.model.known_images import KnownImages, read_known, write_known
 from finetune.reuse import extractor, pass_batch
-from finetune.support import accuracy_interval, first_not_finite
-from finetune.training import loss_for
-
-
-@dataclass(frozen=True)
-class Score:
-    """Quality on one set of images.
-
-    Args:
-        accuracy: Share of right answers, 0 to 1; None for regression.
-        loss: Mean loss (cross-entropy, or squared error), without label smoothing.
-        n: Number of images.
-        interval: 95% interval of the accuracy from the number of images; None for regression
-            and for several labels an image, where it would not hold.
-    """
-
-    accuracy: float | None
-    loss: float
-    n: int
-    interval: tuple[float, float] | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """As it stands in `metrics.json`."""
-        return {
-            "accuracy": self.accuracy,
-            "loss": self.loss,
-            "n": self.n,
-            "interval": list(self.interval) if self.interval else None,
-        }
-
-    def __str__(self) -> str:
-        if self.accuracy is None:
-            return f"loss {self.loss:.4f} (n={self.n})"
-        if self.interval is None:
-            return f"accuracy {self.accuracy:.3f} (n={self.n})"
-        low, high = self.interval
-        return f"accuracy {self.accuracy:.3f} [{low:.3f}, {high:.3f}] (n={self.n})"
+from finetune.support import first_not_finite
 
 
 @dataclass(frozen=True)
@@ -112,16 +83,18 @@ class FineTunedModel:
     Args:
         keras_model: From float pixels 0..255 (batch, height, width, 3) to predictions.
         card: What its inputs and outputs mean.
+        known: Which images it was made with; None where that is not known.
     """
 
     keras_model: keras.Model
     card: ModelCard
+    known: KnownImages | None = None
 
     def copy(self) -> "FineTunedModel":
         """The same model with weights of its own, which no training of this one changes."""
         copy = keras.models.clone_model(self.keras_model)
         copy.set_weights(self.keras_model.get_weights())
-        return FineTunedModel(copy, self.card)
+        return FineTunedModel(copy, self.card, self.known)
 
     def predict(self, images: Any, *, batch_size: int = 32) -> Predictions:
         """Classify files or arrays.
@@ -149,32 +122,92 @@ class FineTunedModel:
         names = self.card.class_names if self.card.task != "regression" else ()
         return Predictions(paths, labels, probabilities, names, skipped)
 
-    def evaluate(self, data: ImageData, split: str = "test") -> Score:
-        """Measure the quality on one split.
+    def evaluate(self, data: Any, split: str | None = None, **options: Any) -> Evaluation:
+        """Measure the quality on labelled images; their classes are matched by name.
 
         Args:
-            data: Images, at this model's size.
-            split: "test" (default), "validation" or "train".
+            data: An `ImageData`; or an image folder, a TFDS name or (images, labels) arrays with
+                any of this model's classes.
+            split: "train", "validation" or "test": that part of the images, where they have one;
+                else those among them that the model was trained on, validated with or tested
+                on. Default: the test part, where there is one (or must be, of an
+                `ImageData`); else all.
+            **options: `data_dir`, `download` and `memory_budget` of `load_data`.
 
         Returns:
-            Accuracy, loss, number of images and interval.
+            Accuracy, loss, number of images and interval; and how many of the images this model
+            was trained on, which makes it no estimate.
 
         Raises:
-            ArgumentError: If the data has no such split.
+            ArgumentError: If there is no such split.
+            MissingClassError: If the model does not know a class.
+            DataError: If the images cannot be loaded.
         """
-        return score(*self.outputs(data, split), self.card.task)
+        card = self.card
+        if split is not None and split not in SPLITS:
+            raise ArgumentError(f"Expected split to be one of {SPLITS}, received {split!r}.")
+        report = DataReport()
+        if isinstance(data, ImageData):
+            labels, outputs, digests = self._measure(data, split or "test")
+        else:
+            images = load_labelled(data, **asdict(card), **options)
+            report = images.report
+            rows = self._rows(images, split)
+            labels, outputs, digests = self._answers(
+                (images.images[some], images.labels[some]) for some in _chunks(rows)
+            )
+        known = None if self.known is None else self.known.count(digests)
+        result = score(labels, outputs, card.task)
+        return Evaluation(
+            **vars(result), known=known, absent=absent_classes(card, labels), report=report
+        )
 
     def outputs(self, data: ImageData, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Labels of the images of one split, and what the model says of them."""
+        """Labels of the images of one split, as this model numbers classes; and what it says."""
+        return self._measure(data, split)[:2]
+
+    def _measure(self, data: ImageData, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if data.image_size != self.card.image_size:
             data = data.at_size(self.card.image_size)
-        labels, outputs = [], []
-        # One pass for both: a dataset of the user's may come in another order next time.
-        for batch, batch_labels in data.dataset(split).as_numpy_iterator():
+        batches: Any = data.dataset(split).as_numpy_iterator()
+        labels, outputs, digests = self._answers(batches)
+        labels = in_order_of(self.card, labels, data.task, data.class_names)
+        return labels, outputs, digests
+
+    def _answers(
+        self, batches: Iterable[tuple[np.ndarray, np.ndarray]]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Labels, outputs and digests of images."""
+        labels, outputs, digests = [], [], []
+        # One pass for all: a dataset of the user's may come in another order next time.
+        for batch, batch_labels in batches:
             labels.append(batch_labels)
-            for part in np.array_split(batch, -(-len(batch) // pass_batch())):
+            digests.append(pixel_digests(batch))
+            for part in np.array_split(batch.astype("float32"), -(-len(batch) // pass_batch())):
                 outputs.append(self._run(part)[0])
-        return np.concatenate(labels), np.concatenate(outputs)
+        return np.concatenate(labels), np.concatenate(outputs), np.concatenate(digests)
+
+    def _rows(self, images: LabelledImages, split: str | None) -> np.ndarray:
+        """Which images are to be measured, see `evaluate`."""
+        own = np.flatnonzero(images.parts == (split or "test"))
+        if len(own):
+            return own
+        if split is None:
+            return np.arange(len(images.parts))
+        if self.known is None:
+            raise ArgumentError(
+                f"The images have no part {split!r} of their own, and the model does not say which "
+                "it was trained on (it was saved by an earlier version). Leave the split out to "
+                "measure all of them."
+            )
+        rows = np.flatnonzero(self.known.splits_of(pixel_digests(images.images)) == split)
+        if not len(rows):
+            met = len(self.known.digests.get(split, ()))
+            raise DataError(
+                f"The images have no part {split!r} of their own, and none of them is among the "
+                f"{met} that the model knows as such. Leave the split out to measure all of them."
+            )
+        return rows
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the model, preprocessing, class names and image size included, to one file.
@@ -203,6 +236,7 @@ class FineTunedModel:
             path.parent.mkdir(parents=True, exist_ok=True)
             plain.save(partial)
             write_card(partial, self.card)
+            write_known(partial, self.known)
             os.replace(partial, path)
         except OSError as error:
             raise StorageError(
@@ -253,25 +287,6 @@ class FineTunedModel:
         return [names[i] for i in outputs.argmax(axis=1)], outputs
 
 
-def score(labels: np.ndarray, outputs: np.ndarray, task: str) -> Score:
-    """Quality of predictions against labels."""
-    n = len(labels)
-    targets = labels.reshape(outputs.shape) if task != "multiclass" else labels
-    loss = float(np.asarray(loss_for(task)(targets.astype("float32"), outputs)))
-    if task == "regression":
-        return Score(None, loss, n, None)
-    accuracy = float(np.mean(right_answers(labels, outputs, task)))
-    interval = accuracy_interval(accuracy, n) if task != "multilabel" else None
-    return Score(accuracy, loss, n, interval)
-
-
-def right_answers(labels: np.ndarray, outputs: np.ndarray, task: str) -> np.ndarray:
-    """Whether each image was classified right; each label of it for "multilabel"."""
-    if task == "multiclass":
-        return outputs.argmax(axis=1) == labels
-    return (outputs >= 0.5) == (labels.reshape(outputs.shape) >= 0.5)
-
-
 def load(path: str | os.PathLike[str]) -> FineTunedModel:
     """Read a model that `FineTuneResult.save` or `finetune fit` wrote.
 
@@ -291,7 +306,7 @@ def load(path: str | os.PathLike[str]) -> FineTunedModel:
         raise ModelFileError(
             f"Expected a model file written by `finetune fit`, but there is none at {path}."
         )
-    card, model = read_card(path), read_model(path)
+    card, known, model = read_card(path), read_known(path), read_model(path)
     broken = first_not_finite(model.variables)
     if broken is not None:
         raise ModelFileError(
@@ -301,4 +316,8 @@ def load(path: str | os.PathLike[str]) -> FineTunedModel:
         card.check(model)
     except ArgumentError as error:
         raise ModelFileError(f"{path} contradicts itself. {error} Save the model again.") from error
-    return FineTunedModel(model, card)
+    return FineTunedModel(model, card, known)
+
+
+def _chunks(rows: np.ndarray) -> list[np.ndarray]:
+    return np.array_split(rows, -(-len(rows) // pass_batch()))

@@ -9,7 +9,7 @@ import numpy as np
 
 from finetune.data import ImageData
 from finetune.exceptions import StorageError
-from finetune.model import FineTunedModel, ModelCard, Score
+from finetune.model import FineTunedModel, ModelCard, Score, score
 from finetune.search.ranking import Ranked
 from finetune.search.runner import Work
 from finetune.search.study import weights_file
@@ -64,7 +64,7 @@ def scores_of_kept(work: Work, ranking: list[Ranked]) -> dict[str, Score | None]
             continue
         used = models.setdefault(id(model), FineTunedModel(model, card_of(model, work.data)))
         with _in_place(model, values):
-            scores[trial.name] = used.evaluate(work.data, "test")
+            scores[trial.name] = score(*used.outputs(work.data, "test"), work.data.task)
     return scores
 
 

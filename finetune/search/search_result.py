@@ -10,7 +10,14 @@ import keras
 import numpy as np
 
 from finetune.exceptions import SearchError, StorageError
-from finetune.model import FineTunedModel, Predictions, Score, right_answers, score
+from finetune.model import (
+    FineTunedModel,
+    Predictions,
+    Score,
+    known_images,
+    right_answers,
+    score,
+)
 from finetune.search.board import board_rows, error_lines, render
 from finetune.search.budget import format_seconds
 from finetune.search.ranking import Ranked
@@ -255,7 +262,8 @@ def conclude(
     data, folder = work.data, work.folder
     chosen, trained = _best(work, _scored(ranking, interrupted))
     settings = work.settings(chosen.trial.values)
-    model = FineTunedModel(trained, card_of(trained, data))
+    card = card_of(trained, data)
+    model = FineTunedModel(trained, card, known_images(data, card.image_size))
     model.save(folder / "model.keras")
     answers = {
         split: model.outputs(data, split)

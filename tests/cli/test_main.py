@@ -71,13 +71,32 @@ def test_predict_without_json_is_a_table_and_names_what_it_skipped(run, folder, 
     assert f"skipped: {broken}" in result.stderr
 
 
-def test_evaluate_measures_a_saved_model(run, folder):
-    out, _ = run
+def test_evaluate_measures_the_very_images_that_the_run_held_back(run, folder, tmp_path):
+    """It split anew, with a seed and a share of its own, and measured training images."""
+    out = tmp_path / "seed_1"
+    options = ["--freeze-depth", "144", "--validation", "0.4", "--seed", "1"]
+    fit = call("fit", folder, *FIT, *options, "--out", out)
+    assert fit.exit_code == 0, fit.output
     result = call("evaluate", out, folder, "--split", "validation")
     assert result.exit_code == 0, result.output
     metrics = json.loads((out / "metrics.json").read_text())["validation"]
-    assert result.stdout.startswith(f"accuracy {metrics['accuracy']:.3f} [")
-    assert result.stdout.endswith("(n=6)\n")
+    low, high = metrics["interval"]
+    n = metrics["n"]
+    assert n != json.loads((run[0] / "metrics.json").read_text())["validation"]["n"]
+    assert result.stdout == (
+        f"accuracy {metrics['accuracy']:.3f} [{low:.3f}, {high:.3f}] (n={n})\n"
+        f"None was trained on, but {n} of {n} chose the epoch: a little optimistic.\n"
+    )
+
+
+def test_evaluate_scores_a_plain_folder_as_a_whole_and_says_what_was_trained_on(run, folder):
+    result = call("evaluate", run[0], folder)
+    assert result.exit_code == 0, result.output
+    score, remark = result.stdout.splitlines()
+    assert score.endswith("(n=24)")
+    assert remark == (
+        "18 of 24 were trained on: this is no estimate. 6 chose the epoch, 0 did neither."
+    )
 
 
 @pytest.mark.parametrize(
