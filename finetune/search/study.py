@@ -14,17 +14,13 @@ again, with the outcome, before the next one does.
 
 import json
 import logging
-import os
-import socket
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from finetune.exceptions import StudyError
 from finetune.search.trials import Outcome, Step, Trial
-from finetune.support import set_aside, write_text
+from finetune.support import STUDY, contents, described, hold, is_run, set_aside, write_text
 
 log = logging.getLogger("finetune")
 
@@ -40,7 +36,8 @@ class Study:
             with other versions is gone on with, and a warning names them.
 
     Raises:
-        StudyError: If another process works on it, or it was begun with other arguments.
+        StudyError: If another process works on it, it was begun with other arguments, or it is
+            something else than a study.
         StorageError: If it cannot be written.
     """
 
@@ -48,7 +45,13 @@ class Study:
         self, folder: Path, arguments: dict[str, Any], environment: dict[str, Any]
     ) -> None:
         self.folder = folder
-        self._lock = _hold(folder)
+        names = contents(folder)
+        if is_run(folder) or (names and not names & {STUDY, "trials"}):
+            raise StudyError(
+                f"Expected a new or an empty folder for the study, or one to go on with, but "
+                f"{folder} {described(folder)}. Name another one with out= (--out)."
+            )
+        self._lock = hold(folder, StudyError)
         try:
             self._check(arguments)
             self._compare(environment)
@@ -188,28 +191,6 @@ def _foreign(path: Path, mend: bool) -> None:
         log.warning("Damaged, or not of this study: %s; now %s.", path, set_aside(path).name)
     else:
         log.warning("Damaged, or not of this study: %s.", path)
-
-
-def _hold(folder: Path) -> FileLock:
-    """Hold the folder until the process ends, however it ends."""
-    lock, holder = FileLock(folder / "lock", timeout=0), folder / "process"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        known = holder.read_text(encoding="utf-8") if holder.exists() else "unknown"
-        raise StudyError(
-            f"The study in {folder} is being worked on by process {known}. Wait for it, or stop "
-            "it, or name another folder with out= (--out)."
-        ) from error
-    except OSError as error:
-        raise StudyError(
-            f"Expected a folder for the study that can be written, but {folder} cannot: {error}. "
-            "Name another one with out= (--out)."
-        ) from error
-    # Beside the lock, which not every system lets others read.
-    write_text(holder, f"{os.getpid()} on {socket.gethostname()}")
-    return lock
 
 
 def _short(value: Any) -> str:
