@@ -89,10 +89,12 @@ CHECKOUT = Path(__file__).parents[1]
 )
 def test_the_drawing_shows_the_rooms_in_the_order_that_is_held():
     layers = re.search(r"^layers = \[\n(.*?)^\]", read("pyproject.toml"), re.DOTALL | re.MULTILINE)
-    drawn = re.search(r"```mermaid\ngraph TD\n(.*?)```", read("docs/architecture.md"), re.DOTALL)
-    assert layers and drawn
+    drawing = re.search(r"```mermaid\ngraph TD\n(.*?)```", read("docs/architecture.md"), re.DOTALL)
+    assert layers and drawing
     held = re.findall(r'"(\w+)"', layers[1])
-    assert [room.strip() for room in drawn[1].split("-->")] == held
+    *rows, between = re.findall(r"^ *(\w+ -->.*)$", drawing[1], re.MULTILINE)
+    assert [room for row in rows for room in row.split(" --> ")] == held
+    assert between.split(" --> ") == re.findall(r"subgraph (\w+)", drawing[1])
     assert sorted(held) == sorted([*ROOMS, "exceptions"])
 
 

@@ -1,3 +1,4 @@
+from .augmentation import augment_batch as augment_batch
 from .augmentation import resolve_augment as resolve_augment
 from .dataset import DataReport as DataReport
 from .dataset import ImageData as ImageData

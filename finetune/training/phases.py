@@ -115,8 +115,9 @@ def train(
         until: Number of epochs of the last phase after which to pause, to be gone on with from
             `file`. Default: go through to the end.
         file: Where the state is kept after every epoch. If it holds one, training goes on from
-            there; a head that trials share is not part of it.
-        pauses: Callbacks that may stop training for now: the state says that it is not over.
+            there; a head that trials share has a state of its own, see `HeadStore`.
+        pauses: Callbacks that may stop training for now, in any phase: the state says that it is
+            not over.
 
     Returns:
         What happened. After Ctrl-C that is what happened until then, if there is a best epoch.
@@ -141,7 +142,7 @@ def train(
         if over:
             log.debug("Phase %s was over when training stopped.", phase.name)
         elif shares_head:
-            head = _shared_head(shared, training, phase, source, progress)
+            head = _shared_head(shared, training, phase, source, progress, pauses)
             _announce(callbacks, model, first_epoch, head.epochs[head.best])
             best.adopt(head, phase.name, shared.assembly(training.head).classifier.variables)
         else:
@@ -170,7 +171,7 @@ def train(
             state = None
         first_epoch += 1 if shares_head else phase.epochs
         unchanged = min(unchanged, phase.freeze_depth)
-        if record.interrupted:
+        if record.interrupted or not (over or record.finished):
             break
     if not record.epochs:
         raise TrainingError("Expected at least one epoch in one of the phases, received none.")
@@ -191,6 +192,7 @@ def _shared_head(
     phase: Phase,
     source: Source,
     progress: Sequence[PhaseCallback],
+    pauses: Sequence[keras.callbacks.Callback],
 ) -> TrainedHead:
     """Train the head once for all trials that start from it, and put its weights in."""
     weights = tuple(sorted((training.class_weight or {}).items()))
@@ -201,9 +203,21 @@ def _shared_head(
     if head is None:
         record = TrainingRecord(monitor=monitor_for(training.head.task))
         best = BestEpoch(record)
+        path = shared.heads.state_file(key)
+        file = StateFile(path) if path is not None else None
         try:
             _run_phase(
-                shared, training, phase, source, best, [], [*progress], unchanged=phase.freeze_depth
+                shared,
+                training,
+                phase,
+                source,
+                best,
+                [],
+                [*progress],
+                unchanged=phase.freeze_depth,
+                pauses=pauses,
+                file=file,
+                state=file.load() if file is not None else None,
             )
         except KeyboardInterrupt:
             if record.best < 0:
@@ -217,9 +231,14 @@ def _shared_head(
             )
         values = values_of(variables)
         head = TrainedHead(
-            record.epochs, record.rates[phase.name], record.best, values, record.interrupted
+            record.epochs,
+            record.rates[phase.name],
+            record.best,
+            values,
+            record.finished,
+            record.interrupted,
         )
-        if head.interrupted:
+        if not head.finished:
             return head
         shared.heads.put(key, head)
     assign(variables, head.weights)
