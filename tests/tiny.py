@@ -1,7 +1,13 @@
 """A tiny pretrained-like backbone and images to train it on."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+
 import keras
 import numpy as np
+
+from finetune.support import write_arrays
 
 SIZE = 16
 
@@ -49,3 +55,12 @@ def build_backbone(seed: int = 3) -> keras.Model:
             layer.moving_mean.assign(random.normal(0, 0.1, width))
             layer.moving_variance.assign(random.uniform(0.5, 1.5, width))
     return model
+
+
+def rewrite_arrays(path: Path, change: Callable[[dict, list[np.ndarray]], object]) -> None:
+    """Change what a file of `write_arrays` holds: its record and its arrays."""
+    with np.load(path) as file:
+        described = json.loads(str(file["meta"]))
+        arrays = [file[name] for name in file.files if name != "meta"]
+    change(described["meta"], arrays)
+    write_arrays(path, described["meta"], arrays)

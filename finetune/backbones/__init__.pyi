@@ -11,3 +11,4 @@ from .loading import UNSET as UNSET
 from .loading import Backbone as Backbone
 from .loading import list_backbones as list_backbones
 from .loading import load_backbone as load_backbone
+from .model_files import read_model as read_model

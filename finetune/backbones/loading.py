@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from finetune.backbones.architectures import ARCHITECTURES, check_options, find_name
+from finetune.backbones.model_files import read_model
 from finetune.backbones.preprocessing import Preprocess, resolve_preprocess
 from finetune.backbones.weights import build_with_weights
 from finetune.exceptions import (
@@ -21,7 +22,9 @@ from finetune.exceptions import (
     ImageSizeError,
     ModelFileError,
     PreprocessingError,
+    WeightsError,
 )
+from finetune.support import first_not_finite
 
 
 class _Unset:
@@ -111,6 +114,23 @@ def load_backbone(
         ('mobilenet_v2', (32, 32), (None, 1, 1, 1280))
     """
     size = None if image_size is None else _parse_image_size(image_size)
+    loaded = _load(backbone, weights, size, preprocess, options)
+    broken = first_not_finite(loaded.model.variables)
+    if broken is not None:
+        raise WeightsError(
+            f"The weights of {loaded.name} cannot be trained on: {broken!r} holds NaN or infinity. "
+            "Take others."
+        )
+    return loaded
+
+
+def _load(
+    backbone: Any,
+    weights: str | os.PathLike[str] | None,
+    size: tuple[int, int] | None,
+    preprocess: Any,
+    options: dict[str, Any],
+) -> Backbone:
     if isinstance(backbone, str) and not _looks_like_path(backbone):
         return _load_architecture(backbone, weights, size, preprocess, options)
     if isinstance(backbone, keras.Model):
@@ -202,18 +222,7 @@ def _read_model(path: Path) -> keras.Model:
             f"'{path}' is not a .keras file. Weights alone do not make a backbone: pass the "
             "architecture's name as backbone, and the file as `weights`."
         )
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except Exception as error:
-        raise ModelFileError(
-            f"'{path}' cannot be loaded by `keras.saving.load_model`: {error}. If it holds classes "
-            "of your own, load it yourself with `custom_objects` and pass the model."
-        ) from error
-    if not isinstance(model, keras.Model):
-        raise ModelFileError(
-            f"'{path}' must hold a `keras.Model`. Received: a {type(model).__name__}."
-        )
-    return model
+    return read_model(path)
 
 
 def _wrap_model(model: keras.Model, size: tuple[int, int] | None, preprocess: Any) -> Backbone:

@@ -1,10 +1,8 @@
 """A fine-tuned model with all that is needed to use it: class names, image size, resizing."""
 
-import json
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,31 +10,21 @@ from typing import Any
 import keras
 import numpy as np
 
-from finetune.data import ImageData, SkippedFile, find_images, read_images, resize_pixels
+from finetune.backbones import read_model
+from finetune.data import (
+    ImageData,
+    SkippedFile,
+    check_pixels,
+    find_images,
+    read_images,
+    resize_pixels,
+    to_uint8,
+)
 from finetune.exceptions import ArgumentError, DataError, ModelFileError, StorageError
+from finetune.model.card import ModelCard, read_card, write_card
 from finetune.reuse import extractor, pass_batch
-from finetune.support import accuracy_interval
+from finetune.support import accuracy_interval, first_not_finite
 from finetune.training import loss_for
-
-# A member of the .keras archive that Keras itself passes over.
-_CARD = "finetune.json"
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What has to be known to use a model's predictions.
-
-    Args:
-        task: "binary", "multiclass", "multilabel" or "regression".
-        class_names: Names in the order of the outputs; empty for regression.
-        image_size: (height, width) in pixels.
-        resize: How other sizes are brought to it: "crop", "pad" or "squash".
-    """
-
-    task: str
-    class_names: tuple[str, ...]
-    image_size: tuple[int, int]
-    resize: str
 
 
 @dataclass(frozen=True)
@@ -214,8 +202,7 @@ class FineTunedModel:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             plain.save(partial)
-            with zipfile.ZipFile(partial, "a") as archive:
-                archive.writestr(_CARD, json.dumps(asdict(self.card)))
+            write_card(partial, self.card)
             os.replace(partial, path)
         except OSError as error:
             raise StorageError(
@@ -239,18 +226,19 @@ class FineTunedModel:
             lost = {str(file.path) for file in skipped}
             return [str(file) for file in files if str(file) not in lost], pixels, tuple(skipped)
         single = [np.asarray(images)] if np.ndim(images) == 3 else [np.asarray(i) for i in images]
-        sized = [
-            image
-            if image.shape[:2] == self.card.image_size
-            else resize_pixels(image.astype("uint8"), self.card.image_size, self.card.resize)
-            for image in single
-        ]
         for image in single:
             if image.ndim != 3 or image.shape[-1] != 3:
                 raise DataError(
                     "Expected images of shape (height, width, 3) with pixels 0..255, received "
                     f"one of shape {image.shape}."
                 )
+        if not single:
+            return [], np.empty((0, *self.card.image_size, 3), np.uint8), ()
+        check_pixels(np.concatenate([image.ravel() for image in single]))
+        sized = [
+            resize_pixels(to_uint8(image), self.card.image_size, self.card.resize)
+            for image in single
+        ]
         return [str(i) for i in range(len(sized))], np.stack(sized), ()
 
     def _decode(self, outputs: np.ndarray) -> tuple[list[Any], np.ndarray]:
@@ -303,22 +291,14 @@ def load(path: str | os.PathLike[str]) -> FineTunedModel:
         raise ModelFileError(
             f"Expected a model file written by `finetune fit`, but there is none at {path}."
         )
+    card, model = read_card(path), read_model(path)
+    broken = first_not_finite(model.variables)
+    if broken is not None:
+        raise ModelFileError(
+            f"{path} predicts nothing: its weights {broken!r} hold NaN or infinity. Train again."
+        )
     try:
-        with zipfile.ZipFile(path) as archive:
-            card = json.loads(archive.read(_CARD))
-        model = keras.models.load_model(path, compile=False)
-    except KeyError as error:
-        raise ModelFileError(
-            f"{path} is a Keras model without class names and image size: it was not saved by "
-            "this package, or was saved again by Keras. Load it with keras.models.load_model."
-        ) from error
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise ModelFileError(
-            f"{path} is not a readable .keras file ({error}). Save the model again."
-        ) from error
-    return FineTunedModel(
-        model,
-        ModelCard(
-            card["task"], tuple(card["class_names"]), tuple(card["image_size"]), card["resize"]
-        ),
-    )
+        card.check(model)
+    except ArgumentError as error:
+        raise ModelFileError(f"{path} contradicts itself. {error} Save the model again.") from error
+    return FineTunedModel(model, card)

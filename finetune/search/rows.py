@@ -8,12 +8,12 @@ import keras
 import numpy as np
 
 from finetune.data import ImageData
-from finetune.exceptions import DamagedFileError
+from finetune.exceptions import StorageError
 from finetune.model import FineTunedModel, ModelCard, Score
 from finetune.search.ranking import Ranked
 from finetune.search.runner import Work
 from finetune.search.study import weights_file
-from finetune.search.trials import Outcome, Trial
+from finetune.search.trials import KeptWeights, Outcome, Trial
 from finetune.support import (
     accuracy_interval,
     assign,
@@ -58,17 +58,17 @@ def scores_of_kept(work: Work, ranking: list[Ranked]) -> dict[str, Score | None]
     models: dict[int, FineTunedModel] = {}  # each is compiled once
     scores: dict[str, Score | None] = {}
     for trial in (trial for entry in ranking for trial in entry.executions):
-        values = _kept_weights(work, trial)
+        model = work.model(work.settings(trial.values))
+        values = _kept_weights(work, trial, model)
         if values is None:
             continue
-        model = work.model(work.settings(trial.values))
         used = models.setdefault(id(model), FineTunedModel(model, card_of(model, work.data)))
         with _in_place(model, values):
             scores[trial.name] = used.evaluate(work.data, "test")
     return scores
 
 
-def _kept_weights(work: Work, trial: Trial) -> list[np.ndarray] | None:
+def _kept_weights(work: Work, trial: Trial, model: keras.Model) -> list[np.ndarray] | None:
     """Weights of a trial's best epoch; None where they are gone, or are of other epochs."""
     outcome = trial.outcome
     if outcome is None or outcome.score is None:
@@ -76,11 +76,16 @@ def _kept_weights(work: Work, trial: Trial) -> list[np.ndarray] | None:
     # A trial that took over another's outcome has no weights of its own.
     owner = Trial(trial.same_as or trial.trial, trial.values, trial.execution)
     try:
-        known, values = read_arrays(weights_file(work.folder, owner.name))
-    except DamagedFileError:
+        known, values = read_arrays(
+            weights_file(work.folder, owner.name),
+            KeptWeights,
+            lambda known: model.variables,
+            finite=True,
+        )
+    except StorageError:
         return None
     # A later search in the same folder may have gone on with what this result saw paused.
-    return values if known.get("epochs", outcome.epochs) == outcome.epochs else None
+    return values if known.epochs in (None, outcome.epochs) else None
 
 
 @contextmanager

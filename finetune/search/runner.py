@@ -5,7 +5,7 @@ import logging
 import statistics
 import time
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from finetune.data import ImageData
 from finetune.exceptions import ArgumentError, StorageError
 from finetune.reuse import VALIDATION, Source
 from finetune.search.study import state_file, weights_file
-from finetune.search.trials import Job, Outcome
+from finetune.search.trials import Job, KeptWeights, Outcome
 from finetune.support import values_of, write_arrays
 from finetune.training import FINE_TUNE, StateFile, seconds_per_epoch
 from finetune.tuning import Settings, Trainer
@@ -196,7 +196,7 @@ class Runner:
         cut = deadline.reached and len(trained) < wanted and not outcome.finished
         write_arrays(
             weights_file(work.folder, job.name),
-            {"trial": job.name, "epochs": outcome.epochs},
+            asdict(KeptWeights(job.name, outcome.epochs)),
             values_of(model.variables),
         )
         return replace(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from finetune.exceptions import DamagedFileError, SearchError
+from finetune.exceptions import SearchError, StorageError
 from finetune.model import FineTunedModel, Predictions, Score, right_answers, score
 from finetune.search.board import board_rows, error_lines, render
 from finetune.search.budget import format_seconds
@@ -18,6 +18,7 @@ from finetune.search.rows import card_of, scores_of_kept, trial_rows
 from finetune.search.runner import Work, head_alone
 from finetune.search.study import weights_file
 from finetune.search.trial_curves import draw_search
+from finetune.search.trials import KeptWeights
 from finetune.support import (
     assign,
     bootstrap_interval,
@@ -314,8 +315,10 @@ def _best(work: Work, ranking: list[Ranked]) -> tuple[Ranked, keras.Model]:
 
 def _restore(model: keras.Model, folder: Path, name: str) -> bool:
     try:
-        _, values = read_arrays(weights_file(folder, name))
-    except DamagedFileError:
+        _, values = read_arrays(
+            weights_file(folder, name), KeptWeights, lambda known: model.variables, finite=True
+        )
+    except StorageError:
         return False
     assign(model.variables, values)
     return True

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from finetune.support import AnyFloat
+
 RUNNING = "running"
 PAUSED = "paused"
 COMPLETED = "completed"
@@ -60,7 +62,7 @@ class Outcome:
             begun before it was kept.
     """
 
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, AnyFloat] = field(default_factory=dict)
     score: float | None = None
     lowest_loss: float | None = None
     epochs: int = 0
@@ -75,6 +77,19 @@ class Outcome:
     cut: bool = False
     out_of_memory: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class KeptWeights:
+    """What the file of a trial's weights says of them.
+
+    Args:
+        trial: Name of the trial, see `Trial.name`.
+        epochs: Epochs of the second phase that it was trained for; None in files of version 0.1.0.
+    """
+
+    trial: str
+    epochs: int | None = None
 
 
 @dataclass

@@ -1,3 +1,6 @@
+from .archives import read_archive as read_archive
+from .array_files import read_arrays as read_arrays
+from .array_files import write_arrays as write_arrays
 from .config_file import ONLY_PYTHON as ONLY_PYTHON
 from .config_file import write_config as write_config
 from .figures import BLUE as BLUE
@@ -6,9 +9,7 @@ from .figures import ORANGE as ORANGE
 from .figures import new_figure as new_figure
 from .figures import save_figure as save_figure
 from .figures import tidy as tidy
-from .files import read_arrays as read_arrays
 from .files import set_aside as set_aside
-from .files import write_arrays as write_arrays
 from .files import write_text as write_text
 from .folders import RUN as RUN
 from .folders import STUDY as STUDY
@@ -27,7 +28,10 @@ from .statistics import bootstrap_interval as bootstrap_interval
 from .surroundings import expected_tracing as expected_tracing
 from .surroundings import same_random_state as same_random_state
 from .tables import to_frame as to_frame
+from .typed_json import AnyFloat as AnyFloat
+from .typed_json import read_json as read_json
 from .variables import assign as assign
+from .variables import first_not_finite as first_not_finite
 from .variables import values_of as values_of
 from .variables import without_room as without_room
 from .versions import environment as environment

@@ -1,17 +1,12 @@
 """Files that are whole or not there, whenever a process is killed."""
 
-import json
 import os
-import zipfile
-from collections.abc import Callable, Sequence
+import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
 from finetune.exceptions import DamagedFileError, StorageError
-
-_META = "meta"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -20,43 +15,24 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         StorageError: If it cannot be written.
     """
-    _write(path, lambda file: file.write(text.encode()))
+    write_whole(path, lambda file: file.write(text.encode()))
 
 
-def write_arrays(path: Path, meta: dict[str, Any], arrays: Sequence[np.ndarray]) -> None:
-    """Write arrays, and what is known of them, in numpy's own format.
-
-    Args:
-        path: File to write, by custom ending in ".npz".
-        meta: What JSON can hold.
-        arrays: The arrays, in order.
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a file for reading, if it is one: a pipe would keep its reader waiting.
 
     Raises:
-        StorageError: If it cannot be written.
-    """
-    named: dict[str, Any] = {f"array_{number}": array for number, array in enumerate(arrays)}
-    # Numpy's types of custom floats cannot be told from bytes when they are read back.
-    kinds = [array.dtype.name for array in arrays]
-    text = np.array(json.dumps({"meta": meta, "dtypes": kinds}))
-    _write(path, lambda file: np.savez(file, **{_META: text}, **named))
-
-
-def read_arrays(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """Read what `write_arrays` wrote.
-
-    Raises:
-        DamagedFileError: If it is something else.
+        DamagedFileError: If it is a folder, a pipe or a device.
+        StorageError: If it cannot be opened.
     """
     try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            described = json.loads(str(file[_META]))
-            arrays = [
-                file[f"array_{number}"].view(np.dtype(kind))
-                for number, kind in enumerate(described["dtypes"])
-            ]
-            return described["meta"], arrays
-    except (KeyError, ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise DamagedFileError(f"{path} cannot be read: {error}.") from error
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DamagedFileError(f"{path} cannot be used: expected a regular file.")
+        return open(path, "rb")
+    except DamagedFileError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error}.") from error
 
 
 def set_aside(path: Path) -> Path:
@@ -74,7 +50,16 @@ def set_aside(path: Path) -> Path:
         number += 1
 
 
-def _write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Write a file that is whole or not there.
+
+    Args:
+        path: The file; its folder is made.
+        write: Writes the content to an open file.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,3 +21,11 @@ def assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
     """Give variables these values."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
+
+
+def first_not_finite(variables: Sequence[Any]) -> str | None:
+    """Path of the first variable that holds NaN or an infinity; None where there is none."""
+    for variable in variables:
+        if not np.isfinite(np.asarray(keras.ops.convert_to_numpy(variable))).all():
+            return variable.path
+    return None

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from finetune.exceptions import DamagedFileError
 from finetune.support import read_arrays, set_aside, write_arrays
+from finetune.training.epoch_rows import check_epochs
 
 log = logging.getLogger("finetune")
 
@@ -35,6 +37,20 @@ class TrainedHead:
     interrupted: bool = False
 
 
+@dataclass
+class _SavedHead:
+    """What a file says of a head besides its weights, see `TrainedHead`."""
+
+    epochs: list[dict[str, Any]]
+    rates: list[float]
+    best: int
+
+    def __post_init__(self) -> None:
+        if self.best < 0:
+            raise ValueError(f"expected best to be 0 or more, received {self.best}")
+        check_epochs(self.epochs, self.best)
+
+
 class HeadStore:
     """Keeps trained heads by all that they depend on.
 
@@ -47,14 +63,21 @@ class HeadStore:
         self.folder: Path | None = None
         self.known: dict[str, TrainedHead] = {}
 
-    def get(self, key: str) -> TrainedHead | None:
-        """The head, or None where none was trained yet."""
+    def get(self, key: str, variables: Sequence[Any]) -> TrainedHead | None:
+        """The head, or None where none was trained yet.
+
+        Args:
+            key: What it depends on.
+            variables: What its weights are the values of.
+        """
         if key not in self.known and self.folder is not None and self._file(key).exists():
             try:
-                meta, weights = read_arrays(self._file(key))
-                self.known[key] = TrainedHead(**meta, weights=weights)
-            except (DamagedFileError, TypeError):
-                log.warning("Not a head, set aside: %s.", set_aside(self._file(key)))
+                meta, weights = read_arrays(
+                    self._file(key), _SavedHead, lambda meta: variables, finite=True
+                )
+                self.known[key] = TrainedHead(meta.epochs, meta.rates, meta.best, weights)
+            except DamagedFileError as error:
+                log.warning("Not a head (%s); now %s.", error, set_aside(self._file(key)).name)
         return self.known.get(key)
 
     def put(self, key: str, head: TrainedHead) -> None:

@@ -10,7 +10,7 @@ import keras
 
 from finetune.backbones import BatchNorm
 from finetune.compat import SwapAverages
-from finetune.exceptions import ArgumentError, TrainingError
+from finetune.exceptions import ArgumentError, DamagedFileError, TrainingError
 from finetune.reuse import Source
 from finetune.support import assign, expected_tracing, values_of
 from finetune.training.head import Head, monitor_for
@@ -22,7 +22,7 @@ from finetune.training.records import BestEpoch, TrainingRecord
 from finetune.training.relays import Pause, Replay, StateKeeper, StopRelay
 from finetune.training.schedules import Schedule, StepRates, build_schedule, schedule_callbacks
 from finetune.training.shared import SharedBackbone
-from finetune.training.states import StateFile, TrainingState
+from finetune.training.states import SavedState, StateFile, TrainingState
 
 log = logging.getLogger("finetune")
 
@@ -130,7 +130,9 @@ def train(
     best = BestEpoch(record)
     last = training.phases[-1]
     resumed = initial_epoch if last.epochs else 0
-    state = file.load() if file is not None else None
+    state = None
+    if file is not None:
+        state = file.load(lambda saved: _held_by(saved, shared, training, source))
     first_epoch = 0
     unchanged = shared.head_only
     for phase in training.phases:
@@ -186,6 +188,21 @@ def train(
     return record
 
 
+def _held_by(
+    saved: SavedState, shared: SharedBackbone, training: Training, source: Source
+) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
+    """What the state of a phase holds the values of."""
+    unchanged = shared.head_only
+    for phase in training.phases:
+        if phase.epochs and phase.name == saved.phase:
+            trainee = program_for(shared, training, phase, source, unchanged).trainee
+            return trainee.variables, trainee.optimizer.variables, trainee.variables
+        if phase.epochs:
+            unchanged = min(unchanged, phase.freeze_depth)
+    names = ", ".join(phase.name for phase in training.phases)
+    raise DamagedFileError(f"expected a state of {names}, received {saved.phase!r}")
+
+
 def _shared_head(
     shared: SharedBackbone,
     training: Training,
@@ -199,12 +216,15 @@ def _shared_head(
     order = (training.seed, source.batch_size, source.key)
     key = repr((shared.content, training.head, phase, training.label_smoothing, weights, *order))
     variables = shared.assembly(training.head).classifier.variables
-    head = shared.heads.get(key)
+    head = shared.heads.get(key, variables)
     if head is None:
         record = TrainingRecord(monitor=monitor_for(training.head.task))
         best = BestEpoch(record)
         path = shared.heads.state_file(key)
         file = StateFile(path) if path is not None else None
+        state = None
+        if file is not None:
+            state = file.load(lambda saved: _held_by(saved, shared, training, source))
         try:
             _run_phase(
                 shared,
@@ -217,7 +237,7 @@ def _shared_head(
                 unchanged=phase.freeze_depth,
                 pauses=pauses,
                 file=file,
-                state=file.load() if file is not None else None,
+                state=state,
             )
         except KeyboardInterrupt:
             if record.best < 0:

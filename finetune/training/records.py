@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from finetune.training.epoch_rows import check_epochs
 from finetune.training.head_store import TrainedHead
 
 # Names of the phases.
@@ -36,6 +37,9 @@ class TrainingRecord:
     monitor: str = "val_accuracy"
     interrupted: bool = False
     finished: bool = False
+
+    def __post_init__(self) -> None:
+        check_epochs(self.epochs, self.best, self.monitor)
 
     @property
     def best_epoch(self) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """The state of a training after an epoch, kept in a file so that it can go on from there."""
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +36,31 @@ class TrainingState:
     best: list[np.ndarray]
 
 
+@dataclass
+class SavedState:
+    """What a state says of itself, see `TrainingState`.
+
+    Args:
+        phase: Name of the phase.
+        epochs: Number of its epochs that are over.
+        record: What happened until then.
+        lengths: Numbers of arrays of variables, of the optimizer and of the best epoch.
+    """
+
+    phase: str
+    epochs: int
+    record: TrainingRecord
+    lengths: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0:
+            raise ValueError(f"expected epochs to be 0 or more, received {self.epochs}")
+
+
+# What the arrays of a state have to be like: variables, those of the optimizer, the best epoch's.
+Variables = Callable[[SavedState], tuple[Sequence[Any], Sequence[Any], Sequence[Any]]]
+
+
 @dataclass(frozen=True)
 class StateFile:
     """Where a training keeps its state.
@@ -61,14 +88,21 @@ class StateFile:
         }
         write_arrays(self.path, meta, [array for group in groups for array in group])
 
-    def load(self) -> TrainingState | None:
-        """The last state; None for a training that has to begin at its beginning."""
+    def load(self, variables: Variables) -> TrainingState | None:
+        """The last state; None for a training that has to begin at its beginning.
+
+        Args:
+            variables: From what a state says of itself to what it has to hold values of. It raises
+                DamagedFileError for a state of another training.
+        """
         for path in (self.path, self.start):
             if path is not None and path.exists():
                 try:
-                    return _state(*read_arrays(path))
-                except (DamagedFileError, KeyError, TypeError) as error:
-                    log.warning("Not a state of a training (%s); now %s.", error, set_aside(path))
+                    return _read(path, variables)
+                except DamagedFileError as error:
+                    log.warning(
+                        "Not a state of this training (%s); now %s.", error, set_aside(path)
+                    )
         return None
 
 
@@ -91,8 +125,15 @@ class SpareStateFile(StateFile):
             self.failed.append(self.path)
 
 
-def _state(meta: dict, arrays: list[np.ndarray]) -> TrainingState:
+def _read(path: Path, variables: Variables) -> TrainingState:
+    def expected(saved: SavedState) -> list[Any]:
+        groups = variables(saved)
+        lengths = tuple(len(group) for group in groups)
+        if lengths != saved.lengths:
+            raise DamagedFileError(f"expected lengths {lengths}, received {saved.lengths}")
+        return [variable for group in groups for variable in group]
+
+    saved, arrays = read_arrays(path, SavedState, expected)
     rest = iter(arrays)
-    variables, optimizer, best = ([next(rest) for _ in range(n)] for n in meta["lengths"])
-    record = TrainingRecord(**meta["record"])
-    return TrainingState(meta["phase"], meta["epochs"], record, variables, optimizer, best)
+    groups = [[next(rest) for _ in range(length)] for length in saved.lengths]
+    return TrainingState(saved.phase, saved.epochs, saved.record, *groups)

@@ -169,7 +169,7 @@ def test_files_that_cannot_be_loaded_are_named(result, tmp_path):
     with pytest.raises(ModelFileError, match="but there is none at"):
         load(tmp_path / "absent.keras")
     (tmp_path / "text.keras").write_text("no zip")
-    with pytest.raises(ModelFileError, match=r"not a readable .keras file"):
+    with pytest.raises(ModelFileError, match="cannot be used: File is not a zip file"):
         load(tmp_path / "text.keras")
     inputs = keras.Input((2,))
     keras.Model(inputs, keras.layers.ReLU()(inputs)).save(tmp_path / "plain.keras")
@@ -202,6 +202,26 @@ class Press(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if epoch == 1:
             raise KeyboardInterrupt
+
+
+def test_a_loss_that_was_lost_in_fine_tuning_is_said(tune, data):
+    """The head was kept without a word of why."""
+
+    class Poison(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            kernel = self.model.get_layer("head").get_layer("predictions").kernel
+            if epochs:
+                kernel.assign(kernel * np.nan)
+
+        def on_epoch_end(self, epoch, logs=None):
+            epochs.append(epoch)
+
+    epochs = []
+    result = tune(data, callbacks=[Poison()], head_epochs=1)
+    assert (
+        "in phase 'fine_tune' the loss was not finite from epoch 1 on: lower the learning rate, or "
+        "limit the gradients with clip_norm"
+    ) in result.summary().splitlines()
 
 
 def test_ctrl_c_keeps_the_best_epoch_and_writes_the_run(tune, data):

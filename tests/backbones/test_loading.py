@@ -492,7 +492,11 @@ def test_keras_file_is_a_new_model_at_each_call(tmp_path):
             "'{path}' is not a .keras file. Weights alone do not make a backbone: pass the "
             "architecture's name as backbone, and the file as `weights`.",
         ),
-        ("broken.keras", "broken", "'{path}' cannot be loaded by `keras.saving.load_model`: "),
+        (
+            "broken.keras",
+            "broken",
+            "{path} cannot be used: File is not a zip file. Expected a .keras",
+        ),
     ],
 )
 def test_model_files_that_cannot_be_read_are_reported(tmp_path, name, content, text):
@@ -632,3 +636,15 @@ def test_preprocess_that_cannot_be_used_is_refused(preprocess, text):
     with pytest.raises(PreprocessingError) as caught:
         load_backbone(small_model(), preprocess=preprocess)
     assert str(caught.value).startswith(text)
+
+
+def test_weights_that_are_not_finite_are_refused_before_training(tmp_path):
+    path = tmp_path / "broken.weights.h5"
+    model = keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, include_top=False, weights=None)
+    values = model.layers[1].get_weights()
+    values[0][0, 0, 0, 0] = np.inf
+    model.layers[1].set_weights(values)
+    model.save_weights(path)
+    expected = r"^The weights of mobilenet_v2 cannot be trained on: 'Conv1/kernel' holds NaN or inf"
+    with pytest.raises(WeightsError, match=expected):
+        load_backbone("mobilenet_v2", weights=path, image_size=32, alpha=0.35)

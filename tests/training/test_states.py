@@ -8,6 +8,7 @@ import pytest
 from finetune import FineTuner
 from finetune.training.records import FINE_TUNE
 from finetune.training.states import StateFile
+from tiny import rewrite_arrays
 
 
 def tune(backbone, **settings):
@@ -86,13 +87,51 @@ def test_training_goes_on_from_the_file_of_another(backbone, data, tmp_path: Pat
     assert own.path.exists()
 
 
+def cut_short(meta, arrays):
+    arrays[0] = arrays[0][:-1]
+
+
+def lose_one(meta, arrays):
+    del arrays[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda meta, arrays: meta.update(epochs="one"), "meta.epochs should be a valid integer"),
+        (
+            lambda meta, arrays: meta.update(phase="evil"),
+            "expected a state of head, fine_tune, rec",
+        ),
+        (lambda meta, arrays: meta["record"].update(best=7), "expected best to be one of 4 epochs"),
+        (
+            lambda meta, arrays: meta["record"]["epochs"][3].update(val_loss="low"),
+            "epochs[3].val_loss is missing or no Real",
+        ),
+        (lambda meta, arrays: meta.update(lengths=[10**9, 1, 1]), "expected lengths ("),
+        (cut_short, "expected array_0 to be float32"),
+        (lose_one, "types, received"),
+    ],
+)
+def test_state_that_does_not_fit_is_set_aside_and_training_begins_anew(
+    backbone, data, tmp_path: Path, caplog, change, reason
+):
+    file = StateFile(tmp_path / "state.npz")
+    tuner = tune(backbone)
+    train(tuner, data, until=1, file=file)
+    rewrite_arrays(file.path, change)
+    _, record = train(tuner, data, file=file)
+    assert len(record.phase(FINE_TUNE)) == 4
+    assert reason in caplog.text and "state.npz.damaged" in caplog.text
+    assert (tmp_path / "state.npz.damaged").exists()
+
+
 def test_damaged_file_is_set_aside_by_name(backbone, data, tmp_path: Path, caplog):
     file = StateFile(tmp_path / "state.npz")
     tuner = tune(backbone)
     train(tuner, data, until=1, file=file)
     file.path.write_bytes(file.path.read_bytes()[:2000])
-    assert file.load() is None
-    assert "state.npz.damaged" in caplog.text
-    assert (tmp_path / "state.npz.damaged").exists()
     _, record = train(tuner, data, file=file)
     assert len(record.phase(FINE_TUNE)) == 4
+    assert "state.npz.damaged" in caplog.text
+    assert (tmp_path / "state.npz.damaged").exists()
