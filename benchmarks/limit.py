@@ -214,7 +214,7 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
         ("finetune.training.records:BestEpoch.restore", "history and best weights"),
         ("finetune.model.fine_tuned_model:FineTunedModel.evaluate", "scores of the whole model"),
         ("finetune.model.fine_tuned_model:FineTunedModel.save", "saving the model"),
-        ("finetune.api.one_call:write_run", "the rest of the run folder"),
+        ("finetune.api.one_call:write_files", "the rest of the run folder"),
     ):
         try:
             watch.wrap(place, name)

@@ -78,6 +78,10 @@ class DamagedFileError(StorageError):
     """A file of this package's own does not hold what was written to it."""
 
 
+class RunFolderError(FineTuneError):
+    """A run's folder cannot be used: it is held, or holds something else."""
+
+
 class StudyError(FineTuneError):
     """A study's folder cannot be used: it is held, was begun otherwise, or is no study."""
 

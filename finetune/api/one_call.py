@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import keras
@@ -14,14 +14,15 @@ from rich.console import Console
 
 from finetune.api.fine_tuner import FineTuner
 from finetune.api.result import FineTuneResult
-from finetune.api.run_folder import write_run
+from finetune.api.run_files import write_files
+from finetune.api.run_folder import claim
 from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData, load_data, scan_folder
 from finetune.exceptions import ArgumentError
 from finetune.model import FineTunedModel, ModelCard, known_images, score
-from finetune.support import check_writable, new_console, new_folder
+from finetune.support import new_console
 from finetune.training import TrainingProgress
-from finetune.tuning import FREEZE_DEPTH, LEARNING_RATE, Settings, Trainer
+from finetune.tuning import FREEZE_DEPTH, LEARNING_RATE, Settings, Trainer, deciding
 
 _TRAINING = inspect.signature(FineTuner).parameters
 _LOADING = {
@@ -59,6 +60,7 @@ def fine_tune(
     freeze_depth: int | float | str = FREEZE_DEPTH,
     learning_rate: float = LEARNING_RATE,
     out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int = 1,
     **options: Any,
@@ -72,7 +74,10 @@ def fine_tune(
         freeze_depth: Layers, fraction, or layer or block name. Default 0.35: the lowest third
             stays frozen (54 of MobileNetV2's 154 layers).
         learning_rate: Rate of the second phase. Default 3e-4.
-        out: Run folder to write. Default: a new one under "runs/".
+        out: Run folder to write, new or empty. One that holds an unfinished run of the same is
+            gone on with. Default: a new one under "runs/".
+        overwrite: Whether a run that `out` holds is replaced, once the new one is whole. Default
+            False: it is refused.
         callbacks: Keras callbacks; they see the whole model.
         verbose: 0 for silence, 1 (default) for progress.
         **options: Further arguments of `load_data`, such as `image_size`, `batch_size` or
@@ -87,7 +92,8 @@ def fine_tune(
         DataError: If the images cannot be trained on.
         WeightsError: If the weights cannot be found.
         TrainingError: If the loss is never finite.
-        StorageError: If the run folder cannot be written.
+        RunFolderError: If the run folder is in use, or holds something else.
+        StorageError: If the run folder cannot be written; where the trained model is instead.
 
     Example:
         >>> import numpy as np, tempfile
@@ -108,43 +114,50 @@ def fine_tune(
             f"Expected fixed values, received something to search in {trainer.tunables()}. Give "
             "one value each, or pass FineTuner(...) to a KerasTuner tuner."
         )
-    folder = check_writable(Path(out) if out is not None else new_folder())
-    if isinstance(data, (str, os.PathLike)) and not str(data).startswith("tfds:"):
-        scan_folder(data)  # a wrong path is told before weights are fetched for it
-    values = trainer.settings()
-    if isinstance(data, ImageData):
-        images = data
-    else:
-        size = trainer.shared(values).backbone.image_size
-        images = load_data(data, **{**loading, "image_size": size})
-    console = new_console(quiet=not verbose)
-    _announce(images, console)
-    values = replace(values, label_smoothing=values.smoothing(images.task))
-    trained, record = trainer.train(
-        values,
-        trainer.source_of(images, values),
-        callbacks=callbacks,
-        progress=[TrainingProgress(console)] if verbose else [],
-    )
-    used = trainer.shared(values).backbone
-    depth = resolve_depth(used.model, freeze_depth)
-    size = tuple(trained.input_shape[1:3])
-    card = ModelCard(images.task, tuple(images.class_names), size, images.resize)
-    model = FineTunedModel(trained, card, known_images(images, size))
-    result = FineTuneResult(
-        model=model,
-        data=images,
-        record=record,
-        validation=score(*model.outputs(images, "validation"), images.task),
-        test=score(*model.outputs(images, "test"), images.task)
-        if "test" in images.counts
-        else None,
-        seconds=time.perf_counter() - started,
-        config=_config(data, images, values, loading, used.name),
-        folder=folder,
-        freeze=str(describe(used.model, depth, batch_norm=values.batch_norm)),
-    )
-    write_run(result, trainer)
+    with claim(out, overwrite=overwrite) as folder:
+        if isinstance(data, (str, os.PathLike)) and not str(data).startswith("tfds:"):
+            scan_folder(data)  # a wrong path is told before weights are fetched for it
+        values = trainer.settings()
+        if isinstance(data, ImageData):
+            images = data
+        else:
+            size = trainer.shared(values).backbone.image_size
+            images = load_data(data, **{**loading, "image_size": size})
+        console = new_console(quiet=not verbose)
+        _announce(images, console)
+        values = replace(values, label_smoothing=values.smoothing(images.task))
+        source = trainer.source_of(images, values)
+        used = trainer.shared(values)
+        file = folder.begin(deciding(trainer, images, values.epochs))
+        if file.path.exists():
+            console.print(f"Going on with {folder.shown}")
+        trained, record = trainer.train(
+            values,
+            source,
+            callbacks=callbacks,
+            progress=[TrainingProgress(console)] if verbose else [],
+            file=file,
+        )
+        size = tuple(trained.input_shape[1:3])
+        card = ModelCard(images.task, tuple(images.class_names), size, images.resize)
+        model = FineTunedModel(trained, card, known_images(images, size))
+        depth = resolve_depth(used.backbone.model, freeze_depth)
+        result = FineTuneResult(
+            model=model,
+            data=images,
+            record=record,
+            validation=score(*model.outputs(images, "validation"), images.task),
+            test=score(*model.outputs(images, "test"), images.task)
+            if "test" in images.counts
+            else None,
+            seconds=time.perf_counter() - started,
+            config=_config(data, images, values, loading, used.backbone.name),
+            folder=folder.shown,
+            freeze=str(describe(used.backbone.model, depth, batch_norm=values.batch_norm)),
+        )
+        result.folder = folder.finish(
+            partial(write_files, result, trainer), over=not record.interrupted
+        )
     return result
 
 

@@ -14,19 +14,24 @@ again, with the outcome, before the next one does.
 
 import json
 import logging
-import os
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from finetune.exceptions import StudyError
-from finetune.search.differences import differences, digest_of
 from finetune.search.trials import Outcome, Step, Trial
-from finetune.support import remove_partial, set_aside, write_text
+from finetune.support import (
+    STUDY,
+    contents,
+    described,
+    hold,
+    is_run,
+    remove_partial,
+    set_aside,
+    write_text,
+)
+from finetune.tuning import differences, digest_of
 
 log = logging.getLogger("finetune")
 
@@ -49,7 +54,8 @@ class Study:
         name: Digest of the arguments. Every trial bears that of those it was trained with.
 
     Raises:
-        StudyError: If another process works on it, or it was begun with other arguments.
+        StudyError: If another process works on it, it was begun with other arguments, or it is
+            something else than a study.
         StorageError: If it cannot be written.
     """
 
@@ -62,7 +68,13 @@ class Study:
         translate: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     ) -> None:
         self.folder = folder
-        self._lock = _hold(folder)
+        names = contents(folder)
+        if is_run(folder) or (names and not names & {STUDY, "trials"}):
+            raise StudyError(
+                f"Expected a new or an empty folder for the study, or one to go on with, but "
+                f"{folder} {described(folder)}. Name another one with out= (--out)."
+            )
+        self._lock = hold(folder, StudyError)
         try:
             remove_partial(folder, *(folder / name for name in _FOLDERS))
             about = self._check(_About(arguments, begun_with or {}), translate)
@@ -88,7 +100,7 @@ class Study:
             known = _About(translate(content), {"max_trials": content.get("max_trials")})
         else:
             known = _About.read(content)
-        if told := differences(known.arguments, wanted.arguments):
+        if told := differences(known.arguments, wanted.arguments, "in the study"):
             raise StudyError(
                 f"The study in {self.folder} was begun with something else:\n"
                 + "\n".join(f"  {line}" for line in told)
@@ -262,25 +274,3 @@ def _foreign(path: Path, mend: bool) -> None:
         log.warning("Damaged, or not of this study: %s; now %s.", path, set_aside(path).name)
     else:
         log.warning("Damaged, or not of this study: %s.", path)
-
-
-def _hold(folder: Path) -> FileLock:
-    """Hold the folder until the process ends, however it ends."""
-    lock, holder = FileLock(folder / "lock", timeout=0), folder / "process"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        known = holder.read_text(encoding="utf-8") if holder.exists() else "unknown"
-        raise StudyError(
-            f"The study in {folder} is being worked on by process {known}. Wait for it, or stop "
-            "it, or name another folder with out= (--out)."
-        ) from error
-    except OSError as error:
-        raise StudyError(
-            f"Expected a folder for the study that can be written, but {folder} cannot: {error}. "
-            "Name another one with out= (--out)."
-        ) from error
-    # Beside the lock, which not every system lets others read.
-    write_text(holder, f"{os.getpid()} on {socket.gethostname()}")
-    return lock

@@ -12,8 +12,16 @@ from .figures import tidy as tidy
 from .files import remove_partial as remove_partial
 from .files import set_aside as set_aside
 from .files import write_text as write_text
-from .folders import check_writable as check_writable
+from .folders import RUN as RUN
+from .folders import STUDY as STUDY
+from .folders import contents as contents
+from .folders import described as described
+from .folders import hold as hold
+from .folders import is_run as is_run
 from .folders import new_folder as new_folder
+from .folders import not_writable as not_writable
+from .folders import read_mark as read_mark
+from .folders import release as release
 from .output import SteadyOutput as SteadyOutput
 from .output import new_console as new_console
 from .statistics import accuracy_interval as accuracy_interval

@@ -27,4 +27,5 @@ from .schedules import WARM_UP as WARM_UP
 from .schedules import Schedule as Schedule
 from .schedules import build_schedule as build_schedule
 from .shared import SharedBackbone as SharedBackbone
+from .states import SpareStateFile as SpareStateFile
 from .states import StateFile as StateFile

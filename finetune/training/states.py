@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from finetune.exceptions import DamagedFileError
+from finetune.exceptions import DamagedFileError, StorageError
 from finetune.support import read_arrays, set_aside, write_arrays
 from finetune.training.records import TrainingRecord
 
@@ -104,6 +104,25 @@ class StateFile:
                         "Not a state of this training (%s); now %s.", error, set_aside(path)
                     )
         return None
+
+
+@dataclass(frozen=True)
+class SpareStateFile(StateFile):
+    """A state that a training can do without: where it cannot be written, it goes on.
+
+    For a training whose result is written in the end in any case.
+    """
+
+    failed: list[Path] = field(default_factory=list, repr=False)
+
+    def save(self, state: TrainingState) -> None:
+        """Take the place of the state before, where there is room for it."""
+        try:
+            super().save(state)
+        except StorageError as error:
+            if not self.failed:
+                log.warning("Training goes on, but cannot be taken up again if it ends: %s", error)
+            self.failed.append(self.path)
 
 
 def _read(path: Path, variables: Variables) -> TrainingState:

@@ -51,7 +51,7 @@ def result(tune, folder):
 def test_the_run_folder_holds_everything(result):
     assert sorted(path.name for path in result.folder.iterdir()) == [
         *("config.json", "config.toml", "environment.json", "history.csv"),
-        *("learning_rates.csv", "metrics.json", "model.keras"),
+        *("learning_rates.csv", "metrics.json", "model.keras", "run.json"),
     ]
 
 
@@ -263,7 +263,7 @@ def test_bad_arguments_are_refused(tune, arrays, arguments, text):
 
 def test_a_place_that_cannot_be_written_is_known_before_any_work(tune, arrays, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match=r"run folder that can be written.*Name another.*out="):
+    with pytest.raises(StorageError, match=r"folder that can be written.*Name another.*out="):
         tune(arrays, out=tmp_path / "file" / "run")
 
 

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -12,12 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 from finetune.cli import app
-from finetune.model import FineTunedModel, ModelCard
+from finetune.model import FineTunedModel, ModelCard, load
 from tiny import build_backbone
 
 RUN = [
     *("config.json", "config.toml", "environment.json", "history.csv"),
-    *("learning_rates.csv", "metrics.json", "model.keras"),
+    *("learning_rates.csv", "metrics.json", "model.keras", "run.json"),
 ]
 
 
@@ -74,6 +76,24 @@ def test_a_closed_output_is_none_and_disturbs_no_file(fit, tmp_path):
     assert done.returncode == 0
     assert files(out) == RUN
     assert json.loads((out / "metrics.json").read_text())["validation"]["n"] == 8
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_to_end_acts_like_ctrl_c(fit, tmp_path, number, code):
+    out = tmp_path / "run"
+    with subprocess.Popen(
+        [*fit, "--epochs", "2000", "--out", str(out)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        while not (out / "state.npz").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        said = process.stdout.read()
+    assert process.returncode == code
+    assert "training was stopped before its end; this is the best until then" in said
+    assert files(out) == [*RUN, "state.npz"]
+    assert load(out).card.class_names == ("boots", "sandals", "sneakers")
 
 
 def test_letters_that_a_terminal_does_not_have_are_replaced(write_folder, tmp_path):

@@ -12,13 +12,13 @@ import tensorflow as tf
 
 import finetune
 from finetune import FineTuner
-from finetune.api.run_folder import environment
 from finetune.exceptions import ArgumentError, SearchError, StorageError, StudyError
 from finetune.search import runner
 from finetune.search.runner import Runner
 from finetune.search.search_result import describe_values
 from finetune.search.study import Study, read_trials
 from finetune.search.trials import Outcome
+from finetune.support import environment
 
 STRATEGIES = ["halving", "grid", "random", "bayesian", "hyperband"]
 
@@ -377,6 +377,21 @@ def test_second_process_is_refused_with_the_id_of_the_first(search, tmp_path):
     with pytest.raises(StudyError, match=r"worked on by process \d+"):
         search()
     study.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("run.json", "holds a run of `finetune fit`"),
+        ("holiday.jpg", r"holds files that are of no run and no study \(holiday.jpg\)"),
+    ],
+)
+def test_a_folder_with_something_else_in_it_is_refused(search, tmp_path, name, said):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / name).write_text("{}")
+    with pytest.raises(StudyError, match=f"new or an empty folder for the study.*{said}"):
+        search()
+    assert [path.name for path in (tmp_path / "study").iterdir()] == [name]
 
 
 def test_other_arguments_are_refused_by_name(search, tuner, data, tmp_path):

@@ -36,7 +36,7 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, float]:
     """
     started = time.perf_counter()
     console = new_console()
-    for part in ("digits", "search"):
+    for part in ("digits", "search", "random"):
         shutil.rmtree(out / part, ignore_errors=True)
     data = load_data(
         write_digits(out / "digits"),

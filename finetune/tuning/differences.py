@@ -1,4 +1,4 @@
-"""What differs between two sets of arguments, as a study keeps them, and in the user's words."""
+"""What differs between two sets of arguments, in the user's words."""
 
 import hashlib
 import json
@@ -13,19 +13,20 @@ def digest_of(arguments: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def differences(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+def differences(known: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> list[str]:
     """One line for each value that differs.
 
     Args:
-        known: Groups of arguments by name, such as "FineTuner", as a study has them.
+        known: Groups of arguments by name, such as "FineTuner", as a folder has them.
         wanted: The same, as they are now.
+        where: Where the known ones stand, such as "in the study".
 
     Returns:
         Lines; of an argument that stands in several groups they name the function.
 
     Example:
         >>> differences({"search": {"seed": 0, "strategy": "grid"}}, {
-        ...     "search": {"seed": 0, "strategy": "random"}})
+        ...     "search": {"seed": 0, "strategy": "random"}}, "in the study")
         ["strategy: 'grid' in the study, 'random' now"]
     """
     groups = [group for group in wanted.values() if isinstance(group, Mapping)]
@@ -37,9 +38,9 @@ def differences(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str
         if names and names[0] in shared:
             label += f" of {group}"
         if label == "images":
-            lines.append("images: other ones, or split otherwise, than in the study")
+            lines.append(f"images: other ones, or split otherwise, than {where}")
             continue
-        lines.append(f"{label}: {_spelled(before)} in the study, {_spelled(now)} now")
+        lines.append(f"{label}: {_spelled(before)} {where}, {_spelled(now)} now")
     return lines
 
 
