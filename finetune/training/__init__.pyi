@@ -26,5 +26,6 @@ from .records import merged_history as merged_history
 from .schedules import WARM_UP as WARM_UP
 from .schedules import Schedule as Schedule
 from .schedules import build_schedule as build_schedule
+from .session import refuse_callbacks as refuse_callbacks
 from .shared import SharedBackbone as SharedBackbone
 from .states import StateFile as StateFile
