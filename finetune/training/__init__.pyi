@@ -16,6 +16,7 @@ from .phases import seconds_per_epoch as seconds_per_epoch
 from .phases import train as train
 from .precision import dtype_policy as dtype_policy
 from .precision import policy_name as policy_name
+from .precision import with_policy as with_policy
 from .progress import PhaseCallback as PhaseCallback
 from .progress import TrainingProgress as TrainingProgress
 from .records import FINE_TUNE as FINE_TUNE
