@@ -72,7 +72,7 @@ types: $(VENV)/dev.stamp ## pyright
 	$(BIN)/pyright
 
 docs: $(VENV)/dev.stamp ## the documentation, into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## remove what was made, the venvs too
 	rm -rf $(VENV) $(OLDEST) build dist site .pytest_cache .ruff_cache .hypothesis

@@ -1,7 +1,12 @@
-"""Fills tables of options into the pages, read off the signatures that the commands read too."""
+"""What the pages take from the code: tables of options, and examples in docstrings.
+
+The tables are read off the signatures that the commands read too.
+"""
 
 import re
 from typing import Any
+
+import griffe
 
 from finetune.cli.signatures import Option, read_options
 
@@ -11,6 +16,16 @@ def on_page_markdown(markdown: str, **kwargs: Any) -> str:
     return re.sub(
         r"<!-- options: (\S+) -->", lambda match: _table(read_options(match[1], "")), markdown
     )
+
+
+class Examples(griffe.Extension):
+    """Shows "Example:" in a docstring as code, as "Examples:" is; else lists became links."""
+
+    def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+        if obj.docstring:
+            obj.docstring.value = re.sub(
+                r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE
+            )
 
 
 def _table(options: tuple[Option, ...]) -> str:

@@ -18,7 +18,13 @@ from finetune.data import ImageData
 from finetune.exceptions import FineTuneError
 from finetune.search import SearchOptions, SearchResult, run_search
 from finetune.support import new_console
-from finetune.training import PhaseCallback, Schedule, TrainingProgress, merged_history
+from finetune.training import (
+    PhaseCallback,
+    Schedule,
+    TrainingProgress,
+    merged_history,
+    refuse_callbacks,
+)
 from finetune.tuning import Searchable, Trainer
 
 log = logging.getLogger("finetune")
@@ -211,6 +217,7 @@ class FineTuner(keras_tuner.HyperModel):
         if epochs is not None:
             settings = replace(settings, epochs=epochs)
         try:
+            refuse_callbacks(callbacks or (), settings.schedule)
             source = self.trainer.source(x, y, validation_data, batch_size, settings)
         except FineTuneError as error:
             raise _at_once(error) from error

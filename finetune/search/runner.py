@@ -21,7 +21,7 @@ from finetune.reuse import VALIDATION, Source
 from finetune.search.study import state_file, weights_file
 from finetune.search.trials import Job, KeptWeights, Outcome
 from finetune.support import values_of, write_arrays
-from finetune.training import FINE_TUNE, StateFile, seconds_per_epoch
+from finetune.training import FINE_TUNE, StateFile, refuse_callbacks, seconds_per_epoch
 from finetune.tuning import Settings, Trainer
 
 log = logging.getLogger("finetune")
@@ -70,6 +70,7 @@ class Work:
     study: str = ""
 
     def __post_init__(self) -> None:
+        refuse_callbacks(self.callbacks, self.trainer.settings().schedule)
         try:
             copy.deepcopy(self.callbacks)
         except (TypeError, NotImplementedError, copy.Error) as error:

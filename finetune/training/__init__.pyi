@@ -16,6 +16,7 @@ from .plan import Phase as Phase
 from .plan import Training as Training
 from .precision import dtype_policy as dtype_policy
 from .precision import policy_name as policy_name
+from .precision import with_policy as with_policy
 from .progress import PhaseCallback as PhaseCallback
 from .progress import TrainingProgress as TrainingProgress
 from .records import FINE_TUNE as FINE_TUNE
@@ -26,6 +27,7 @@ from .records import merged_history as merged_history
 from .schedules import WARM_UP as WARM_UP
 from .schedules import Schedule as Schedule
 from .schedules import build_schedule as build_schedule
+from .session import refuse_callbacks as refuse_callbacks
 from .shared import SharedBackbone as SharedBackbone
 from .states import SpareStateFile as SpareStateFile
 from .states import StateFile as StateFile

@@ -87,12 +87,18 @@ def build_classifier(features: int, head: Head) -> keras.Model:
     return keras.Model(vector, outputs, name="head")
 
 
+# Known to Keras by name, so that what its ModelCheckpoint saved can be loaded as it was compiled.
+@keras.saving.register_keras_serializable(package="finetune")
 class SmoothedSparseCrossentropy(keras.losses.Loss):
     """Cross-entropy on integer labels with label smoothing, which Keras' sparse loss lacks."""
 
     def __init__(self, label_smoothing: float, **kwargs) -> None:
         super().__init__(**kwargs)
         self.label_smoothing = label_smoothing
+
+    def get_config(self) -> dict[str, Any]:
+        """All that it was made of."""
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
     def call(self, y_true, y_pred):
         """Cross-entropy of each image against its smoothed label."""

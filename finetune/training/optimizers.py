@@ -1,6 +1,6 @@
 """Optimizers by name, with clipping, weight averaging and rates that differ by layer."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,15 +65,15 @@ class OptimizerSettings:
 def build_optimizer(
     settings: OptimizerSettings,
     learning_rate: float,
-    rate_factors: Mapping[str, float] | None = None,
+    rate_factors: Sequence[tuple[keras.Variable, float]] = (),
 ) -> keras.optimizers.Optimizer:
     """Make a Keras optimizer.
 
     Args:
         settings: What to make.
         learning_rate: The base rate, above 0.
-        rate_factors: For discriminative rates: what the base rate is multiplied by, per
-            variable path. Variables that are not named keep the base rate.
+        rate_factors: For discriminative rates: variables, and what the base rate is multiplied
+            by for each. Variables that are not among them keep the base rate.
 
     Returns:
         A new optimizer of Keras' class, or of a subclass that knows the factors.
@@ -96,26 +96,35 @@ def build_optimizer(
         arguments |= {"use_ema": True, "ema_momentum": settings.ema}
     if not rate_factors:
         return cls(**arguments)
-    return with_rate_factors(cls, dict(rate_factors))(**arguments)
+    return with_rate_factors(cls, rate_factors)(**arguments)
 
 
-def layer_decay_factors(layers: list[keras.Layer], decay: float) -> dict[str, float]:
+def layer_decay_factors(
+    layers: Sequence[keras.Layer], decay: float, variables: Sequence[keras.Variable] = ()
+) -> list[tuple[keras.Variable, float]]:
     """Rate factors that fall by `decay` with every group of layers further from the head.
 
     Args:
         layers: The trainable layers in order from the input; those with variables count.
         decay: Factor from one layer with variables to the one before it, above 0, at most 1.
+        variables: All that train. Those that none of the layers holds, such as the class token
+            and the position embeddings of a transformer, belong to its input: they have the factor
+            of the first layer.
 
     Returns:
-        Variable path to factor; the last layer has `decay`, the one before `decay ** 2`.
+        Variables with their factors; the last layer has `decay`, the one before `decay ** 2`.
 
     Source: K. Clark et al., "ELECTRA" (2020), "layerwise learning-rate decay".
     """
     if not 0 < decay <= 1:
         raise ArgumentError(f"Expected layer_decay above 0 and at most 1, received {decay!r}.")
     with_variables = [layer for layer in layers if layer.trainable_variables]
-    factors = {}
-    for distance, layer in enumerate(reversed(with_variables), start=1):
-        for variable in layer.trainable_variables:
-            factors[variable.path] = decay**distance
-    return factors
+    factors = {
+        id(variable): (variable, decay**distance)
+        for distance, layer in enumerate(reversed(with_variables), start=1)
+        for variable in layer.trainable_variables
+    }
+    first = decay ** max(len(with_variables), 1)
+    for variable in variables:
+        factors.setdefault(id(variable), (variable, first))
+    return [*factors.values()]

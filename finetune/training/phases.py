@@ -16,9 +16,10 @@ from finetune.training.head_store import TrainedHead
 from finetune.training.plan import Phase, Training
 from finetune.training.program import Program
 from finetune.training.progress import PhaseCallback
-from finetune.training.records import BestEpoch, TrainingRecord
+from finetune.training.records import BestEpoch, TrainingRecord, logs_of
 from finetune.training.relays import Pause, Replay, StateKeeper, StopRelay
 from finetune.training.schedules import StepRates, build_schedule, schedule_callbacks
+from finetune.training.session import Session, refuse_callbacks
 from finetune.training.shared import SharedBackbone
 from finetune.training.states import SavedState, StateFile, TrainingState
 
@@ -45,8 +46,8 @@ def train(
             trained from the weights that it holds now.
         training: What to do.
         source: Training and validation images.
-        callbacks: Keras callbacks. They see the whole model. A head that trials share
-            reaches them as one epoch, its best one.
+        callbacks: Keras callbacks. They see the whole model and one training, see `Session`. A
+            head that trials share reaches them as one epoch, its best one.
         progress: Callbacks that only show: they see every epoch that is really trained.
         initial_epoch: Epoch to start the last phase from; above 0 the phases before it are
             left out, as for KerasTuner's Hyperband.
@@ -62,8 +63,12 @@ def train(
 
     Raises:
         TrainingError: If no epoch had a finite loss, or there is no epoch to train.
+        ArgumentError: If a callback cannot do here what it promises.
     """
+    for phase in training.phases:
+        refuse_callbacks(callbacks, phase.schedule)
     model = shared.assembly(training.head).model
+    session = Session(callbacks, model)
     record = TrainingRecord(monitor=monitor_for(training.head.task))
     best = BestEpoch(record)
     last = training.phases[-1]
@@ -81,7 +86,10 @@ def train(
             log.debug("Phase %s was over when training stopped.", phase.name)
         elif shares_head:
             head = _shared_head(shared, training, phase, source, progress, pauses)
-            _announce(callbacks, model, first_epoch, head.epochs[head.best])
+            if callbacks:  # which may look into the optimizer, though it is not needed any more
+                program = program_for(shared, training, phase, source, phase.freeze_depth)
+                program.restart(phase.learning_rate)
+            session.show(first_epoch, logs_of(head.epochs[head.best]))
             best.adopt(head, phase.name, shared.assembly(training.head).classifier.variables)
         else:
             try:
@@ -91,7 +99,7 @@ def train(
                     phase,
                     source,
                     best,
-                    [*callbacks],
+                    session,
                     [*progress],
                     first_epoch=first_epoch,
                     resumed=resumed,
@@ -111,6 +119,8 @@ def train(
         unchanged = min(unchanged, phase.freeze_depth)
         if record.interrupted or not (over or record.finished):
             break
+    session.end(logs_of(record.epochs[-1]) if record.epochs else {})
+    best.restore()  # a callback may have put back what it holds for the best
     if not record.epochs:
         raise TrainingError("Expected at least one epoch in one of the phases, received none.")
     if record.best < 0:
@@ -175,7 +185,7 @@ def _shared_head(
                 phase,
                 source,
                 best,
-                [],
+                None,
                 [*progress],
                 unchanged=phase.freeze_depth,
                 pauses=pauses,
@@ -206,21 +216,6 @@ def _shared_head(
         shared.heads.put(key, head)
     assign(variables, head.weights)
     return head
-
-
-def _announce(
-    callbacks: Sequence[keras.callbacks.Callback],
-    model: keras.Model,
-    epoch: int,
-    row: dict[str, Any],
-) -> None:
-    """Show callbacks a head that was trained before, as one epoch."""
-    logs = {name: value for name, value in row.items() if name not in ("phase", "epoch", "seconds")}
-    seen = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epoch + 1, verbose=0)
-    seen.on_train_begin()
-    seen.on_epoch_begin(epoch)
-    seen.on_epoch_end(epoch, logs)
-    seen.on_train_end(logs)
 
 
 @expected_tracing()
@@ -283,7 +278,7 @@ def _run_phase(
     phase: Phase,
     source: Source,
     best: BestEpoch,
-    callbacks: list[keras.callbacks.Callback],
+    session: Session | None,
     progress: list[PhaseCallback],
     *,
     unchanged: int,
@@ -316,7 +311,8 @@ def _run_phase(
     internal = [rates, *stateful]
     if phase.optimizer.ema is not None:
         internal.append(SwapAverages(inside=state is not None))
-    watchers = [keras.callbacks.TerminateOnNaN(), *callbacks, best, *progress]
+    seen = [session] if session is not None and session.callbacks else []
+    watchers = [keras.callbacks.TerminateOnNaN(), *seen, best, *progress]
     if file is not None:
         watchers.append(StateKeeper(file, program, best, phase.name, first_epoch))
     watchers.extend(pauses)

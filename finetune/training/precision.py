@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from finetune.backbones import leaf_layers
 from finetune.exceptions import ArgumentError
 
 _POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
@@ -42,6 +44,52 @@ def policy_name(mixed_precision: bool | str) -> str:
             f"received {mixed_precision!r}."
         )
     return mixed_precision
+
+
+def with_policy(model: keras.Model, name: str) -> keras.Model:
+    """The same model under a dtype policy.
+
+    What layers compute in is decided when they are made, so those in float32 are made again.
+
+    Args:
+        model: Functional or sequential.
+        name: The policy's name.
+
+    Returns:
+        A new model of the same weights; the model itself for "float32", and where some of its
+        layers are under this policy already.
+
+    Raises:
+        ArgumentError: If no layer of it is in float32.
+    """
+    # An input computes nothing: its policy is the global one of when it was made.
+    layers = (leaf for leaf in leaf_layers(model) if not isinstance(leaf, keras.layers.InputLayer))
+    policies = {layer.dtype_policy.name for layer in layers}
+    if name == "float32" or name in policies:
+        return model
+    if "float32" not in policies:
+        raise ArgumentError(
+            f"Expected layers in float32 for mixed_precision={name!r}, but those of model "
+            f"{model.name!r} are in {sorted(policies)}. Leave mixed_precision out."
+        )
+
+    def remake(layer: Any) -> Any:
+        return type(layer).from_config(_in_policy(layer.get_config(), name))
+
+    copy = keras.models.clone_model(model, clone_function=remake, recursive=True)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _in_policy(config: Any, name: str) -> Any:
+    """A layer's configuration with another policy, for it and for layers that it wraps."""
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy" and config["config"]["name"] == "float32":
+            return {**config, "config": {**config["config"], "name": name}}
+        return {key: _in_policy(value, name) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return type(config)(_in_policy(value, name) for value in config)
+    return config
 
 
 @contextmanager

@@ -51,6 +51,11 @@ class TrainingRecord:
         return [epoch for epoch in self.epochs if epoch["phase"] == name]
 
 
+def logs_of(row: dict[str, Any]) -> dict[str, Any]:
+    """What callbacks are shown of an epoch: its measurements."""
+    return {name: value for name, value in row.items() if name not in ("phase", "epoch", "seconds")}
+
+
 def epoch_score(row: dict[str, Any], monitor: str) -> tuple[float, float]:
     """What epochs are compared by, higher is better: the monitored quantity, then the loss."""
     return (-row["val_loss"] if monitor == "val_loss" else row[monitor]), -row["val_loss"]
@@ -149,8 +154,7 @@ def merged_history(record: TrainingRecord, *, head_as_one: bool) -> keras.callba
     if head_as_one:
         rows = [*_best_of(record.phase(HEAD), record.monitor), *record.phase(FINE_TUNE)]
     for row in rows:
-        numbers = {k: v for k, v in row.items() if k not in ("phase", "epoch", "seconds")}
-        for name, value in {**numbers, "phase": float(row["phase"] != HEAD)}.items():
+        for name, value in {**logs_of(row), "phase": float(row["phase"] != HEAD)}.items():
             history.history.setdefault(name, []).append(value)
     history.epoch = list(range(len(rows)))
     return history

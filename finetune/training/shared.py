@@ -172,9 +172,12 @@ class SharedBackbone:
         cut = self._cut_for(kept) if reuse else None
         freeze()
         point, trainee = self._trainee(assembly, reuse, kept, cut)
-        factors = None
+        factors = []
         if layer_decay is not None:
-            factors = layer_decay_factors(leaf_layers(self.backbone.model), layer_decay)
+            model = self.backbone.model
+            factors = layer_decay_factors(
+                leaf_layers(model), layer_decay, model.trainable_variables
+            )
         optimizer = build_optimizer(settings, 1e-3, factors)
         trainee.compile(
             optimizer, loss=loss_for(head.task, label_smoothing), metrics=metrics_for(head.task)

@@ -1,6 +1,7 @@
 """The backbones of a tuner: each is loaded once, and keeps what was computed with it."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import tensorflow as tf
 from finetune.backbones import Backbone, load_backbone
 from finetune.reuse import FeatureCache
 from finetune.support import same_random_state
-from finetune.training import SharedBackbone, dtype_policy, policy_name, scope
+from finetune.training import SharedBackbone, dtype_policy, policy_name, scope, with_policy
 from finetune.tuning.inputs import pair
 from finetune.tuning.settings import Settings
 
@@ -47,13 +48,16 @@ class BackbonePool:
             backbone.set_weights(settings.backbone.get_weights())
         with same_random_state():
             random.seed(settings.seed)  # random weights are the same in the next process
-            return load_backbone(
+            loaded = load_backbone(
                 backbone,
                 weights=settings.weights,
                 image_size=image_size,
                 preprocess=self._preprocess,
                 **(settings.backbone_options or {}),
             )
+        # A named architecture was made under the policy; a model of the user's was made before.
+        model = with_policy(loaded.model, policy_name(settings.mixed_precision))
+        return replace(loaded, model=model)
 
     def get(self, settings: Settings, image_size: Any) -> SharedBackbone:
         """The backbone that all trials with these settings train on."""

@@ -282,6 +282,19 @@ def test_augmented_images_train_from_views(make_tuner, augmented):
     assert len(record.epochs) == 4
 
 
+def test_mixed_precision_reaches_a_model_file(backbone, tmp_path):
+    backbone.save(tmp_path / "vgg16.keras")
+    hyper = FineTuner(
+        tmp_path / "vgg16.keras",
+        preprocess="tf",
+        mixed_precision="mixed_bfloat16",
+        num_classes=3,
+        freeze_depth=10,
+    )
+    shared = hyper.trainer.shared(hyper.trainer.settings())
+    assert shared.backbone.model.get_layer("c_conv").compute_dtype == "bfloat16"
+
+
 def test_mixed_precision_trains_and_leaves_the_global_policy(make_tuner, data):
     before = keras.config.dtype_policy()
     hyper = make_tuner(freeze_depth=10, mixed_precision="mixed_bfloat16", num_classes=3)
@@ -289,7 +302,9 @@ def test_mixed_precision_trains_and_leaves_the_global_policy(make_tuner, data):
     model, record = hyper.trainer.train(settings, hyper.trainer.source_of(data, settings))
     assert keras.config.dtype_policy() is before
     assert np.isfinite(record.best_epoch["val_loss"])
-    assert model.get_layer("tiny").get_layer("c_conv").compute_dtype in ("bfloat16", "float32")
+    assert model.get_layer("tiny").get_layer("c_conv").compute_dtype == "bfloat16"
+    built = hyper.build(keras_tuner.HyperParameters())
+    assert built.get_layer("tiny").get_layer("c_conv").compute_dtype == "bfloat16"
     assert model.output.dtype == "float32"
 
 

@@ -20,7 +20,7 @@ def variables():
 def test_each_variable_moves_at_its_own_rate(cls, compiled):
     slow, quick = variables()
     # Weight decay is no part of `update_step`, and moves a variable whose factor is 0 as well.
-    optimizer = with_rate_factors(cls, {slow.path: 0.0})(0.5, weight_decay=0.0)
+    optimizer = with_rate_factors(cls, [(slow, 0.0)])(0.5, weight_decay=0.0)
     optimizer.build([slow, quick])
 
     def step():
@@ -33,17 +33,26 @@ def test_each_variable_moves_at_its_own_rate(cls, compiled):
     )
 
 
-def test_what_arrives_in_a_step_has_no_path():
+def test_variables_of_one_path_have_their_own_rates():
+    slow, quick = (keras.Variable(np.ones(2, "float32"), name="kernel") for _ in range(2))
+    assert slow.path == quick.path
+    optimizer = with_rate_factors(keras.optimizers.SGD, [(slow, 0.1), (quick, 0.5)])(1.0)
+    optimizer.apply([keras.ops.ones(2), keras.ops.ones(2)], [slow, quick])
+    assert (float(slow[0]), float(quick[0])) == pytest.approx((0.9, 0.5))
+
+
+def test_what_arrives_in_a_step_is_not_the_variable_of_keras():
     arrived = []
 
     class Watched(keras.optimizers.SGD):
         def update_step(self, gradient, variable, learning_rate):
             arrived.append(variable)
 
-    Watched().apply([keras.ops.ones(2)], variables()[:1])
-    assert not hasattr(arrived[0], "path"), (
+    (variable, _) = variables()
+    Watched().apply([keras.ops.ones(2)], [variable])
+    assert arrived[0] is not variable, (
         "`Optimizer.update_step` (Keras) is now given Keras' own variables: `with_rate_factors` "
-        "can take `variable.path`, and needs nothing private any more."
+        "can take those, and needs nothing private any more."
     )
 
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from finetune.backbones import leaf_layers
 from finetune.exceptions import ArgumentError
 from finetune.training.optimizers import (
     OPTIMIZERS,
@@ -68,15 +69,41 @@ def stack():
 def test_factors_fall_with_the_distance_from_the_head(stack):
     factors = layer_decay_factors(stack.layers[:-1], 0.5)
     first, second = stack.get_layer("first"), stack.get_layer("second")
-    assert factors[second.kernel.path] == factors[second.bias.path] == 0.5
-    assert factors[first.kernel.path] == 0.25
-    assert stack.get_layer("head").kernel.path not in factors
+    assert [(variable.path, factor) for variable, factor in factors] == [
+        (second.kernel.path, 0.5),
+        (second.bias.path, 0.5),
+        (first.kernel.path, 0.25),
+        (first.bias.path, 0.25),
+    ]
+
+
+def test_layers_of_one_name_in_different_models_have_factors_of_their_own():
+    def inner():
+        vector = keras.Input((4,))
+        dense = keras.layers.Dense(4, use_bias=False, name="dense")
+        return keras.Model(vector, dense(vector))
+
+    vector = keras.Input((4,))
+    model = keras.Model(vector, inner()(inner()(vector)))
+    early, late = model.trainable_variables
+    assert early.path == late.path
+    factors = {id(v): factor for v, factor in layer_decay_factors(leaf_layers(model), 0.5)}
+    assert factors == {id(early): 0.25, id(late): 0.5}
+
+
+def test_what_no_layer_holds_has_the_factor_of_the_first_layer(stack):
+    token = keras.Variable(np.zeros(2), name="class_token")
+    factors = layer_decay_factors(stack.layers[:-1], 0.5, [token, stack.get_layer("first").kernel])
+    assert [(variable.path, factor) for variable, factor in factors][3:] == [
+        (stack.get_layer("first").bias.path, 0.25),
+        ("class_token", 0.25),
+    ]
 
 
 def test_frozen_layers_do_not_count(stack):
     stack.get_layer("second").trainable = False
     factors = layer_decay_factors(stack.layers[:-1], 0.5)
-    assert set(factors.values()) == {0.5}
+    assert {factor for _, factor in factors} == {0.5}
 
 
 @pytest.mark.parametrize("decay", [0, 1.5, -0.5])
@@ -102,7 +129,7 @@ def test_a_step_of_sgd_is_the_rate_of_its_layer(stack):
 
 def test_the_step_of_adam_follows_the_factor_too(stack):
     variable = stack.get_layer("first").kernel
-    optimizer = build_optimizer(OptimizerSettings("adam"), 0.1, {variable.path: 0.5})
+    optimizer = build_optimizer(OptimizerSettings("adam"), 0.1, [(variable, 0.5)])
     before = np.array(keras.ops.convert_to_numpy(variable))
     optimizer.apply([keras.ops.ones_like(variable)], [variable])
     assert before - keras.ops.convert_to_numpy(variable) == pytest.approx(0.05, rel=1e-4)

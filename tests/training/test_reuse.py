@@ -40,7 +40,10 @@ def train(backbone, data, reuse, callbacks=(), **settings):
     ids=["plain", "ema", "layer-decay", "plateau-patience", "class-weight", "mixed"],
 )
 def test_history_is_the_same_with_and_without_reuse(backbone, data, settings, tolerance):
-    _, with_reuse = train(backbone, data, True, **settings)
+    model, with_reuse = train(backbone, data, True, **settings)
+    mixed = "mixed_precision" in settings
+    computed = {layer.compute_dtype for layer in model.get_layer("tiny").layers[1:]}
+    assert computed == {"bfloat16" if mixed else "float32"}
     _, without = train(backbone, data, False, **settings)
     assert [row["phase"] for row in with_reuse.epochs] == [row["phase"] for row in without.epochs]
     for one, other in zip(with_reuse.epochs, without.epochs, strict=True):
