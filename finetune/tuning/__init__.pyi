@@ -1,9 +1,9 @@
+from .comparing import differences as differences
+from .comparing import digest_of as digest_of
 from .configuration import write_arguments as write_arguments
 from .decisions import deciding as deciding
 from .decisions import spelled_out as spelled_out
 from .descriptions import describe as describe
-from .differences import differences as differences
-from .differences import digest_of as digest_of
 from .hyperparameters import Searchable as Searchable
 from .settings import FREEZE_DEPTH as FREEZE_DEPTH
 from .settings import LEARNING_RATE as LEARNING_RATE

@@ -391,7 +391,7 @@ def models_and_depths(draw):
     return model, draw(depths), draw(depths)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(models_and_depths(), st.sampled_from(["frozen", "adapt"]))
 def test_exactly_the_layers_above_the_depth_train(model_and_depths, batch_norm):
     model, depth, _ = model_and_depths
@@ -405,7 +405,7 @@ def test_exactly_the_layers_above_the_depth_train(model_and_depths, batch_norm):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(models_and_depths())
 def test_deeper_freezing_trains_no_more_parameters(model_and_depths):
     model, *depths = model_and_depths
@@ -414,7 +414,7 @@ def test_deeper_freezing_trains_no_more_parameters(model_and_depths):
     assert shallow.total_parameters == deep.total_parameters == model.count_params()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(models_and_depths())
 def test_only_the_last_depth_applied_counts(model_and_depths):
     model, first, second = model_and_depths

@@ -38,7 +38,7 @@ def idx_dir(tmp_path_factory):
 
 
 @given(array=numpy_strategies.arrays(np.uint8, numpy_strategies.array_shapes(max_dims=3)))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_reads_back_any_array_gzipped_or_not(tmp_path, array):
     path = tmp_path / "array"
     for data in (idx_bytes(array), gzip.compress(idx_bytes(array))):

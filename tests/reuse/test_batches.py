@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune.reuse.batches import RowBatches, StreamBatches
@@ -20,7 +20,6 @@ def rows(batches, epoch):
 
 
 @given(st.integers(1, 30), st.integers(1, 8), st.integers(1, 4), st.integers(0, 5))
-@settings(deadline=None)
 def test_every_image_comes_once_an_epoch_with_its_own_label(n, batch_size, views, epoch):
     values = np.concatenate([np.arange(n) + 100 * view for view in range(views)])
     batches = RowBatches(

@@ -420,7 +420,7 @@ def leading(model, before):
     return sum(1 for _ in itertools.takewhile(lambda x: id(x) in before, model.layers[1:]))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(PLANS, st.floats(0, 1))
 def test_no_boundary_is_cheaper_than_the_cut(plan, fraction):
     model = draw_graph(plan)
@@ -429,7 +429,7 @@ def test_no_boundary_is_cheaper_than_the_cut(plan, fraction):
     assert find_cut(model, depth).values == min(values for _, values in boundaries(model, depth))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(PLANS, st.floats(0, 1), st.integers(1, 150))
 def test_no_affordable_boundary_leaves_fewer_layers_behind(plan, fraction, affordable):
     model = draw_graph(plan)
@@ -446,7 +446,7 @@ def test_no_affordable_boundary_leaves_fewer_layers_behind(plan, fraction, affor
         assert cut.values == min(values for _, values in found)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(PLANS, st.floats(0, 1), st.sampled_from([0, 40, 100, 1000]))
 def test_any_graph_computes_the_same_when_split(plan, fraction, affordable):
     model = draw_graph(plan)

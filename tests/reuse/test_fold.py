@@ -405,7 +405,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(STEPS)
 def test_any_graph_computes_the_same_when_folded(plan):
     x = keras.Input((4, 4, 2))
