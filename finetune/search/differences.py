@@ -10,7 +10,9 @@ _MISSING = object()
 
 def digest_of(arguments: Mapping[str, Any]) -> str:
     """Names arguments; equal names mean equal arguments."""
-    return hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(
+        json.dumps(arguments, sort_keys=True, default=float).encode()
+    ).hexdigest()[:16]
 
 
 def differences(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
