@@ -1,5 +1,7 @@
 from .batches import Batches as Batches
 from .batches import RowBatches as RowBatches
+from .code import UnknownCode as UnknownCode
+from .code import code_of as code_of
 from .cuts import Cut as Cut
 from .cuts import extractor as extractor
 from .cuts import find_cut as find_cut
@@ -9,6 +11,7 @@ from .features import Features as Features
 from .fold import fold_batch_norm as fold_batch_norm
 from .frozen import FrozenModel as FrozenModel
 from .graph import CannotSplit as CannotSplit
+from .identities import identity as identity
 from .inference import in_inference_mode as in_inference_mode
 from .sources import TRAIN as TRAIN
 from .sources import VALIDATION as VALIDATION

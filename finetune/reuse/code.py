@@ -64,6 +64,17 @@ def code_of_layers(layer: keras.Layer) -> list[str]:
     return reader.texts
 
 
+def code_of(function: Any) -> list[str]:
+    """The code behind a function or an object that can be called, see `code_of_layers`.
+
+    Raises:
+        UnknownCode: If some of it cannot be read.
+    """
+    reader = _Reader()
+    reader.read(function)
+    return reader.texts
+
+
 def _parts(layer: keras.Layer) -> Iterator[Any]:
     """The layers within a layer, and the operations that its graphs call."""
     for part in all_layers(layer):

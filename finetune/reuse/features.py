@@ -19,7 +19,7 @@ import psutil
 
 from finetune.exceptions import ArgumentError, StorageError
 from finetune.reuse.entries import EntryWriter, Shards
-from finetune.reuse.identity import MAKERS
+from finetune.reuse.identities import MAKERS
 from finetune.reuse.sinks import Room, Sink
 from finetune.reuse.sources import TRAIN, VALIDATION, Source
 from finetune.reuse.store import FeatureStore

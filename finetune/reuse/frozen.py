@@ -14,7 +14,7 @@ from finetune.compat import calls_of
 from finetune.reuse.cuts import extractor
 from finetune.reuse.features import FeatureCache, Features
 from finetune.reuse.graph import CannotSplit, flatten
-from finetune.reuse.identity import Identity, identity
+from finetune.reuse.identities import Identity, identity
 from finetune.reuse.sources import Source
 from finetune.support import assign, values_of
 

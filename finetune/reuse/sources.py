@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from finetune.data import ImageData
 from finetune.reuse.batches import Batches, RowBatches, StreamBatches
-from finetune.reuse.identity import Identity, identity
+from finetune.reuse.identities import Identity, identity
 
 TRAIN = "train"
 VALIDATION = "validation"

@@ -94,10 +94,16 @@ def render(ranking: list[Ranked], monitor: str) -> str:
 def error_lines(ranking: list[Ranked]) -> list[str]:
     """One line for each trial that failed."""
     return [
-        f"trial {entry.trial.trial}: {outcome.error.strip().splitlines()[-1]}"
+        f"trial {entry.trial.trial}: {last_line(outcome.error)}"
         for entry in ranking
         if (outcome := entry.trial.outcome) is not None and outcome.error
     ]
+
+
+def last_line(error: str) -> str:
+    """What a traceback ends with, in letters that a terminal does not obey."""
+    lines = error.strip().splitlines() or ["for an unknown reason"]
+    return "".join(letter for letter in lines[-1] if letter.isprintable())
 
 
 def _score(entry: Ranked) -> str:

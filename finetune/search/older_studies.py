@@ -4,39 +4,35 @@ from collections.abc import Mapping
 from typing import Any
 
 from finetune.data import ImageData
+from finetune.search.saved import Beginning, OldBeginning
 from finetune.tuning import Trainer, describe, spelled_out
 
 
 def translated(
-    known: Mapping[str, Any], wanted: Mapping[str, Any], trainer: Trainer, data: ImageData
-) -> dict[str, Any]:
+    known: OldBeginning, wanted: Beginning, trainer: Trainer, data: ImageData
+) -> Beginning:
     """What a study of version 0.1.0 was begun with, in today's form.
 
     Args:
         known: Its study.json.
-        wanted: What it is to be gone on with, in today's form: of what was not recorded then it is
-            taken that it is the same.
+        wanted: What it is to be gone on with: of what was not recorded then it is taken that it is
+            the same.
         trainer: Trains it now.
         data: The images.
     """
-    before, tuner = known["settings"], {}
-    for name in wanted["FineTuner"]:
+    tuner = {}
+    for name in wanted.FineTuner:
         now = describe(trainer.arguments[name])
-        then = before.get(name, now)
+        then = known.settings.get(name, now)
         tuner[name] = now if _may_be(then, now) else then
-    tuner = {**spelled_out(tuner, trainer, data), "epochs": known["epochs"]}
-    return {
-        **wanted,
-        "monitor": known["monitor"],
-        "images": known["data"],
-        "search": _from(known, wanted["search"]),
-        "FineTuner": tuner,
-        "load_data": {**wanted["load_data"], "batch_size": known["batch_size"]},
-    }
-
-
-def _from(known: Mapping[str, Any], group: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: known.get(name, value) for name, value in group.items()}
+    return Beginning(
+        monitor=known.monitor,
+        search={**wanted.search, "strategy": known.strategy, "seed": known.seed},
+        FineTuner={**spelled_out(tuner, trainer, data), "epochs": known.epochs},
+        load_data={**wanted.load_data, "batch_size": known.batch_size},
+        images=known.data,
+        begun_with=known.begun_with,
+    )
 
 
 def _may_be(then: Any, now: Any) -> bool:

@@ -10,15 +10,14 @@ import numpy as np
 from finetune.data import ImageData
 from finetune.exceptions import StorageError
 from finetune.model import FineTunedModel, ModelCard, Score, score
+from finetune.search.kept_weights import kept_weights
 from finetune.search.ranking import Ranked
 from finetune.search.runner import Work
-from finetune.search.study import weights_file
-from finetune.search.trials import KeptWeights, Outcome, Trial
+from finetune.search.trials import Outcome, Trial
 from finetune.support import (
     accuracy_interval,
     assign,
     expected_tracing,
-    read_arrays,
     values_of,
 )
 
@@ -58,34 +57,17 @@ def scores_of_kept(work: Work, ranking: list[Ranked]) -> dict[str, Score | None]
     models: dict[int, FineTunedModel] = {}  # each is compiled once
     scores: dict[str, Score | None] = {}
     for trial in (trial for entry in ranking for trial in entry.executions):
+        if trial.outcome is None or trial.outcome.score is None:
+            continue
         model = work.model(work.settings(trial.values))
-        values = _kept_weights(work, trial, model)
-        if values is None:
+        try:
+            values = kept_weights(work, trial, model)
+        except StorageError:  # of most trials none are kept
             continue
         used = models.setdefault(id(model), FineTunedModel(model, card_of(model, work.data)))
         with _in_place(model, values):
             scores[trial.name] = score(*used.outputs(work.data, "test"), work.data.task)
     return scores
-
-
-def _kept_weights(work: Work, trial: Trial, model: keras.Model) -> list[np.ndarray] | None:
-    """Weights of a trial's best epoch; None where they are gone, or are of other epochs."""
-    outcome = trial.outcome
-    if outcome is None or outcome.score is None:
-        return None
-    # A trial that took over another's outcome has no weights of its own.
-    owner = Trial(trial.same_as or trial.trial, trial.values, trial.execution)
-    try:
-        known, values = read_arrays(
-            weights_file(work.folder, owner.name),
-            KeptWeights,
-            lambda known: model.variables,
-            finite=True,
-        )
-    except StorageError:
-        return None
-    # A later search in the same folder may have gone on with what this result saw paused.
-    return values if known.epochs in (None, outcome.epochs) else None
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import logging
 import time
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -18,13 +18,15 @@ from finetune.exceptions import ArgumentError
 from finetune.search import ranking
 from finetune.search.budget import Forecast, format_seconds, parse_seconds
 from finetune.search.display import SearchDisplay
+from finetune.search.kept_weights import take_up_lost
 from finetune.search.loop import Limits, Search
 from finetune.search.older_studies import translated
 from finetune.search.options import SearchOptions
 from finetune.search.runner import Runner, Work
+from finetune.search.saved import Beginning, BegunWith
 from finetune.search.search_result import SearchResult, conclude
 from finetune.search.strategies import Strategy, build_strategy, grid_size, near
-from finetune.search.study import Study, read_beginning
+from finetune.search.study import Study, begun_with
 from finetune.search.trials import Job
 from finetune.search.workers import OwnProcess, RayWorkers, Workers
 from finetune.support import environment, new_console, new_folder
@@ -53,16 +55,14 @@ class _Plan:
         epochs: Epochs of the second phase of a trial that is not pruned.
         monitor: The quantity that decides.
         strategy: What to try.
-        arguments: All that decides the outcome, as a study keeps it.
-        begun_with: What may change while the study goes on, as it is now.
+        beginning: All that decides the outcome, as a study keeps it.
     """
 
     space: keras_tuner.HyperParameters
     epochs: int
     monitor: str
     strategy: Strategy
-    arguments: dict[str, Any]
-    begun_with: dict[str, Any]
+    beginning: Beginning
 
 
 def run_search(trainer: Trainer, data: ImageData, options: SearchOptions) -> SearchResult:
@@ -72,9 +72,8 @@ def run_search(trainer: Trainer, data: ImageData, options: SearchOptions) -> Sea
     plan = _plan(trainer, data, options, folder)
     console = new_console(quiet=not options.verbose)
     work = Work(trainer, data, folder, plan.epochs, tuple(options.callbacks))
-    translate = partial(translated, wanted=plan.arguments, trainer=trainer, data=data)
-    with closing(Study(folder, plan.arguments, environment(), plan.begun_with, translate)) as study:
-        work = replace(work, study=study.name)
+    translate = partial(translated, wanted=plan.beginning, trainer=trainer, data=data)
+    with closing(Study(folder, plan.beginning, environment(), translate)) as study:
         write_arguments(folder, trainer, data, "search", options.to_file())
         with (
             closing(SearchDisplay(console)) as display,
@@ -89,6 +88,7 @@ def run_search(trainer: Trainer, data: ImageData, options: SearchOptions) -> Sea
                 monitor=plan.monitor,
                 display=display,
             )
+            take_up_lost(work, search.ranked(), options.keep)
             _announce(study, plan.space, data, console)
             interrupted = _go_through(search, plan, workers, display, console)
         return conclude(
@@ -119,17 +119,17 @@ def _plan(trainer: Trainer, data: ImageData, options: SearchOptions, folder: Pat
         better=ranking.promising(monitor, space.values),
         epochs=epochs,
         max_trials=options.max_trials,
-        begun_with=read_beginning(folder).get("max_trials", options.max_trials),
+        begun_with=begun_with(folder, options.max_trials),
         first=_first(trainer, settings, space),
         seed=options.seed,
     )
-    arguments = {
-        "monitor": monitor,
-        "search": options.deciding(),
+    beginning = Beginning(
+        monitor=monitor,
+        search=options.deciding(),
         **deciding(trainer, data, epochs),
-    }
-    begun_with = {"max_trials": options.max_trials}
-    return _Plan(space, epochs, monitor, strategy, arguments, begun_with)
+        begun_with=BegunWith(options.max_trials),
+    )
+    return _Plan(space, epochs, monitor, strategy, beginning)
 
 
 def _workers(work: Work, options: SearchOptions) -> Workers:

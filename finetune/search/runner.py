@@ -59,7 +59,6 @@ class Work:
         folder: The study's folder.
         epochs: Epochs of the second phase, in the place of the trainer's own.
         callbacks: Keras callbacks, of which every job gets copies.
-        study: The study's name, see `Study`, which all its files bear.
     """
 
     trainer: Trainer
@@ -67,7 +66,6 @@ class Work:
     folder: Path
     epochs: int
     callbacks: tuple[keras.callbacks.Callback, ...] = ()
-    study: str = ""
 
     def __post_init__(self) -> None:
         refuse_callbacks(self.callbacks, self.trainer.settings().schedule)

@@ -1,6 +1,7 @@
 """SearchResult: the board, the best model, and what it is worth."""
 
 import json
+import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,16 +21,15 @@ from finetune.model import (
 )
 from finetune.search.board import board_rows, error_lines, render
 from finetune.search.budget import format_seconds
+from finetune.search.kept_weights import kept_weights
 from finetune.search.ranking import Ranked
 from finetune.search.rows import card_of, scores_of_kept, trial_rows
 from finetune.search.runner import Work, head_alone
-from finetune.search.study import weights_file
 from finetune.search.trial_curves import draw_search
-from finetune.search.trials import KeptWeights
+from finetune.search.trials import Trial
 from finetune.support import (
     assign,
     bootstrap_interval,
-    read_arrays,
     save_figure,
     to_frame,
     write_text,
@@ -38,6 +38,8 @@ from finetune.tuning import Settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+log = logging.getLogger("finetune")
 
 # Labels, and what a model says.
 Answers = tuple[np.ndarray, np.ndarray]
@@ -214,9 +216,12 @@ class SearchResult:
         lines = [self.table(), *error_lines(self.ranking), ""]
         if self.interrupted:
             lines.append("Stopped before its end: the same command goes on.")
-        first = self.ranking[0].trial.trial
-        if best.trial.trial != first:
-            lines.append(f"The weights of trial {first} are gone: the model is of the next best.")
+        lost = [entry.trial.trial for entry in self.ranking[: self.ranking.index(best)]]
+        if lost:
+            lines.append(
+                f"The weights of trial {' and '.join(lost)} are gone or damaged: the model is of "
+                "the next best."
+            )
         lines.append(f"Best: trial {best.trial.trial}, {describe_values(best.trial.values)}")
         if best.trial.remark:
             lines.append(f"      {best.trial.remark}")
@@ -276,7 +281,7 @@ def conclude(
         # The shared model becomes the head alone for a moment.
         head_alone(work.trainer, settings, work.trainer.source_of(data, settings))
         verdict = _verdict(split, data.task, answers[split], model.outputs(data, split))
-        _restore(trained, folder, chosen.trial.name)
+        _restore(trained, work, chosen.trial)
     result = SearchResult(
         model.copy(),
         ranking,
@@ -313,7 +318,7 @@ def _best(work: Work, ranking: list[Ranked]) -> tuple[Ranked, keras.Model]:
     """The best trial whose weights are there, and the shared model with them."""
     for entry in ranking:
         trained = work.model(work.settings(entry.trial.values))
-        if _restore(trained, work.folder, entry.trial.name):
+        if _restore(trained, work, entry.trial):
             return entry, trained
     raise SearchError(
         f"The weights of the best trials are gone from {work.folder / 'weights'}. Search again in "
@@ -321,12 +326,11 @@ def _best(work: Work, ranking: list[Ranked]) -> tuple[Ranked, keras.Model]:
     )
 
 
-def _restore(model: keras.Model, folder: Path, name: str) -> bool:
+def _restore(model: keras.Model, work: Work, trial: Trial) -> bool:
     try:
-        _, values = read_arrays(
-            weights_file(folder, name), KeptWeights, lambda known: model.variables, finite=True
-        )
-    except StorageError:
+        values = kept_weights(work, trial, model)
+    except StorageError as error:
+        log.warning("The weights of trial %s cannot be used: %s", trial.name, error)
         return False
     assign(model.variables, values)
     return True

@@ -15,18 +15,26 @@ again, with the outcome, before the next one does.
 import json
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from finetune.exceptions import StudyError
-from finetune.search.trials import Outcome, Step, Trial
+from finetune.exceptions import DamagedFileError, StudyError
+from finetune.search.saved import (
+    Beginning,
+    OldBeginning,
+    Surroundings,
+    read_study,
+    read_trial,
+)
+from finetune.search.trials import Trial
 from finetune.support import (
     STUDY,
     contents,
     described,
     hold,
     is_run,
+    read_json,
     remove_partial,
     set_aside,
     write_text,
@@ -34,6 +42,8 @@ from finetune.support import (
 from finetune.tuning import differences, digest_of
 
 log = logging.getLogger("finetune")
+
+_Record = TypeVar("_Record")
 
 _FOLDERS = ("trials", "states", "weights", "heads")
 
@@ -43,15 +53,14 @@ class Study:
 
     Args:
         folder: The folder; made if there is none.
-        arguments: What decides the outcome of the search, as JSON can hold it. A folder that
-            was begun with others is refused.
+        wanted: What decides the outcome of the search. A folder that was begun with something else
+            is refused.
         environment: What it runs on, see `finetune.support.environment`. A folder that was begun
             with other versions is gone on with, and a warning names them.
-        begun_with: What may change, as it is now: the study keeps how it was at its beginning.
-        translate: Brings arguments that version 0.1.0 wrote into today's form.
+        translate: Brings what version 0.1.0 wrote into today's form.
 
     Attributes:
-        name: Digest of the arguments. Every trial bears that of those it was trained with.
+        name: Digest of what it was begun with. Every trial bears one of it and its own values.
 
     Raises:
         StudyError: If another process works on it, it was begun with other arguments, or it is
@@ -62,10 +71,9 @@ class Study:
     def __init__(
         self,
         folder: Path,
-        arguments: dict[str, Any],
+        wanted: Beginning,
         environment: dict[str, Any],
-        begun_with: dict[str, Any] | None = None,
-        translate: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+        translate: Callable[[OldBeginning], Beginning],
     ) -> None:
         self.folder = folder
         names = contents(folder)
@@ -77,10 +85,11 @@ class Study:
         self._lock = hold(folder, StudyError)
         try:
             remove_partial(folder, *(folder / name for name in _FOLDERS))
-            about = self._check(_About(arguments, begun_with or {}), translate)
-            self.name = digest_of(about.arguments)
+            beginning = self._begin(wanted, translate)
+            self.name = digest_of(beginning.arguments)
             self._compare(environment)
-            self.trials = {trial.name: trial for trial in self._own_trials(about)}
+            self.trials = {trial.name: trial for trial in self._own_trials(beginning)}
+            self._set_orphans_aside()
         except BaseException:
             self.close()
             raise
@@ -88,52 +97,59 @@ class Study:
         self._events = max((max(s.asked, s.told or 0) for s in steps), default=0)
         self.clock = max((step.clock for step in steps), default=0.0)
 
-    def _check(self, wanted: "_About", translate: Any) -> "_About":
+    def _begin(
+        self, wanted: Beginning, translate: Callable[[OldBeginning], Beginning]
+    ) -> Beginning:
         """What the study was begun with, which is what is wanted, or an error."""
-        path = self.folder / "study.json"
-        content = _read_json(path) if path.exists() else None
-        if content is None:
+        path = self.folder / STUDY
+        known = _read(path, read_study, mend=True)
+        if known is None:
             wanted.write(path)
             return wanted
-        old = "settings" in content
-        if old and translate is not None:
-            known = _About(translate(content), {"max_trials": content.get("max_trials")})
-        else:
-            known = _About.read(content)
-        if told := differences(known.arguments, wanted.arguments, "in the study"):
+        beginning = translate(known) if isinstance(known, OldBeginning) else known
+        if told := differences(beginning.arguments, wanted.arguments, "in the study"):
             raise StudyError(
                 f"The study in {self.folder} was begun with something else:\n"
                 + "\n".join(f"  {line}" for line in told)
                 + "\nGive the same again to go on with it, or another folder with out= (--out)."
             )
-        if old:
+        if beginning is not known:
             # From now on everything is compared; the trials of then are its own.
             trials = read_trials(self.folder)
-            known.unnamed = [trial.name for trial in trials if trial.study is None]
-            known.write(path)
-        return known
+            beginning.unnamed = [trial.name for trial in trials if trial.digest is None]
+            beginning.write(path)
+        return beginning
 
-    def _own_trials(self, about: "_About") -> Iterator[Trial]:
+    def _set_orphans_aside(self) -> None:
+        """States and weights of trials that there are not: others may get their numbers."""
+        for path in sorted(self.folder.glob("states/*.npz")) + sorted(
+            self.folder.glob("weights/*.npz")
+        ):
+            if path.stem not in self.trials:
+                log.warning("Of no trial of the study: %s; now %s.", path, set_aside(path).name)
+
+    def _own_trials(self, beginning: Beginning) -> Iterator[Trial]:
         for trial in read_trials(self.folder, mend=True):
-            if trial.study == self.name or (trial.study is None and trial.name in about.unnamed):
+            old = trial.digest is None and trial.name in beginning.unnamed
+            if old or trial.digest == self._digest(trial):
                 yield trial
                 continue
-            files = [find(self.folder, trial.name) for find in (trial_file, state_file)]
-            files.append(weights_file(self.folder, trial.name))
-            moved = [set_aside(path).name for path in files if path.exists()]
             log.warning(
                 "Trial %s in %s was trained with other arguments than the study, or nobody knows "
-                "with which, and is trained again: its files are now %s.",
-                *(trial.name, self.folder, ", ".join(moved)),
+                "with which, and is trained again: its file is now %s.",
+                *(trial.name, self.folder, set_aside(trial_file(self.folder, trial.name)).name),
             )
+
+    def _digest(self, trial: Trial) -> str:
+        return digest_of({"study": self.name, "trial": trial.name, "values": trial.values})
 
     def _compare(self, environment: dict[str, Any]) -> None:
         path = self.folder / "environment.json"
-        known = _read_json(path) if path.exists() else None
+        known = _read(path, _read_surroundings, mend=True)
         if known is None:
             write_text(path, json.dumps(environment, indent=2) + "\n")
             return
-        before, now = known.get("packages", {}), environment["packages"]
+        before, now = known.packages, environment["packages"]
         changed = [
             f"{name} {version}, now {now.get(name)}"
             for name, version in before.items()
@@ -152,41 +168,15 @@ class Study:
         return self._events
 
     def write(self, trial: Trial) -> None:
-        """Put a trial on disk, which from then on bears the study's name."""
+        """Put a trial on disk, which says what it was trained with."""
         self.trials[trial.name] = trial
-        trial.study = self.name
+        trial.digest = self._digest(trial)
         path = trial_file(self.folder, trial.name)
         write_text(path, json.dumps(asdict(trial), indent=1, default=float) + "\n")
 
     def close(self) -> None:
         """Let other processes have the folder."""
         self._lock.release()
-
-
-@dataclass
-class _About:
-    """What `study.json` says.
-
-    Args:
-        arguments: What decides the outcome of the search.
-        begun_with: What may change, as it was at the beginning.
-        unnamed: Trials of version 0.1.0, which bear no study's name and are its own all the same.
-    """
-
-    arguments: dict[str, Any]
-    begun_with: dict[str, Any]
-    unnamed: list[str] = field(default_factory=list)
-
-    @classmethod
-    def read(cls, content: dict[str, Any]) -> "_About":
-        beside = {name: content.pop(name, None) for name in ("begun_with", "unnamed")}
-        return cls(content, beside["begun_with"] or {}, beside["unnamed"] or [])
-
-    def write(self, path: Path) -> None:
-        content = {**self.arguments, "begun_with": self.begun_with}
-        if self.unnamed:
-            content["unnamed"] = self.unnamed
-        write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def trial_file(folder: Path, name: str) -> Path:
@@ -214,63 +204,42 @@ def read_trials(folder: Path, *, mend: bool = False) -> list[Trial]:
     Raises:
         StudyError: If there is no study.
     """
-    if not (folder / "study.json").exists():
+    if not (folder / STUDY).exists():
         raise StudyError(
             f"Expected a study's folder, as `finetune search --out` makes it, but there is no "
-            f"study.json in {folder}."
+            f"{STUDY} in {folder}."
         )
-    trials = []
-    for path in sorted((folder / "trials").glob("*")):
-        if path.name.startswith(".") or ".damaged" in path.name:
-            continue
-        content = _read_json(path, mend=mend)
-        try:
-            trial = _trial(content) if content is not None else None
-            if trial is not None and f"{trial.name}.json" == path.name:
-                trials.append(trial)
-                continue
-        except (KeyError, TypeError, AttributeError):
-            pass  # told below
-        if path.exists():
-            _foreign(path, mend)
-    return trials
+    paths = sorted((folder / "trials").glob("*"))
+    own = [path for path in paths if path.name[0] != "." and ".damaged" not in path.name]
+    trials = [_read(path, read_trial, mend=mend) for path in own]
+    return [trial for trial in trials if trial is not None]
 
 
-def read_beginning(folder: Path) -> dict[str, Any]:
-    """What may change in a study, as it was at its beginning; empty where there is none yet."""
-    if not (folder / "study.json").exists():
-        return {}
-    known = _read_json(folder / "study.json", mend=False) or {}
-    return known.get("begun_with", known)  # version 0.1.0 kept it beside the rest
+def begun_with(folder: Path, max_trials: int | None) -> int | None:
+    """Number of trials that a study was begun with, or what is wanted where there is none yet."""
+    known = _read(folder / STUDY, read_study, mend=False)
+    return max_trials if known is None else known.begun_with.max_trials
 
 
 def read_monitor(folder: Path) -> str:
     """The quantity that decides in a study, "val_accuracy" or "val_loss"."""
-    known = _read_json(folder / "study.json", mend=False) or {}
-    return known.get("monitor", "val_accuracy")
+    known = _read(folder / STUDY, read_study, mend=False)
+    return "val_accuracy" if known is None else known.monitor
 
 
-def _trial(content: dict[str, Any]) -> Trial:
-    steps = [
-        Step(**{**step, "outcome": Outcome(**step["outcome"]) if step["outcome"] else None})
-        for step in content["steps"]
-    ]
-    return Trial(**{**content, "steps": steps})
+def _read_surroundings(path: Path) -> Surroundings:
+    return read_json(path, Surroundings)
 
 
-def _read_json(path: Path, *, mend: bool = True) -> dict[str, Any] | None:
+def _read(path: Path, read: Callable[[Path], _Record], *, mend: bool) -> _Record | None:
+    """What a file says; None, and a line that names it, where it is damaged."""
+    if not path.exists():
+        return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, IsADirectoryError):
-        content = None
-    if isinstance(content, dict):
-        return content
-    _foreign(path, mend)
-    return None
-
-
-def _foreign(path: Path, mend: bool) -> None:
-    if mend:
-        log.warning("Damaged, or not of this study: %s; now %s.", path, set_aside(path).name)
-    else:
-        log.warning("Damaged, or not of this study: %s.", path)
+        return read(path)
+    except DamagedFileError as error:
+        if mend:
+            log.warning("Not of this study, and now %s: %s", set_aside(path).name, error)
+        else:
+            log.warning("Not of this study: %s", error)
+        return None

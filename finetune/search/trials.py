@@ -130,8 +130,7 @@ class Trial:
         status: "running", "paused", "completed", "pruned" or "failed".
         same_as: Trial with the same values, whose outcome was taken over.
         steps: Its jobs.
-        study: Digest of all else that it was trained with, see `Study.name`; None in files of
-            version 0.1.0.
+        digest: Of the study's arguments and its own values; None in files of version 0.1.0.
     """
 
     trial: str
@@ -143,7 +142,7 @@ class Trial:
     status: str = RUNNING
     same_as: str | None = None
     steps: list[Step] = field(default_factory=list)
-    study: str | None = None
+    digest: str | None = None
 
     @property
     def name(self) -> str:

@@ -41,14 +41,23 @@ class Like(Protocol):
 
 @dataclass
 class _Described(Generic[Meta]):
-    """The record of the file: what is known of the arrays, and the names of their types."""
+    """The record of the file.
+
+    Args:
+        meta: What is known of the arrays.
+        dtypes: Names of their types.
+        file: Name that the file was written under; None in files of version 0.1.0.
+    """
 
     meta: Meta
     dtypes: list[str]
+    file: str | None = None
 
 
 def write_arrays(path: Path, meta: dict[str, Any], arrays: Sequence[np.ndarray]) -> None:
     """Write arrays, and what is known of them, in numpy's own format.
+
+    The name of the file is kept in it: a copy under another name is refused by `read_arrays`.
 
     Args:
         path: File to write, by custom ending in ".npz".
@@ -61,7 +70,7 @@ def write_arrays(path: Path, meta: dict[str, Any], arrays: Sequence[np.ndarray])
     named: dict[str, Any] = {f"array_{number}": array for number, array in enumerate(arrays)}
     # Numpy's types of custom floats cannot be told from bytes when they are read back.
     kinds = [array.dtype.name for array in arrays]
-    text = np.array(json.dumps({"meta": meta, "dtypes": kinds}))
+    text = np.array(json.dumps({"meta": meta, "dtypes": kinds, "file": path.name}))
     write_whole(path, lambda file: np.savez(file, **{_META: text}, **named))
 
 
@@ -92,7 +101,7 @@ def read_arrays(
         StorageError: If it cannot be read.
     """
     with read_archive(path) as archive:
-        meta, arrays = _read(archive, str(path), kind, expected)
+        meta, arrays = _read(archive, path, kind, expected)
     for number, array in enumerate(arrays):
         if finite and not np.isfinite(array).all():
             raise DamagedFileError(f"{path} cannot be used: array_{number} is not finite.")
@@ -101,12 +110,14 @@ def read_arrays(
 
 def _read(
     archive: zipfile.ZipFile,
-    name: str,
+    path: Path,
     kind: type[Meta],
     expected: Callable[[Meta], Sequence[Like]],
 ) -> tuple[Meta, list[np.ndarray]]:
     text = str(_read_member(archive, _META, _is_text, "a text"))
-    described = read_json(text.encode(errors="surrogatepass"), _Described[kind], name=name)
+    described = read_json(text.encode(errors="surrogatepass"), _Described[kind], name=str(path))
+    if described.file not in (None, path.name):
+        raise ValueError(f"expected {path.name}, received a copy of {described.file}")
     wanted = list(expected(described.meta))
     types = [np.dtype(like.dtype).name for like in wanted]
     if described.dtypes != types:

@@ -10,7 +10,9 @@ _MISSING = object()
 
 def digest_of(arguments: Mapping[str, Any]) -> str:
     """Names arguments; equal names mean equal arguments."""
-    return hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(
+        json.dumps(arguments, sort_keys=True, default=float).encode()
+    ).hexdigest()[:16]
 
 
 def differences(known: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> list[str]:
@@ -61,7 +63,7 @@ def _differing(
         ]
         # A digest says little beside what can be read.
         told = [row for row in rows if row[0][-1] not in ("content", "of")]
-        yield from told if told else [(place, known, wanted)]
+        yield from told or ([(place, known, wanted)] if rows else [])
     elif _parts_differ(known, wanted, list) and len(known) == len(wanted):
         for number, (before, now) in enumerate(zip(known, wanted, strict=True)):
             yield from _differing(before, now, (*place, number))
@@ -73,7 +75,7 @@ def _parts_differ(known: Any, wanted: Any, kind: type) -> bool:
     """Whether the difference lies within two values of this kind; plain lists are shown whole."""
     if not (isinstance(known, kind) and isinstance(wanted, kind)) or known == wanted:
         return False
-    return kind is not list or all(isinstance(e, (Mapping, list)) for e in (*known, *wanted))
+    return kind is not list or any(isinstance(entry, (Mapping, list)) for entry in known)
 
 
 def _spelled_place(names: list[str | int]) -> str:

@@ -1,12 +1,12 @@
 """Arguments as JSON can hold them, the same for the same value in another process."""
 
-import functools
 import hashlib
-import inspect
-import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import Any
 
 import keras
@@ -14,6 +14,9 @@ import numpy as np
 from keras_tuner.engine.hyperparameters import HyperParameter
 
 from finetune.backbones import UNSET
+from finetune.reuse import UnknownCode, code_of, identity
+
+log = logging.getLogger("finetune")
 
 # What Keras says of an object besides what it computes.
 _ASIDE = {"name", "build_config", "compile_config", "build_input_shape", "trainable"}
@@ -55,29 +58,24 @@ def describe(value: Any) -> Any:
     if isinstance(value, keras.Model) and not isinstance(value, keras.Sequential):
         return {"of": value.name, "content": _digest_of_layer(value)}
     if isinstance(value, keras.Layer):
-        config = _as_json(_plain(value.get_config(), {}))
-        return {
-            "of": type(value).__name__,
-            "config": config,
-            "content": _digest_of_layer(value),
-        }
-    if isinstance(value, functools.partial):
-        parts = {"func": value.func, "args": list(value.args), "keywords": value.keywords}
-        return {"of": "partial", "config": describe(parts)}
+        config = _plain(value.get_config())
+        return {"of": type(value).__name__, "config": config, "content": _digest_of_layer(value)}
     return _describe_object(value)
 
 
 def _describe_object(value: Any) -> dict[str, Any]:
     """A schedule, a function, or another object that can be called."""
-    if inspect.isfunction(value) or inspect.ismethod(value):
-        return {"of": value.__qualname__, "content": _digest_of_function(value)}
-    config = value.get_config() if hasattr(value, "get_config") else _numbers(value)
-    of = getattr(value, "__qualname__", type(value).__qualname__)
-    return {"of": of, "config": _as_json(_plain(config, {}))}
-
-
-def _as_json(config: Any) -> Any:
-    return json.loads(json.dumps(config, default=str))
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    config = _plain(value.get_config() if hasattr(value, "get_config") else _numbers(value))
+    described: dict[str, Any] = {"of": name, "config": config}
+    code = value if isinstance(value, (FunctionType, MethodType, partial)) else type(value)
+    try:
+        texts = code_of(code)
+    except UnknownCode as unknown:
+        log.info("Of %s only its settings are compared: %s.", name, unknown)
+        return described
+    digest = hashlib.sha256(repr((texts, config)).encode()).hexdigest()[:16]
+    return {**described, "content": digest}
 
 
 def _numbers(value: Any) -> dict[str, Any]:
@@ -108,49 +106,20 @@ def _digest_of_file(path: str) -> str:
 
 
 def _digest_of_layer(layer: keras.Layer) -> str:
-    """Digest of what a layer or model computes, whatever its layers are called."""
-    names: dict[str, str] = {}
-    config = _plain(keras.saving.serialize_keras_object(layer), names)
-    digest = hashlib.sha256()
-    digest.update(json.dumps(_renamed(config, names), sort_keys=True, default=str).encode())
-    for values in layer.get_weights():
-        digest.update(f"{values.dtype}{values.shape}".encode())
-        digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()[:16]
+    """Digest of what a layer or model computes; of its weights alone where that is not known."""
+    weights = layer.get_weights()
+    found = identity([layer], weights, frozen=False)
+    return found.name if found.lasting else identity([], weights, frozen=False).name
 
 
-def _plain(config: Any, names: dict[str, str]) -> Any:
-    """What Keras says of an object, without what using it adds; numbers the names in `names`."""
+def _plain(config: Any) -> Any:
+    """A configuration as people read it, without what Keras adds when it is used."""
     if isinstance(config, (list, tuple)):
-        return [_plain(entry, names) for entry in config]
-    if not isinstance(config, dict):
-        return config
-    if "layers" in config and "input_layers" not in config:
+        return [_plain(entry) for entry in config]
+    if not isinstance(config, Mapping):
+        return describe(config)
+    if "layers" in config:
         # A Sequential gets an input when it is first called.
         layers = [one for one in config["layers"] if one["class_name"] != "InputLayer"]
         config = {**config, "layers": layers}
-    # Keras counts names up in every process.
-    if isinstance(name := config.get("name"), str):
-        names.setdefault(name, f"layer {len(names)}")
-    return {key: _plain(entry, names) for key, entry in config.items() if key not in _ASIDE}
-
-
-def _renamed(config: Any, names: dict[str, str]) -> Any:
-    """The same with the numbers of layers in the place of their names, by which graphs refer."""
-    if isinstance(config, dict):
-        return {key: _renamed(entry, names) for key, entry in config.items()}
-    if isinstance(config, list):
-        return [_renamed(entry, names) for entry in config]
-    return names.get(config, config) if isinstance(config, str) else config
-
-
-def _digest_of_function(function: Any) -> str:
-    """Digest of a function's source, and of what it was made with."""
-    function = inspect.unwrap(getattr(function, "__func__", function))
-    try:
-        text = inspect.getsource(function)
-    except OSError:  # typed in, not in a file
-        text = f"{function.__code__.co_code!r}{function.__code__.co_consts!r}"
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    held = [describe(entry) for entry in (*cells, *(function.__defaults__ or ()))]
-    return hashlib.sha256(f"{text}{held}".encode()).hexdigest()[:16]
+    return {str(key): _plain(entry) for key, entry in config.items() if key not in _ASIDE}

@@ -45,6 +45,20 @@ def test_the_same_command_goes_on(study):
     assert "An epoch takes" not in again.output  # nothing is left to be measured
 
 
+def test_its_configuration_file_goes_on_and_more_trials_extend_it(study):
+    _, folder, _ = study
+    again = call("search", "--config", folder / "config.toml", "--out", folder, "--max-trials", "9")
+    assert again.exit_code == 0, again.output
+    assert "4 completed" in again.output
+
+
+def test_what_differs_from_the_study_is_named(study):
+    arguments, _, _ = study
+    other = call(*arguments, "--augment", "strong")
+    assert other.exit_code == 1
+    assert "augment: 'none' in the study, 'strong' now" in other.output
+
+
 def test_board_as_json_has_the_fields_that_were_promised(study):
     _, folder, _ = study
     trials = json.loads(call("board", folder, "--json").output)
@@ -81,13 +95,6 @@ def test_model_of_the_study_predicts(study, write_folder):
     lines = call("predict", folder, images, "--json").output.strip().splitlines()
     assert len(lines) == 6
     assert json.loads(lines[0])["label"] in ("boots", "sandals", "sneakers")
-
-
-def test_what_differs_from_the_study_is_named(study):
-    arguments, _, _ = study
-    refused = call(*arguments, "--max-trials", "3")
-    assert refused.exit_code == 1
-    assert "max_trials: null in the study, 3 now" in refused.output
 
 
 def test_board_of_something_else_is_refused(tmp_path):

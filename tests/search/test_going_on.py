@@ -312,11 +312,34 @@ def test_a_trial_that_says_nothing_of_its_arguments_is_set_aside(search, tmp_pat
     search(max_trials=2)
     path = tmp_path / "study" / "trials" / "0001.json"
     content = json.loads(path.read_text())
-    del content["study"]
+    del content["digest"]
     path.write_text(json.dumps(content))
     search(max_trials=2)
     assert trained == ["0000", "0001", "0001"]
     assert path.with_name("0001.json.damaged").exists()
+
+
+def test_a_trial_whose_values_were_changed_is_set_aside(search, tmp_path, trained):
+    search(max_trials=2)
+    path = tmp_path / "study" / "trials" / "0001.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "values": {**content["values"], "learning_rate": 0.5}}))
+    result = search(max_trials=2)
+    assert trained == ["0000", "0001", "0001"]
+    assert content["values"] in [trial["hyperparameters"] for trial in result.trials]
+    assert 0.5 not in {trial["hyperparameters"]["learning_rate"] for trial in result.trials}
+
+
+def test_a_state_of_a_trial_that_is_lost_is_no_others(search, tmp_path, trained, caplog):
+    search(max_trials=2)
+    study = tmp_path / "study"
+    (study / "states" / "0001.npz").write_bytes((study / "weights" / "0001.npz").read_bytes())
+    (study / "trials" / "0001.json").write_text("{")
+    search(max_trials=2)
+    assert trained == ["0000", "0001", "0001"]
+    for path in (study / "states" / "0001.npz", study / "weights" / "0001.npz"):
+        assert path.with_name("0001.npz.damaged").exists()
+        assert f"Of no trial of the study: {path}" in caplog.text
 
 
 def test_what_killed_writers_left_is_removed(search, tmp_path):

@@ -15,6 +15,7 @@ from finetune import FineTuner
 from finetune.exceptions import ArgumentError, SearchError, StorageError, StudyError
 from finetune.search import runner
 from finetune.search.runner import Runner
+from finetune.search.saved import Beginning
 from finetune.search.search_result import describe_values
 from finetune.search.study import Study, read_trials
 from finetune.search.trials import Outcome
@@ -373,7 +374,8 @@ def test_weights_of_all_but_the_best_are_removed(search):
 
 
 def test_second_process_is_refused_with_the_id_of_the_first(search, tmp_path):
-    study = Study(tmp_path / "study", {}, environment())
+    beginning = Beginning("val_accuracy", {}, {}, {}, "")
+    study = Study(tmp_path / "study", beginning, environment(), lambda old: beginning)
     with pytest.raises(StudyError, match=r"worked on by process \d+"):
         search()
     study.close()

@@ -14,7 +14,7 @@ import pytest
 from finetune import FineTuner
 from finetune.backbones import apply_freeze_depth
 from finetune.data import load_data
-from finetune.reuse.identity import identity
+from finetune.reuse.identities import identity
 from finetune.reuse.sources import StoredSource
 from tiny import make_images
 
