@@ -19,7 +19,7 @@ from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData, load_data, scan_folder
 from finetune.exceptions import ArgumentError
 from finetune.model import FineTunedModel, ModelCard, known_images, score
-from finetune.support import check_writable, new_console, new_folder
+from finetune.support import check_outside, check_writable, new_console, new_folder
 from finetune.training import TrainingProgress
 from finetune.tuning import FREEZE_DEPTH, LEARNING_RATE, Settings, Trainer
 
@@ -108,6 +108,9 @@ def fine_tune(
             f"Expected fixed values, received something to search in {trainer.tunables()}. Give "
             "one value each, or pass FineTuner(...) to a KerasTuner tuner."
         )
+    check_outside(
+        out, data.arguments if isinstance(data, ImageData) else {**loading, "source": data}
+    )
     folder = check_writable(Path(out) if out is not None else new_folder())
     if isinstance(data, (str, os.PathLike)) and not str(data).startswith("tfds:"):
         scan_folder(data)  # a wrong path is told before weights are fetched for it

@@ -25,7 +25,7 @@ from finetune.search.strategies import Strategy, build_strategy, grid_size, near
 from finetune.search.study import Study
 from finetune.search.trials import Job
 from finetune.search.workers import OwnProcess, RayWorkers, Workers
-from finetune.support import environment, new_console, new_folder
+from finetune.support import check_outside, environment, new_console, new_folder
 from finetune.training import monitor_for
 from finetune.tuning import FREEZE_DEPTH, LEARNING_RATE, Settings, Trainer, write_arguments
 
@@ -57,6 +57,7 @@ class _Plan:
 def run_search(trainer: Trainer, data: ImageData, options: SearchOptions) -> SearchResult:
     """See `FineTuner.search`."""
     seconds = parse_seconds(options.time_budget)
+    check_outside(options.out, data.arguments)
     plan = _plan(trainer, data, options)
     folder = Path(options.out) if options.out is not None else new_folder("search-")
     console = new_console(quiet=not options.verbose)

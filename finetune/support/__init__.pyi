@@ -15,6 +15,7 @@ from .folders import check_writable as check_writable
 from .folders import new_folder as new_folder
 from .output import SteadyOutput as SteadyOutput
 from .output import new_console as new_console
+from .places import check_outside as check_outside
 from .statistics import accuracy_interval as accuracy_interval
 from .statistics import bootstrap_interval as bootstrap_interval
 from .surroundings import expected_tracing as expected_tracing

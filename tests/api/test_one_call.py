@@ -261,6 +261,21 @@ def test_bad_arguments_are_refused(tune, arrays, arguments, text):
         tune(arrays, **arguments)
 
 
+@pytest.mark.parametrize("out", ["run", "boots", ".", None])
+def test_nothing_is_written_among_the_images(tune, folder, monkeypatch, out):
+    """Six files were, and the next time their folder was a class."""
+    before = sorted(folder.rglob("*"))
+    monkeypatch.chdir(folder)
+    for data in (folder, load_data(folder, image_size=16)):
+        with pytest.raises(
+            ArgumentError, match=r"Expected `out` \(--out\) outside the images, but"
+        ):
+            tune(data, out=out)
+    with pytest.raises(ArgumentError, match="outside the images"):
+        tune((np.zeros((8, 16, 16, 3), np.uint8), [0, 1] * 4), validation=folder, out=out)
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_a_place_that_cannot_be_written_is_known_before_any_work(tune, arrays, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match=r"run folder that can be written.*Name another.*out="):
