@@ -49,7 +49,7 @@ def test_a_search_writes_nothing_among_the_images(tuner, write_folder):
     folder = write_folder(8)
     before = sorted(folder.rglob("*"))
     images = finetune.load_data(folder, image_size=16)
-    with pytest.raises(ArgumentError, match="outside the images, but .*/study lies in"):
+    with pytest.raises(ArgumentError, match=r"outside the images, but .*/study lies in"):
         tuner.search(images, out=folder / "study", verbose=0)
     assert sorted(folder.rglob("*")) == before
 
