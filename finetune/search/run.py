@@ -100,6 +100,12 @@ def _plan(trainer: Trainer, data: ImageData, options: SearchOptions) -> _Plan:
         )
     epochs = settings.epochs if options.epochs is None else options.epochs
     monitor = monitor_for(data.task)
+    searched = {parameter.name.removesuffix("_index") for parameter in space.space}
+    if monitor == "val_loss" and "label_smoothing" in searched:
+        raise ArgumentError(
+            f"Expected one label_smoothing: for task={data.task!r} the validation loss decides, "
+            "which cannot be compared between values of it."
+        )
     strategy = build_strategy(
         options.strategy,
         space=space,
