@@ -18,7 +18,7 @@ from finetune.api.run_folder import write_run
 from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData, load_data, scan_folder
 from finetune.exceptions import ArgumentError
-from finetune.model import FineTunedModel, ModelCard, known_images, score
+from finetune.model import FineTunedModel, ModelCard, remember, score
 from finetune.support import check_outside, check_writable, new_console, new_folder
 from finetune.training import TrainingProgress
 from finetune.tuning import FREEZE_DEPTH, LEARNING_RATE, Settings, Trainer
@@ -133,7 +133,7 @@ def fine_tune(
     depth = resolve_depth(used.model, freeze_depth)
     size = tuple(trained.input_shape[1:3])
     card = ModelCard(images.task, tuple(images.class_names), size, images.resize)
-    model = FineTunedModel(trained, card, known_images(images, size))
+    model = FineTunedModel(trained, card, remember(images, size))
     result = FineTuneResult(
         model=model,
         data=images,
