@@ -87,7 +87,7 @@ def test_what_differs_from_the_study_is_named(study):
     arguments, _, _ = study
     refused = call(*arguments, "--max-trials", "3")
     assert refused.exit_code == 1
-    assert "max_trials: null in the study, 3 now" in refused.output
+    assert "--max-trials: null in the study, 3 now" in refused.output
 
 
 def test_board_of_something_else_is_refused(tmp_path):
