@@ -19,8 +19,8 @@ from finetune.api.run_folder import claim
 from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData, load_data, scan_folder
 from finetune.exceptions import ArgumentError
-from finetune.model import FineTunedModel, ModelCard, known_images, score
-from finetune.support import new_console
+from finetune.model import FineTunedModel, ModelCard, remember, score
+from finetune.support import check_outside, new_console
 from finetune.training import TrainingProgress
 from finetune.tuning import FREEZE_DEPTH, LEARNING_RATE, Settings, Trainer, deciding
 
@@ -114,6 +114,9 @@ def fine_tune(
             f"Expected fixed values, received something to search in {trainer.tunables()}. Give "
             "one value each, or pass FineTuner(...) to a KerasTuner tuner."
         )
+    check_outside(
+        out, data.arguments if isinstance(data, ImageData) else {**loading, "source": data}
+    )
     with claim(out, overwrite=overwrite) as folder:
         if isinstance(data, (str, os.PathLike)) and not str(data).startswith("tfds:"):
             scan_folder(data)  # a wrong path is told before weights are fetched for it
@@ -140,7 +143,7 @@ def fine_tune(
         )
         size = tuple(trained.input_shape[1:3])
         card = ModelCard(images.task, tuple(images.class_names), size, images.resize)
-        model = FineTunedModel(trained, card, known_images(images, size))
+        model = FineTunedModel(trained, card, remember(images, size))
         depth = resolve_depth(used.backbone.model, freeze_depth)
         result = FineTuneResult(
             model=model,

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from finetune.cli.command_line import STOPPED
+from finetune.cli.flags import as_flags
 from finetune.exceptions import FineTuneError
 
 # How TensorFlow and oneDNN say it; "room" and RandomZoom are not meant.
@@ -54,7 +55,7 @@ def with_plain_errors(command: Callable[..., None]) -> Callable[..., None]:
 
 def _tell(text: str) -> None:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(Text.assemble(("Error:", "bold red"), " ", text))
+    console.print(Text.assemble(("Error:", "bold red"), " ", as_flags(text)))
 
 
 def _describe(error: Exception) -> str:

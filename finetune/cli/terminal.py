@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from finetune.cli.flags import as_flags
+
 
 def start_tensorflow() -> None:
     """Load TensorFlow without the notes that would bury what the command has to say."""
@@ -30,7 +32,7 @@ class _Notes(logging.Handler):
     """Prints what the package logs, such as where features are kept, as plain lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record))
+        print(as_flags(self.format(record)))
 
 
 @contextmanager

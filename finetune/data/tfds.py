@@ -1,7 +1,11 @@
 """Datasets by their TFDS name, read as they lie on disk."""
 
 import errno
+import http.client
 import os
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +20,9 @@ from finetune.exceptions import (
 )
 
 PREFIX = "tfds:"
+
+# For an answer of the server that a dataset would come from.
+_SECONDS = 10
 
 
 def from_tfds(
@@ -36,7 +43,8 @@ def from_tfds(
 
     Raises:
         DataNotFoundError: If TFDS knows no such dataset.
-        DatasetNotPreparedError: If it is not on disk and `download` is False.
+        DatasetNotPreparedError: If it is not on disk and `download` is False, or there is no
+            network.
         StorageError: If the disk is full.
         DataError: If the download fails, or the dataset is not one of labelled images.
 
@@ -69,6 +77,7 @@ def from_tfds(
 
 
 def _prepare(builder: Any, short: str) -> None:
+    _check_network(builder, short)
     try:
         builder.download_and_prepare()
     # What a download raises depends on the server, the network and the dataset's own code.
@@ -84,6 +93,25 @@ def _prepare(builder: Any, short: str) -> None:
             f"The TFDS dataset {short!r} could not be downloaded and prepared at "
             f"{builder.data_dir} ({type(error).__name__}: {error}). {advice} and try again, or "
             "copy a prepared dataset there."
+        ) from error
+
+
+def _check_network(builder: Any, short: str) -> None:
+    """Asks for the first file once: TFDS asks for each of them ten times, for minutes."""
+    url = next((url for url in builder.url_infos or () if url.startswith("http")), None)
+    if url is None:
+        return
+    try:
+        # Through the proxies of the environment, as the download goes.
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_SECONDS).close()
+    except urllib.error.HTTPError as answer:
+        answer.close()  # Whatever the server says of this file, it is there.
+    except (OSError, http.client.HTTPException) as error:
+        raise DatasetNotPreparedError(
+            f"The TFDS dataset {short!r} is not prepared at {builder.data_dir}, and "
+            f"{urllib.parse.urlsplit(url).netloc}, where it would come from, cannot be reached "
+            f"({error}). Connect to the network, or copy a prepared dataset there; `data_dir` "
+            "names another place."
         ) from error
 
 

@@ -6,5 +6,4 @@ from .evaluation import score as score
 from .fine_tuned_model import FineTunedModel as FineTunedModel
 from .fine_tuned_model import Predictions as Predictions
 from .fine_tuned_model import load as load
-from .known_images import KnownImages as KnownImages
-from .known_images import known_images as known_images
+from .known_images import remember as remember

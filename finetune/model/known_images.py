@@ -47,7 +47,7 @@ class KnownImages:
         return {name: int((found == name).sum()) for name in (*SPLITS, "new")}
 
 
-def known_images(data: ImageData, image_size: tuple[int, int]) -> KnownImages | None:
+def remember(data: ImageData, image_size: tuple[int, int]) -> KnownImages | None:
     """What a model remembers of the images that it is made with.
 
     Args:

@@ -29,7 +29,7 @@ from finetune.search.strategies import Strategy, build_strategy, grid_size, near
 from finetune.search.study import Study, begun_with
 from finetune.search.trials import Job
 from finetune.search.workers import OwnProcess, RayWorkers, Workers
-from finetune.support import environment, new_console, new_folder
+from finetune.support import check_outside, environment, new_console, new_folder
 from finetune.training import monitor_for
 from finetune.tuning import (
     FREEZE_DEPTH,
@@ -68,6 +68,7 @@ class _Plan:
 def run_search(trainer: Trainer, data: ImageData, options: SearchOptions) -> SearchResult:
     """See `FineTuner.search`."""
     seconds = parse_seconds(options.time_budget)
+    check_outside(options.out, data.arguments)
     folder = Path(options.out) if options.out is not None else new_folder("search-")
     plan = _plan(trainer, data, options, folder)
     console = new_console(quiet=not options.verbose)
@@ -112,6 +113,12 @@ def _plan(trainer: Trainer, data: ImageData, options: SearchOptions, folder: Pat
         )
     epochs = settings.epochs if options.epochs is None else options.epochs
     monitor = monitor_for(data.task)
+    searched = {parameter.name.removesuffix("_index") for parameter in space.space}
+    if monitor == "val_loss" and "label_smoothing" in searched:
+        raise ArgumentError(
+            f"Expected one label_smoothing: for task={data.task!r} the validation loss decides, "
+            "which cannot be compared between values of it."
+        )
     strategy = build_strategy(
         options.strategy,
         space=space,

@@ -15,7 +15,7 @@ from finetune.model import (
     FineTunedModel,
     Predictions,
     Score,
-    known_images,
+    remember,
     right_answers,
     score,
 )
@@ -268,7 +268,7 @@ def conclude(
     chosen, trained = _best(work, _scored(ranking, interrupted))
     settings = work.settings(chosen.trial.values)
     card = card_of(trained, data)
-    model = FineTunedModel(trained, card, known_images(data, card.image_size))
+    model = FineTunedModel(trained, card, remember(data, card.image_size))
     model.save(folder / "model.keras")
     answers = {
         split: model.outputs(data, split)

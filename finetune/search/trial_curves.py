@@ -38,7 +38,8 @@ def draw_search(ranking: list[Ranked], rows: list[dict[str, Any]], monitor: str)
     trials = _Trials(ranking, rows, monitor)
     figure = new_figure(11, 5)
     axes = figure.subplot_mosaic([["loss", "trials"], ["metric", "trials"]])
-    metric = "val_mae" if monitor == "val_loss" else monitor
+    measured = {name for row in rows for epoch in row["history"] for name in epoch}
+    metric = "val_accuracy" if "val_accuracy" in measured else "val_mae"
     for panel, quantity in (("loss", "val_loss"), ("metric", metric)):
         trials.draw_curves(axes[panel], quantity)
     axes["loss"].sharex(axes["metric"])

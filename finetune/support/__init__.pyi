@@ -24,6 +24,7 @@ from .folders import read_mark as read_mark
 from .folders import release as release
 from .output import SteadyOutput as SteadyOutput
 from .output import new_console as new_console
+from .places import check_outside as check_outside
 from .statistics import accuracy_interval as accuracy_interval
 from .statistics import bootstrap_interval as bootstrap_interval
 from .surroundings import expected_tracing as expected_tracing

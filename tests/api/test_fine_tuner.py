@@ -323,7 +323,8 @@ def test_every_task_trains(make_tuner, task, labels, shape):
     settings = hyper.trainer.settings()
     model, record = hyper.trainer.train(settings, hyper.trainer.source_of(data, settings))
     assert model.output_shape == shape
-    assert record.monitor == ("val_loss" if task == "regression" else "val_accuracy")
+    decides_by_loss = task in ("regression", "multilabel")
+    assert record.monitor == ("val_loss" if decides_by_loss else "val_accuracy")
 
 
 def test_balanced_class_weights_come_from_the_training_labels(make_tuner, data):

@@ -207,6 +207,30 @@ class Press(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+def test_a_model_that_never_names_a_label_does_not_win(tune):
+    """Of ten labels one applies: who names none has 0.9 of them right, more than a young model."""
+
+    class NameNone(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            predictions = self.model.get_layer("head").get_layer("predictions")
+            if epochs:
+                predictions.kernel.assign(0 * predictions.kernel)
+                predictions.bias.assign(0 * predictions.bias - 20)
+
+        def on_epoch_end(self, epoch, logs=None):
+            epochs.append(epoch)
+
+    epochs = []
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 16, 16, 3), np.uint8)
+    data = load_data((pixels, np.eye(10)[np.arange(60) % 10]), task="multilabel", image_size=16)
+    slow = {"head_learning_rate": 1e-5, "learning_rate": 1e-5, "head_epochs": 1, "epochs": 1}
+    result = tune(data, callbacks=[NameNone()], **slow)
+    young, silent = result.history
+    assert silent["val_accuracy"] == pytest.approx(0.9) and young["val_accuracy"] < 0.9
+    assert result.record.best_epoch["phase"] == "head"
+    assert result.validation.loss == pytest.approx(young["val_loss"], rel=1e-4)
+
+
 def test_a_loss_that_was_lost_in_fine_tuning_is_said(tune, data):
     """The head was kept without a word of why."""
 
@@ -259,6 +283,21 @@ def test_a_function_as_schedule_and_a_keras_schedule_are_written_as_text(tune, d
 def test_bad_arguments_are_refused(tune, arrays, arguments, text):
     with pytest.raises(ValueError, match=text):
         tune(arrays, **arguments)
+
+
+@pytest.mark.parametrize("out", ["run", "boots", ".", None])
+def test_nothing_is_written_among_the_images(tune, folder, monkeypatch, out):
+    """Six files were, and the next time their folder was a class."""
+    before = sorted(folder.rglob("*"))
+    monkeypatch.chdir(folder)
+    for data in (folder, load_data(folder, image_size=16)):
+        with pytest.raises(
+            ArgumentError, match=r"Expected `out` \(--out\) outside the images, but"
+        ):
+            tune(data, out=out)
+    with pytest.raises(ArgumentError, match="outside the images"):
+        tune((np.zeros((8, 16, 16, 3), np.uint8), [0, 1] * 4), validation=folder, out=out)
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_a_place_that_cannot_be_written_is_known_before_any_work(tune, arrays, tmp_path):

@@ -1,3 +1,6 @@
+import errno
+import http.server
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,6 +152,35 @@ def test_a_failing_download_says_why(
     monkeypatch.setattr(FinetuneTiny, "download_and_prepare", fail)
     with pytest.raises(error, match=text):
         from_tfds("tfds:finetune_tiny/all", data_dir=tmp_path)
+
+
+class _NotFound(http.server.BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        self.send_error(404)
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_without_a_network_the_first_file_is_asked_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """TFDS asks ten times for each, and warns each time."""
+    server = http.server.HTTPServer(("127.0.0.1", 0), _NotFound)
+    place = f"127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(FinetuneTiny, "url_infos", {f"http://{place}/images.zip": None})
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    assert from_tfds("tfds:finetune_tiny/all", data_dir=tmp_path / "on").parts["train"].count == 20
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(DatasetNotPreparedError) as caught:
+        from_tfds("tfds:finetune_tiny/all", data_dir=tmp_path / "off")
+    assert str(caught.value) == (
+        f"The TFDS dataset 'finetune_tiny/all' is not prepared at {tmp_path}/off/finetune_tiny/all/"
+        f"1.0.0, and {place}, where it would come from, cannot be reached (<urlopen error [Errno "
+        f"{errno.ECONNREFUSED}] Connection refused>). Connect to the network, or copy a prepared "
+        "dataset there; `data_dir` names another place."
+    )
 
 
 def test_a_dataset_that_is_not_prepared_is_prepared(tmp_path: Path):

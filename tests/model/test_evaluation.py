@@ -11,7 +11,7 @@ from PIL import Image
 
 from finetune.data import load_data
 from finetune.exceptions import ArgumentError, DataError, MissingClassError, ModelFileError
-from finetune.model import FineTunedModel, ModelCard, known_images, load
+from finetune.model import FineTunedModel, ModelCard, load, remember
 
 LEVELS = {"dark": 30, "gray": 128, "bright": 220}
 NAMES = tuple(LEVELS)  # not in the order of the alphabet, as folders are
@@ -141,7 +141,7 @@ def remembering(model, write) -> tuple[FineTunedModel, Path]:
     """The model as if trained on a folder, of which it held some back with a seed of its own."""
     folder = write(dict.fromkeys(NAMES, 12))
     data = load_data(folder, image_size=8, validation=0.3, seed=5)
-    return FineTunedModel(model.keras_model, model.card, known_images(data, (8, 8))), folder
+    return FineTunedModel(model.keras_model, model.card, remember(data, (8, 8))), folder
 
 
 def test_images_that_were_trained_on_are_told(remembering):

@@ -147,6 +147,22 @@ def test_regression_has_its_own_metric_and_no_accuracy(arrays, make_backbone, tm
     assert error.get_ylabel() == "validation mean absolute error"
 
 
+def test_trials_of_several_labels_are_compared_by_loss(arrays, make_backbone, tmp_path):
+    images, labels = arrays
+    data = load_data((images, np.eye(3)[labels]), image_size=16, task="multilabel")
+    options = {"head_epochs": 1, "epochs": 1, "learning_rate": 1e-3, "preprocess": "tf"}
+    tuner = FineTuner(make_backbone(), freeze_depth=[10, 1.0], **options)
+    result = tuner.search(data, strategy="grid", out=tmp_path / "one", verbose=0)
+    losses = [row["val_loss"] for row in result.rows()]
+    assert losses == sorted(losses) and [trial["score"] for trial in result.trials] == losses
+    _, trials, accuracy = result.plot().axes
+    assert trials.get_ylabel() == "validation loss"
+    assert accuracy.get_ylabel() == "validation accuracy"
+    tuner = FineTuner(make_backbone(), freeze_depth=10, label_smoothing=[0.0, 0.1], **options)
+    with pytest.raises(ArgumentError, match=r"Expected one label_smoothing: for task='multilabel'"):
+        tuner.search(data, strategy="grid", out=tmp_path / "two", verbose=0)
+
+
 def test_a_missing_pandas_is_named_with_what_to_do(result, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(

@@ -46,6 +46,15 @@ def kill_at_write(monkeypatch):
     yield arm
 
 
+def test_a_search_writes_nothing_among_the_images(tuner, write_folder):
+    folder = write_folder(8)
+    before = sorted(folder.rglob("*"))
+    images = finetune.load_data(folder, image_size=16)
+    with pytest.raises(ArgumentError, match=r"outside the images, but .*/study lies in"):
+        tuner.search(images, out=folder / "study", verbose=0)
+    assert sorted(folder.rglob("*")) == before
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_finds_a_model_that_predicts(search, data, strategy):
     result = search(strategy=strategy, max_trials=4)
@@ -58,7 +67,9 @@ def test_every_strategy_finds_a_model_that_predicts(search, data, strategy):
     np.testing.assert_allclose(
         loaded.predict(images).probabilities, result.predict(images).probabilities, atol=1e-6
     )
-    assert loaded.evaluate(data).accuracy == pytest.approx(result.test.accuracy)
+    score = loaded.evaluate(data)
+    assert score.accuracy == pytest.approx(result.test.accuracy)
+    assert score.known == {"train": 0, "validation": 0, "test": score.n, "new": 0}
 
 
 class Epochs(keras.callbacks.Callback):
