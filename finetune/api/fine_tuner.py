@@ -11,13 +11,13 @@ import keras
 import keras_tuner
 import tensorflow as tf
 from keras_tuner.errors import FatalError
-from rich.console import Console
 
 from finetune.backbones import UNSET
 from finetune.compat import best_epoch_checkpoint
 from finetune.data import ImageData
 from finetune.exceptions import FineTuneError
 from finetune.search import SearchOptions, SearchResult, run_search
+from finetune.support import new_console
 from finetune.training import PhaseCallback, Schedule, TrainingProgress, merged_history
 from finetune.tuning import Searchable, Trainer
 
@@ -330,4 +330,4 @@ def _at_once(error: FineTuneError) -> Exception:
 def _printer(verbose: Any) -> list[PhaseCallback]:
     if verbose in (0, "0", False):
         return []
-    return [TrainingProgress(Console())]
+    return [TrainingProgress(new_console())]

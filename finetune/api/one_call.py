@@ -19,7 +19,7 @@ from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData, load_data, scan_folder
 from finetune.exceptions import ArgumentError
 from finetune.model import FineTunedModel, ModelCard
-from finetune.support import check_writable, new_folder
+from finetune.support import check_writable, new_console, new_folder
 from finetune.training import TrainingProgress
 from finetune.tuning import FREEZE_DEPTH, LEARNING_RATE, Settings, Trainer
 
@@ -117,7 +117,7 @@ def fine_tune(
     else:
         size = trainer.shared(values).backbone.image_size
         images = load_data(data, **{**loading, "image_size": size})
-    console = Console(quiet=not verbose, soft_wrap=True)
+    console = new_console(quiet=not verbose)
     _announce(images, console)
     values = replace(values, label_smoothing=values.smoothing(images.task))
     trained, record = trainer.train(
@@ -191,6 +191,6 @@ def _config(
 def _announce(data: ImageData, console: Console) -> None:
     parts = [f"{sum(counts.values()):,} {split}" for split, counts in data.counts.items()]
     classes = f", {len(data.class_names)} classes" if data.class_names else ""
-    console.print(f"Images: {', '.join(parts)}{classes}", highlight=False)
+    console.print(f"Images: {', '.join(parts)}{classes}")
     if str(data.report):
-        console.print(str(data.report), style="yellow", highlight=False, markup=False)
+        console.print(str(data.report), style="yellow")

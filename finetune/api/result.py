@@ -1,5 +1,6 @@
 """FineTuneResult: what one fine-tuning gave, and the run folder that holds it."""
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +127,13 @@ class FineTuneResult:
         ]
         if best["phase"] == HEAD and len(self.record.epochs) > len(self.record.phase(HEAD)):
             lines.append("fine-tuning did not improve on the trained head alone, which was kept")
+        lost = [row for row in self.record.epochs if not math.isfinite(row["val_loss"])]
+        if lost:
+            lines.append(
+                f"in phase {lost[0]['phase']!r} the loss was not finite from epoch "
+                f"{lost[0]['epoch']} on: lower the learning rate, or limit the gradients with "
+                "clip_norm"
+            )
         if self.record.interrupted:
             lines.append("training was stopped before its end; this is the best until then")
         lines.append(f"validation: {self.validation} (chose the epoch, so a little optimistic)")

@@ -7,7 +7,7 @@ import typer
 
 from finetune.cli.derived import with_options
 from finetune.cli.shared_options import loading_options
-from finetune.cli.terminal import plain_errors, start_tensorflow
+from finetune.cli.terminal import start_tensorflow
 
 # How the images were resized, and what the task is, stands in the model.
 _OPTIONS = tuple(
@@ -24,17 +24,16 @@ def evaluate(
     given: dict[str, Any],
 ) -> None:
     """Measure a saved model on labelled images."""
-    with plain_errors():
-        start_tensorflow()
-        from finetune.data import load_data
-        from finetune.model import load
+    start_tensorflow()
+    from finetune.data import load_data
+    from finetune.model import load
 
-        tuned = load(model)
-        images = load_data(
-            data,
-            image_size=tuned.card.image_size,
-            resize=tuned.card.resize,
-            download=False,
-            **given,
-        )
-        print(tuned.evaluate(images, split))
+    tuned = load(model)
+    images = load_data(
+        data,
+        image_size=tuned.card.image_size,
+        resize=tuned.card.resize,
+        download=False,
+        **given,
+    )
+    print(tuned.evaluate(images, split))

@@ -16,7 +16,7 @@ from finetune.cli.shared_options import (
     with_alpha,
 )
 from finetune.cli.signatures import merged, read_options
-from finetune.cli.terminal import notes, plain_errors, start_tensorflow
+from finetune.cli.terminal import notes, start_tensorflow
 
 _TEST = merged(
     read_options("finetune.api.learning_rates:find_learning_rate", "The test"),
@@ -40,7 +40,7 @@ def find_rate(
     given: dict[str, Any],
 ) -> None:
     """Suggest a learning rate: train some steps with a growing one, see where the loss falls."""
-    with plain_errors(), notes(as_json):
+    with notes(as_json):
         start_tensorflow()
         from finetune.api import FineTuner, find_learning_rate
         from finetune.data import load_data

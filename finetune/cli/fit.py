@@ -5,6 +5,7 @@ from typing import Any
 
 import typer
 
+from finetune.cli.command_line import STOPPED
 from finetune.cli.config import with_config
 from finetune.cli.derived import with_options
 from finetune.cli.shared_options import (
@@ -19,7 +20,7 @@ from finetune.cli.shared_options import (
     with_alpha,
 )
 from finetune.cli.signatures import merged, read_options
-from finetune.cli.terminal import notes, plain_errors, start_tensorflow
+from finetune.cli.terminal import notes, start_tensorflow
 
 # Of what both take, `FineTuner` describes the image size and the seed, as in `fine_tune`.
 _OWN = read_options("finetune.api.one_call:fine_tune", TRAINING)
@@ -42,7 +43,7 @@ def fit(
     given: dict[str, Any],
 ) -> None:
     """Fine-tune a backbone on images; writes model, metrics and history to a run folder."""
-    with plain_errors(), notes(quiet):
+    with notes(quiet):
         images, options = with_config(config, OPTIONS, data, given)
         start_tensorflow()
         from finetune.api import fine_tune
@@ -52,4 +53,4 @@ def fit(
             print(result.summary())
             print(f"\nUse it: finetune predict {result.folder / 'model.keras'} IMAGES...")
         if result.record.interrupted:
-            raise typer.Exit(130)
+            raise typer.Exit(STOPPED)

@@ -5,16 +5,19 @@ from typing import Annotated
 import typer
 
 from finetune import __version__
+from finetune.cli.command_line import CommandLine
 from finetune.cli.evaluate import evaluate
 from finetune.cli.find_rate import find_rate
 from finetune.cli.fit import fit
 from finetune.cli.list_backbones import list_backbones
+from finetune.cli.plain_errors import with_plain_errors
 from finetune.cli.predict import predict
 from finetune.cli.run_demo import run_demo
 from finetune.cli.search import search
 from finetune.cli.show_board import show_board
 
 app = typer.Typer(
+    cls=CommandLine,
     help="Fine-tune a pretrained Keras backbone on a folder of images.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -32,7 +35,7 @@ _COMMANDS = (
     ("demo", run_demo, "finetune demo --out runs/demo"),
 )
 for _name, _command, _example in _COMMANDS:
-    app.command(_name, epilog=f"Example: {_example}")(_command)
+    app.command(_name, epilog=f"Example: {_example}")(with_plain_errors(_command))
 
 
 def _version(wanted: bool) -> None:

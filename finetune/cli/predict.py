@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from finetune.cli.terminal import plain_errors, start_tensorflow
+from finetune.cli.terminal import start_tensorflow
 
 
 def predict(
@@ -18,25 +18,24 @@ def predict(
     ] = False,
 ) -> None:
     """Classify image files."""
-    with plain_errors():
-        start_tensorflow()
-        from finetune.model import load
+    start_tensorflow()
+    from finetune.model import load
 
-        predictions = load(model).predict(files)
-        for prediction in predictions:
-            if as_json:
-                print(
-                    json.dumps(
-                        {
-                            "path": prediction.path,
-                            "label": prediction.label,
-                            "probabilities": prediction.probabilities,
-                        }
-                    )
+    predictions = load(model).predict(files)
+    for prediction in predictions:
+        if as_json:
+            print(
+                json.dumps(
+                    {
+                        "path": prediction.path,
+                        "label": prediction.label,
+                        "probabilities": prediction.probabilities,
+                    }
                 )
-            else:
-                chance = max(prediction.probabilities.values(), default=None)
-                print(f"{prediction.path}  {prediction.label}", end="")
-                print("" if chance is None else f"  {chance:.1%}")
-        for file in predictions.skipped:
-            print(f"skipped: {file}", file=sys.stderr)
+            )
+        else:
+            chance = max(prediction.probabilities.values(), default=None)
+            print(f"{prediction.path}  {prediction.label}", end="")
+            print("" if chance is None else f"  {chance:.1%}")
+    for file in predictions.skipped:
+        print(f"skipped: {file}", file=sys.stderr)

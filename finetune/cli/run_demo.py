@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from finetune.cli.terminal import plain_errors, start_tensorflow
+from finetune.cli.terminal import start_tensorflow
 
 
 def run_demo(
@@ -13,8 +13,7 @@ def run_demo(
     seed: Annotated[int, typer.Option(help="Seed of the digits and of the search.")] = 0,
 ) -> None:
     """Search freeze depth and learning rate on real handwritten digits; needs no network."""
-    with plain_errors():
-        start_tensorflow()
-        from finetune.cli.demo.demo_search import run_demo
+    start_tensorflow()
+    from finetune.cli.demo.demo_search import run_demo
 
-        run_demo(out or Path("runs") / "demo", seed=seed)
+    run_demo(out or Path("runs") / "demo", seed=seed)

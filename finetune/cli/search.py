@@ -5,6 +5,7 @@ from typing import Any
 
 import typer
 
+from finetune.cli.command_line import STOPPED
 from finetune.cli.config import with_config
 from finetune.cli.derived import with_options
 from finetune.cli.shared_options import (
@@ -17,7 +18,7 @@ from finetune.cli.shared_options import (
     with_alpha,
 )
 from finetune.cli.signatures import Option, merged, read_options
-from finetune.cli.terminal import notes, plain_errors, start_tensorflow
+from finetune.cli.terminal import notes, start_tensorflow
 
 _SPACE = "What is searched (a value, choices as A,B,C, or a range as LOW:HIGH)"
 
@@ -49,7 +50,7 @@ def search(
     given: dict[str, Any],
 ) -> None:
     """Search freeze depth, learning rate and more; the same command goes on after a stop."""
-    with plain_errors(), notes(quiet):
+    with notes(quiet):
         source, options = with_config(config, OPTIONS, data, given)
         start_tensorflow()
         from finetune.api import FineTuner
@@ -70,7 +71,7 @@ def search(
             print(result.summary())
             print(f"\nUse it: finetune predict {result.folder} IMAGES...")
         if result.interrupted:
-            raise typer.Exit(130)
+            raise typer.Exit(STOPPED)
 
 
 def _of(options: dict[str, Any], *group: Option | str) -> dict[str, Any]:

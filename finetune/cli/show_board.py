@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from finetune.cli.terminal import notes, plain_errors
+from finetune.cli.terminal import notes
 
 
 def show_board(
@@ -16,7 +16,7 @@ def show_board(
     ] = False,
 ) -> None:
     """Show the trials of a search, also while it runs."""
-    with plain_errors(), notes(as_json):
+    with notes(as_json):
         from finetune.search import board_rows, error_lines, rank, read_monitor, read_trials, render
 
         trials = read_trials(study)

@@ -1,30 +1,10 @@
-"""What the commands share: readable errors, quiet start-up, reading of values."""
+"""What the commands share: quiet start-up, and notes on what happens."""
 
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import typer
-from rich.console import Console
-from rich.markup import escape
-
-from finetune.exceptions import FineTuneError
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Turn refusals into one readable message, and Ctrl-C into a quiet end."""
-    console = Console(stderr=True, soft_wrap=True)
-    try:
-        yield
-    except FineTuneError as error:
-        console.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        console.print("Stopped.", highlight=False)
-        raise typer.Exit(130) from None
 
 
 def start_tensorflow() -> None:

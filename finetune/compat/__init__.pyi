@@ -6,6 +6,7 @@ from .layers import is_from_keras as is_from_keras
 from .layers import keras_class as keras_class
 from .layers import own_state as own_state
 from .layers import own_variables as own_variables
+from .layers import seed_generators as seed_generators
 from .oracles import best_epoch_checkpoint as best_epoch_checkpoint
 from .oracles import give_next as give_next
 from .oracles import has_default_objective as has_default_objective

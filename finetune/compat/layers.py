@@ -79,6 +79,24 @@ def own_state(layer: keras.Layer) -> list[Any]:
     return list(layer._non_trainable_variables)
 
 
+def seed_generators(layer: keras.Layer) -> list[keras.random.SeedGenerator]:
+    """Lists the random generators of a layer and of all layers within it.
+
+    Args:
+        layer: Any layer.
+
+    Returns:
+        The generators, in the order of the layers.
+
+    Example:
+        >>> layers = [keras.layers.RandomFlip(seed=3), keras.layers.RandomZoom(0.1, seed=4)]
+        >>> [draws.get_config()["seed"] for draws in seed_generators(keras.Sequential(layers))]
+        [3, 4]
+    """
+    # `layer.variables` has their states among all else, and not what they were seeded with.
+    return [generator for inner in all_layers(layer) for generator in inner._seed_generators]
+
+
 def is_from_keras(cls: type) -> bool:
     """Whether a class is one of Keras' own, exported or not.
 

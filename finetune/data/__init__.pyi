@@ -1,12 +1,16 @@
+from .augmentation import augment_batch as augment_batch
 from .augmentation import resolve_augment as resolve_augment
 from .dataset import DataReport as DataReport
 from .dataset import ImageData as ImageData
 from .dataset import Split as Split
+from .finding import find_images as find_images
 from .folder import scan_folder as scan_folder
 from .images import SkippedFile as SkippedFile
-from .images import find_images as find_images
 from .images import read_image as read_image
 from .images import read_images as read_images
 from .load import load_data as load_data
 from .pixels import RESIZE_MODES as RESIZE_MODES
+from .pixels import check_pixels as check_pixels
 from .pixels import resize_pixels as resize_pixels
+from .pixels import to_uint8 as to_uint8
+from .stream import check_datasets as check_datasets

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from finetune.data.items import Item, Part, Source
+from finetune.data.labels import as_labels
+from finetune.data.pixels import check_pixels, to_uint8
 from finetune.exceptions import DataError
 
 
@@ -29,7 +31,11 @@ def from_arrays(images: Any, labels: Any, name: str = "train") -> Source:
         >>> source.parts["train"].count
         2
     """
-    pixels, targets = np.asarray(images), np.asarray(labels)
+    try:
+        pixels = np.asarray(images)
+    except ValueError as error:
+        raise DataError("The images are of different sizes: give an array of one size.") from error
+    targets = as_labels(labels)
     if pixels.ndim not in (3, 4) or (pixels.ndim == 4 and pixels.shape[-1] not in (1, 3, 4)):
         raise DataError(
             "Images must have the shape (n, h, w) or (n, h, w, channels) with 1, 3 or 4 channels, "
@@ -44,41 +50,6 @@ def from_arrays(images: Any, labels: Any, name: str = "train") -> Source:
 
     def items() -> Iterator[Item]:
         for number, (image, label) in enumerate(zip(pixels, targets, strict=True)):
-            if image.dtype.kind == "f":
-                image = np.rint(image)
-            yield Item(f"{name}/{number}", image.astype(np.uint8, copy=False), label)
+            yield Item(f"{name}/{number}", to_uint8(image), label)
 
     return Source({"train": Part(len(pixels), items())})
-
-
-def check_pixels(pixels: np.ndarray) -> None:
-    """Refuses pixels that are not 0..255.
-
-    Args:
-        pixels: Array of any shape.
-
-    Raises:
-        DataError: If they are not numbers, not finite, outside 0..255, or look like 0..1.
-
-    Example:
-        >>> check_pixels(np.array([0.0, 0.5]))
-        Traceback (most recent call last):
-        finetune.exceptions.DataError: Pixels must be 0..255, but all lie within 0..1. ...
-    """
-    if pixels.dtype == np.uint8:
-        return
-    if pixels.dtype.kind not in "iufb":
-        raise DataError(f"Pixels must be numbers 0..255, got an array of {pixels.dtype}.")
-    low, high = pixels.min(), pixels.max()
-    if not np.isfinite(low) or not np.isfinite(high):
-        raise DataError("Some pixels are NaN or infinite; pixels must be 0..255.")
-    if low < 0 or high > 255:
-        raise DataError(
-            f"Pixels must be 0..255, got {low:g}..{high:g}. Scale them back to 0..255: the model "
-            "prepares images itself, as its backbone needs them."
-        )
-    if pixels.dtype.kind in "fb" and high <= 1:
-        raise DataError(
-            "Pixels must be 0..255, but all lie within 0..1. Multiply them by 255: the model "
-            "prepares images itself, as its backbone needs them."
-        )

@@ -1,10 +1,17 @@
 """Augmentation of training images: made of Keras' own layers, applied in the data pipeline."""
 
-import keras
+import threading
 
+import keras
+import numpy as np
+
+from finetune.compat import seed_generators
 from finetune.exceptions import ArgumentError
 
 AUGMENTATIONS = ("none", "light", "strong")
+
+# Batches that were read ahead may still be on their way when the next training begins.
+_DRAWING = threading.Lock()
 
 
 def resolve_augment(augment: str | keras.Layer | None, seed: int = 0) -> keras.Layer | None:
@@ -44,6 +51,38 @@ def resolve_augment(augment: str | keras.Layer | None, seed: int = 0) -> keras.L
     raise ArgumentError(
         f'`augment` must be "none", "light", "strong" or a Keras layer, got {augment!r}.'
     )
+
+
+def augment_batch(augment: keras.Layer, pixels: np.ndarray, *key: int) -> np.ndarray:
+    """Augments a batch; what is drawn is a function of the layer's seeds and the key alone.
+
+    So the augmentation of an epoch does not depend on what was drawn before: not on trials that
+    were trained on the same images, and not on whether training has been resumed in between.
+
+    Args:
+        augment: The layer. Generators of Keras' in it are set to the key; what it draws elsewhere
+            (such as `tf.random`) cannot be.
+        pixels: Images 0..255, (n, height, width, 3).
+        *key: Numbers of 0 or more that tell the batch apart from others, such as seed and epoch.
+
+    Returns:
+        The images.
+
+    Example:
+        >>> pixels = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype("float32")
+        >>> augment = resolve_augment("light")
+        >>> first, second, again = (augment_batch(augment, pixels, n) for n in (1, 2, 1))
+        >>> np.array_equal(first, again), np.array_equal(first, second)
+        (True, False)
+    """
+    with _DRAWING:
+        for number, generator in enumerate(seed_generators(augment)):
+            seed = generator.get_config()["seed"]
+            # One without a seed of its own draws by its place.
+            own = (number, -1) if seed is None else (number, seed)
+            state = np.random.default_rng([value % 2**64 for value in (*own, *key)])
+            generator.state.assign(state.integers(0, 2**31, 2))
+        return np.asarray(augment(pixels, training=True))
 
 
 def _geometry(strength: float, seed: int) -> list[keras.Layer]:

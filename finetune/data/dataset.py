@@ -61,11 +61,13 @@ class DataReport:
             folders", "other folders".
         leaked: Ids of validation and test images whose exact content is a training image too.
             Images split off by this package never are.
+        contradicting: Ids of images whose exact content has another label elsewhere.
     """
 
     skipped: tuple[SkippedFile, ...] = ()
     ignored: dict[str, int] = field(default_factory=dict)
     leaked: tuple[str, ...] = ()
+    contradicting: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"Skipped {len(self.skipped)} unreadable:"] if self.skipped else []
@@ -79,6 +81,11 @@ class DataReport:
             lines.append(
                 f"{len(self.leaked)} validation or test images are training images too, such as "
                 f"{self.leaked[0]}"
+            )
+        if self.contradicting:
+            lines.append(
+                f"{len(self.contradicting)} images have two labels, as copies of one image: "
+                f"{', '.join(self.contradicting[:4])}{' ...' * (len(self.contradicting) > 4)}"
             )
         return "\n".join(lines)
 

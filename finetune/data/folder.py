@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from finetune.data.images import is_hidden, is_image_name
+from finetune.data.finding import MET_BEFORE, entries, is_hidden, is_image_name, kind_of, walk
 from finetune.data.items import PART_NAMES, Item, Part, Source
 from finetune.data.labels import check_same_classes, listed
 from finetune.exceptions import (
@@ -56,8 +56,9 @@ def scan_folder(folder: str | os.PathLike[str]) -> Source:
 
 
 def _parts(root: Path, ignored: Counter[str]) -> dict[str, Path]:
-    folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir()]
+    folders = [e for e in entries(root) if os.path.isdir(e) and not is_hidden(e.name)]
     named = [entry for entry in folders if entry.name.lower() in PART_NAMES]
+    others = [entry for entry in folders if entry not in named]
     parts: dict[str, Path] = {}
     for entry in named:
         part = PART_NAMES[entry.name.lower()]
@@ -67,49 +68,47 @@ def _parts(root: Path, ignored: Counter[str]) -> dict[str, Path]:
             )
         parts[part] = entry
     if "train" not in parts:
-        if named and len(named) == len([e for e in folders if not is_hidden(e.name)]):
+        if named and not others:
             raise DataError(
                 f"{root} holds {', '.join(e.name + '/' for e in named)} but no train/ folder. "
                 "Add one, or name the folder that holds the class folders."
             )
         return {"train": root}
-    for entry in sorted(root.iterdir()):
+    classes = [entry for entry in others if _holds_images(entry)]
+    if classes:
+        if _holds_images(parts["train"]):
+            return {"train": root}  # A class that is called train, beside the others.
+        raise DataError(
+            f"{root} holds {parts['train'].name}/ and, beside it, folders of images: "
+            f"{listed([entry.name for entry in classes])}. Where they are classes too, bring all "
+            "classes to one place; else move them away, or name the folders one by one: "
+            f"{parts['train']}, with those to validate and to test on as `validation` and `test`."
+        )
+    for entry in entries(root):
         if entry not in named:
-            ignored[_kind(entry)] += 1
+            ignored[kind_of(entry)] += 1
     return parts
+
+
+def _holds_images(folder: Path) -> bool:
+    """Whether images lie in it, not only in folders below."""
+    return any(is_image_name(e.name) and not os.path.isdir(e) for e in entries(folder))
 
 
 def _scan_classes(top: Path, root: Path, ignored: Counter[str]) -> tuple[list[str], list[Item]]:
     class_names: list[str] = []
     items: list[Item] = []
-    for entry in sorted(top.iterdir()):
-        if not entry.is_dir() or is_hidden(entry.name):
-            ignored[_kind(entry)] += 1
+    for entry in entries(top):
+        if not os.path.isdir(entry) or is_hidden(entry.name):
+            ignored[kind_of(entry)] += 1
+            continue
+        if any(os.path.samefile(entry, above) for above in (root, top)):
+            ignored[MET_BEFORE] += 1
             continue
         class_names.append(entry.name)
-        for file in _images(entry, ignored):
+        for file in walk(entry, ignored, above=(root, top)):
             items.append(Item(file.relative_to(root).as_posix(), file, entry.name))
     return class_names, items
-
-
-def _images(folder: Path, ignored: Counter[str]) -> list[Path]:
-    images: list[Path] = []
-    for entry in sorted(folder.iterdir()):
-        if is_hidden(entry.name):
-            ignored[_kind(entry)] += 1
-        elif entry.is_dir():
-            images += _images(entry, ignored)
-        elif is_image_name(entry.name):
-            images.append(entry)
-        else:
-            ignored[_kind(entry)] += 1
-    return images
-
-
-def _kind(entry: Path) -> str:
-    if is_hidden(entry.name):
-        return "hidden folders" if entry.is_dir() else "hidden files"
-    return "other folders" if entry.is_dir() else "stray files"
 
 
 def _check_classes(found: dict[str, tuple[list[str], list[Item]]], root: Path) -> None:

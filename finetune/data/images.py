@@ -9,6 +9,7 @@ import hashlib
 import io
 import itertools
 import os
+import stat
 import struct
 import warnings
 from collections.abc import Iterable, Iterator
@@ -21,11 +22,8 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from finetune.data.pixels import check_image_size, check_resize, resize_image, resize_pixels, to_rgb
-from finetune.exceptions import DataError, DataNotFoundError, UnreadableImageError
-
-# Listed even where Pillow lacks a decoder (HEIC), so that such files are not passed over silently.
-_SUFFIXES = "jpg jpeg jpe jfif png gif webp bmp dib tif tiff avif heic heif jp2 tga ppm pgm pbm pnm"
-IMAGE_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split(" "))
+from finetune.data.room import Room
+from finetune.exceptions import UnreadableImageError
 
 # EPS would start Ghostscript, whatever suffix the file carries.
 _UNSAFE_FORMATS = frozenset({"EPS", "PDF", "WMF"})
@@ -42,6 +40,14 @@ _TRANSPOSE = {
 
 # Images handed to the threads at a time: bounds memory, keeps every core busy.
 _CHUNK = 128
+
+# No image that Pillow lets pass is larger as a file: 3 bytes for each of its pixels.
+_LARGEST_FILE = 512 * 2**20
+
+# What all threads may hold at a time. A pixel takes up to 8 bytes while it is decoded: one gigabyte
+# for small images and large ones alike, and no thread waits for photos of ordinary size.
+_BYTES = Room(_LARGEST_FILE)
+_PIXELS = Room(2**27)
 
 Payload: TypeAlias = "str | os.PathLike[str] | bytes | np.ndarray"
 
@@ -141,70 +147,17 @@ def decode_all(
     read only once.
     """
     stream = iter(payloads)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    pool = ThreadPoolExecutor(os.cpu_count() or 1)
+    try:
         while chunk := list(itertools.islice(stream, _CHUNK)):
             with _quiet_pillow():
                 results = list(
                     pool.map(lambda payload: _decode(payload, image_size, resize), chunk)
                 )
             yield from results
-
-
-def find_images(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-) -> list[Path]:
-    """Expands files and folders to image files.
-
-    Folders are searched to any depth, in sorted order; what is hidden or does not have an
-    image's suffix is passed over. A file that is named itself is kept whatever its suffix.
-
-    Args:
-        paths: A file, a folder, or several of them.
-
-    Returns:
-        Image files, in the order given.
-
-    Raises:
-        DataNotFoundError: If a path does not exist.
-        DataError: If a folder holds no image.
-
-    Example:
-        >>> find_images([])
-        []
-    """
-    single = isinstance(paths, (str, os.PathLike))
-    found: list[Path] = []
-    for path in [Path(paths)] if single else map(Path, paths):
-        if path.is_dir():
-            inside = [file for file in walk(path) if is_image_name(file.name)]
-            if not inside:
-                raise DataError(f"No image in {path}: expected files such as .jpg or .png.")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise DataNotFoundError(f"No such file or folder: {path}.")
-    return found
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder is one that operating systems hide or leave behind."""
-    return name.startswith(".") or name in {"__MACOSX", "Thumbs.db", "desktop.ini"}
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file's name says that it is an image."""
-    return not is_hidden(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-
-
-def walk(folder: Path) -> Iterator[Path]:
-    """Yields the files below a folder in sorted order; hidden folders are not entered."""
-    for entry in sorted(folder.iterdir()):
-        if entry.is_dir():
-            if not is_hidden(entry.name):
-                yield from walk(entry)
-        else:
-            yield entry
+    finally:
+        # On Ctrl-C what no thread has begun is left.
+        pool.shutdown(cancel_futures=True)
 
 
 def _decode(
@@ -214,12 +167,33 @@ def _decode(
         if isinstance(payload, np.ndarray):
             digest = _digest(f"{payload.dtype}{payload.shape}".encode(), payload.tobytes())
             return digest, resize_pixels(payload, image_size, resize)
-        data = payload if isinstance(payload, bytes) else Path(payload).read_bytes()
-        image = to_rgb(_open(data, image_size))
-        return _digest(data), np.asarray(resize_image(image, image_size, resize))
+        if isinstance(payload, bytes):
+            return _decode_bytes(payload, image_size, resize)
+        path = Path(payload)
+        with _BYTES.taken(_regular_size(path)):
+            return _decode_bytes(path.read_bytes(), image_size, resize)
     # Broken files make decoders raise errors of every class. Each becomes a listed reason.
     except Exception as error:
         return _reason(error)
+
+
+def _decode_bytes(data: bytes, image_size: tuple[int, int], resize: str) -> tuple[str, np.ndarray]:
+    image = _open(data)
+    with _PIXELS.taken(_shorten(image, image_size)):
+        image = to_rgb(_upright(image))
+        return _digest(data), np.asarray(resize_image(image, image_size, resize))
+
+
+def _regular_size(path: Path) -> int:
+    """The size of a file; whatever is none could be read for ever, so it is not even opened."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableImageError("it is not a regular file")
+    if status.st_size > _LARGEST_FILE:
+        raise UnreadableImageError(
+            f"the file has {status.st_size / 1e9:.1f} GB, more than any image that can be read"
+        )
+    return status.st_size
 
 
 def _digest(*parts: bytes) -> str:
@@ -229,16 +203,27 @@ def _digest(*parts: bytes) -> str:
     return digest.hexdigest()
 
 
-def _open(data: bytes, image_size: tuple[int, int]) -> Image.Image:
+def _open(data: bytes) -> Image.Image:
+    """The image as its header says it is; nothing is decoded yet."""
     if not data:
         raise UnreadableImageError("the file is empty (0 bytes)")
     Image.init()
     formats = [name for name in Image.ID if name not in _UNSAFE_FORMATS]
-    image = Image.open(io.BytesIO(data), formats=formats)
+    return Image.open(io.BytesIO(data), formats=formats)
+
+
+def _shorten(image: Image.Image, image_size: tuple[int, int]) -> int:
+    """Has a large JPEG decoded at part of its size; returns how many pixels decoding will hold."""
+    whole = image.width * image.height
     # JPEG decodes at 1/2, 1/4 or 1/8 of its size many times faster. Twice the size that is
     # needed leaves the last step to the antialiased resize.
     longer = 2 * max(image_size)
     image.draft(None, (longer, longer))
+    # A progressive one is held whole nevertheless.
+    return whole if image.info.get("progressive") else image.width * image.height
+
+
+def _upright(image: Image.Image) -> Image.Image:
     image.load()
     transpose = _TRANSPOSE.get(_orientation(image))
     return image if transpose is None else image.transpose(transpose)

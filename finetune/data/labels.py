@@ -63,7 +63,9 @@ def encode_labels(
     """
     if task not in TASKS:
         raise ArgumentError(f"`task` must be one of {', '.join(TASKS)}, got {task!r}.")
-    raw = np.asarray(labels)
+    raw = as_labels(labels)
+    if raw.dtype.kind == "O":
+        raw = _of_one_kind(raw)
     if raw.ndim == 2 and raw.shape[1] == 1:
         raw = raw[:, 0]
     if raw.ndim not in (1, 2):
@@ -78,10 +80,29 @@ def encode_labels(
     if raw.dtype.kind not in "biuf":
         raise DataError(f"Labels must be numbers or strings, got an array of {raw.dtype}.")
     if task == "regression":
-        return Labels(raw.astype(np.float32), task, [])
+        with np.errstate(over="ignore"):
+            values = raw.astype(np.float32)
+        if not np.isfinite(values).all():
+            raise DataError(f"Numbers to be predicted must fit float32, got {np.abs(raw).max():g}.")
+        return Labels(values, task, [])
     if task == "multilabel":
         return _multilabel(raw, names)
     return _classes(raw, names, task)
+
+
+def as_labels(labels: Any) -> np.ndarray:
+    """Labels as an array, in which a missing one stays what it is.
+
+    Beside strings NumPy makes of None and NaN the texts 'None' and 'nan', which would be classes.
+
+    Example:
+        >>> as_labels(["cat", None])
+        array(['cat', None], dtype=object)
+    """
+    if isinstance(labels, np.ndarray):
+        return labels
+    raw = np.asarray(labels)
+    return np.array(list(labels), dtype=object) if raw.dtype.kind in "SU" else raw
 
 
 def count_classes(labels: np.ndarray, task: str, class_names: Sequence[str]) -> dict[str, int]:
@@ -163,6 +184,26 @@ def listed(names: Sequence[str]) -> str:
     return shown + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
+def _of_one_kind(raw: np.ndarray) -> np.ndarray:
+    """Objects, if all of them are strings; numbers, if all of them are that."""
+    flat = raw.ravel().tolist()
+    strings = [isinstance(label, (str, bytes)) for label in flat]
+    if all(strings):
+        return raw
+    numbers = [
+        isinstance(label, (int, float, np.number, np.bool_)) and label == label for label in flat
+    ]
+    if all(numbers):
+        return np.array(flat).reshape(raw.shape)
+    fitting = strings if any(strings) else numbers
+    odd = fitting.index(False)
+    raise DataError(
+        f"Labels must be all strings or all numbers: {fitting.count(False)} of {len(flat)} are "
+        f"missing or of another kind, such as {flat[odd]!r} at {odd}. Leave out images without a "
+        "label."
+    )
+
+
 def _from_strings(
     raw: np.ndarray, names: list[str] | None, task: str
 ) -> tuple[np.ndarray, list[str]]:
@@ -207,10 +248,17 @@ def _classes(raw: np.ndarray, names: list[str] | None, task: str) -> Labels:
             f"Labels are floats ({raw.min():g}..{raw.max():g}). Give class numbers as "
             'integers, or say task="regression" to predict numbers.'
         )
+    if raw.size and raw.min() < 0:
+        raise DataError(f"Class numbers must count from 0, got {raw.min():g}.")
+    largest = int(raw.max()) if raw.size else 0
+    if names is None and not count and largest >= max(len(raw), 1):
+        raise DataError(
+            f"Class numbers must count from 0 without a gap, but the largest of {len(raw)} labels "
+            f"is {largest}. Number the classes from 0, or give their names as labels."
+        )
+    names = _class_names(names, count, largest)
+    # Only now: a larger number would become another one.
     values = raw.astype(np.int32)
-    if values.size and values.min() < 0:
-        raise DataError(f"Class numbers must count from 0, got {values.min()}.")
-    names = _class_names(names, count, int(values.max(initial=0)))
     if len(names) < 2:
         raise TooFewClassesError(f"Found {len(names)} class ({names[0]}); at least two are needed.")
     if task == "binary" and len(names) != 2:

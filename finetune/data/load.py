@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from finetune.data.arrays import from_arrays
 from finetune.data.augmentation import resolve_augment
+from finetune.data.copies import contradicting, leaked
 from finetune.data.dataset import (
     SPLITS,
     DataReport,
@@ -184,6 +185,8 @@ def _load_stored(
     labels = encode_labels(decoded.labels, task=task, class_names=class_names or opened.class_names)
     _split_off(decoded, labels, shares, seed)
     splits = _to_splits(decoded, labels)
+    contents = {name: split.content for name, split in splits.items()}
+    ids = {name: split.ids for name, split in splits.items()}
     ignored = sum((other.ignored for other in sources.values()), opened.ignored)
     return ImageData(
         splits=splits,
@@ -201,7 +204,12 @@ def _load_stored(
             labels.class_names,
         ),
         task=labels.task,
-        report=DataReport(tuple(decoded.skipped), dict(ignored), _leaked(splits)),
+        report=DataReport(
+            tuple(decoded.skipped),
+            dict(ignored),
+            leaked(contents, ids),
+            contradicting(decoded.content, labels.values, decoded.ids),
+        ),
         **options,
     )
 
@@ -310,17 +318,6 @@ def _to_splits(decoded: _Decoded, labels: Labels) -> dict[str, Split]:
             present = {labels.class_names[label] for label in splits[name].labels}
             check_same_classes(labels.class_names, present, name)
     return splits
-
-
-def _leaked(splits: dict[str, Split]) -> tuple[str, ...]:
-    train = set(splits["train"].content)
-    return tuple(
-        item
-        for name in ("validation", "test")
-        if name in splits
-        for item, content in zip(splits[name].ids, splits[name].content, strict=True)
-        if content in train
-    )
 
 
 def _unreadable(decoded: _Decoded) -> UnreadableImageError:

@@ -2,13 +2,15 @@
 
 import hashlib
 import math
+import re
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
-from finetune.data.arrays import check_pixels
+from finetune.data.copies import contradicting, leaked
 from finetune.data.dataset import SPLITS, DataReport, ImageData, fingerprint
 from finetune.data.labels import (
     Labels,
@@ -17,8 +19,11 @@ from finetune.data.labels import (
     count_classes,
     encode_labels,
 )
-from finetune.data.pixels import resize_pixels
+from finetune.data.pixels import check_pixels, resize_pixels
 from finetune.exceptions import ArgumentError, DataError
+
+# Content digests and labels of the images of each split.
+_Seen: TypeAlias = "dict[str, tuple[list[str], np.ndarray]]"
 
 
 def load_stream(
@@ -31,8 +36,9 @@ def load_stream(
 ) -> ImageData:
     """Makes image data of `tf.data` datasets.
 
-    They are gone through once, to check pixels and labels and to count. Their order is theirs:
-    training images are shuffled only as the dataset itself does.
+    They are gone through twice, to check pixels and labels, to count, and to see what changes from
+    one time to the next. Their order is theirs: training images are shuffled only as the dataset
+    itself does.
 
     Args:
         source: Training images: a dataset of (image, label), batched or not.
@@ -47,7 +53,7 @@ def load_stream(
 
     Raises:
         ArgumentError: If validation or test are not datasets.
-        DataError: If elements, pixels or labels do not fit.
+        DataError: If elements, pixels or labels do not fit, or what is to be measured on changes.
     """
     datasets = {"train": source}
     for name, value in given.items():
@@ -57,13 +63,13 @@ def load_stream(
             raise ArgumentError(
                 "The images of a tf.data.Dataset are not stored, so none can be split off from "
                 f"it: expected another tf.data.Dataset (or None) as `{name}`, got {value!r}. "
-                f"For example source.take(100) as `{name}` and source.skip(100) to train on."
+                f"With source.take(100) as `{name}` and source.skip(100) to train on, shuffle "
+                "after that, not before: what shuffles anew each time would mix the two."
             )
     size, resize = options["image_size"], options["resize"]
     class_names = class_names or getattr(source, "class_names", None)
-    images = {name: _single_images(dataset, name) for name, dataset in datasets.items()}
-    images = {name: images[name] for name in SPLITS if name in images}
-    seen = {name: _go_through(dataset, name) for name, dataset in images.items()}
+    images = {name: datasets[name] for name in SPLITS if name in datasets}
+    images, seen, report = check_datasets(images)
     labels = encode_labels(
         np.concatenate([raw for _, raw in seen.values()]), task=task, class_names=class_names
     )
@@ -94,9 +100,30 @@ def load_stream(
         counts=counts,
         fingerprint=fingerprint(content, size, resize, labels.task, labels.class_names),
         task=labels.task,
-        report=DataReport(),
+        report=report,
         **options,
     )
+
+
+def check_datasets(
+    datasets: dict[str, tf.data.Dataset],
+) -> tuple[dict[str, tf.data.Dataset], _Seen, DataReport]:
+    """Goes through datasets twice and refuses what cannot be trained or measured on.
+
+    Args:
+        datasets: Of (image, label), batched or not; "train" first, then others by their split.
+
+    Returns:
+        The datasets without batches, what they hold, and copies of images where they do harm.
+
+    Raises:
+        DataError: If elements or pixels do not fit, or what is to be measured on changes.
+    """
+    images = {name: _single_images(dataset, name) for name, dataset in datasets.items()}
+    seen = {name: _go_through(dataset, name) for name, dataset in images.items()}
+    again = {name: _go_through(dataset, name) for name, dataset in images.items()}
+    _check_same(seen, again)
+    return images, seen, _report(seen, again)
 
 
 def _single_images(dataset: tf.data.Dataset, name: str) -> tf.data.Dataset:
@@ -122,16 +149,54 @@ def _go_through(dataset: tf.data.Dataset, name: str) -> tuple[list[str], np.ndar
     content: list[str] = []
     labels: list[np.ndarray] = []
     low, high, kind = math.inf, -math.inf, np.dtype(np.uint8)
-    for image, label in dataset.as_numpy_iterator():
-        content.append(hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest())
-        labels.append(label)
-        # np.minimum keeps a NaN, min() would lose it.
-        low, high = np.minimum(low, image.min()), np.maximum(high, image.max())
-        kind = image.dtype
+    try:
+        for image, label in dataset.as_numpy_iterator():
+            content.append(hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest())
+            labels.append(label)
+            # np.minimum keeps a NaN, min() would lose it.
+            low, high = np.minimum(low, image.min()), np.maximum(high, image.max())
+            kind = image.dtype
+    except tf.errors.OpError as error:
+        # TensorFlow puts the names of its nodes first, in double braces.
+        cause = " ".join(re.sub(r"{{.*?}}", "", error.message).split()) or type(error).__name__
+        raise DataError(f"The {name} dataset fails after {len(content)} images: {cause}") from error
     if not content:
         raise DataError(f"The {name} dataset is empty.")
     check_pixels(np.array([low, high]).astype(kind))
     return content, np.stack(labels)
+
+
+def _check_same(seen: _Seen, again: _Seen) -> None:
+    """Refuses a number of images, or images to measure on, that are others the next time."""
+    for name in seen:
+        (before, _), (after, _) = seen[name], again[name]
+        if len(before) != len(after):
+            raise DataError(
+                f"The {name} dataset gives {len(before)} images the first time and {len(after)} "
+                "the next. Give one that is the same in every epoch."
+            )
+        new = len(before) - sum((Counter(before) & Counter(after)).values())
+        if name != "train" and new:
+            raise DataError(
+                f"The {name} dataset changes each time: {new} of {len(before)} images are others "
+                "the next time. Where it shuffles before take and skip, training images get in: "
+                "shuffle after them, or with reshuffle_each_iteration=False. Where it augments, "
+                "augment training images alone."
+            )
+
+
+def _report(seen: _Seen, again: _Seen) -> DataReport:
+    ids = {name: [f"{name}/{i}" for i in range(len(raw))] for name, (_, raw) in seen.items()}
+    content = {name: digests for name, (digests, _) in seen.items()}
+    return DataReport(
+        # What is trained on may be another choice each time: either counts.
+        leaked=leaked({**content, "train": content["train"] + again["train"][0]}, ids),
+        contradicting=contradicting(
+            [digest for digests in content.values() for digest in digests],
+            [label for _, labels in seen.values() for label in labels],
+            [item for items in ids.values() for item in items],
+        ),
+    )
 
 
 def _prepare(

@@ -11,7 +11,15 @@ import keras
 import numpy as np
 
 from finetune.backbones import read_model
-from finetune.data import ImageData, SkippedFile, find_images, read_images, resize_pixels
+from finetune.data import (
+    ImageData,
+    SkippedFile,
+    check_pixels,
+    find_images,
+    read_images,
+    resize_pixels,
+    to_uint8,
+)
 from finetune.exceptions import ArgumentError, DataError, ModelFileError, StorageError
 from finetune.model.card import ModelCard, read_card, write_card
 from finetune.reuse import extractor, pass_batch
@@ -218,18 +226,19 @@ class FineTunedModel:
             lost = {str(file.path) for file in skipped}
             return [str(file) for file in files if str(file) not in lost], pixels, tuple(skipped)
         single = [np.asarray(images)] if np.ndim(images) == 3 else [np.asarray(i) for i in images]
-        sized = [
-            image
-            if image.shape[:2] == self.card.image_size
-            else resize_pixels(image.astype("uint8"), self.card.image_size, self.card.resize)
-            for image in single
-        ]
         for image in single:
             if image.ndim != 3 or image.shape[-1] != 3:
                 raise DataError(
                     "Expected images of shape (height, width, 3) with pixels 0..255, received "
                     f"one of shape {image.shape}."
                 )
+        if not single:
+            return [], np.empty((0, *self.card.image_size, 3), np.uint8), ()
+        check_pixels(np.concatenate([image.ravel() for image in single]))
+        sized = [
+            resize_pixels(to_uint8(image), self.card.image_size, self.card.resize)
+            for image in single
+        ]
         return [str(i) for i in range(len(sized))], np.stack(sized), ()
 
     def _decode(self, outputs: np.ndarray) -> tuple[list[Any], np.ndarray]:

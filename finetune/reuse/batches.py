@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from finetune.data import augment_batch
 from finetune.reuse.entries import Shards
 
 
@@ -25,7 +26,8 @@ class RowBatches:
         seed: Seed of the order; None keeps the stored order.
         views: Number of copies of each image among the rows. In every epoch each image comes
             once; which of its copies moves on by one from epoch to epoch.
-        augment: Layer that is applied anew to every batch, or None.
+        augment: Layer that is applied anew to every batch, or None. What it draws depends on
+            seed, epoch and step alone, too.
     """
 
     def __init__(
@@ -55,16 +57,18 @@ class RowBatches:
         """The inputs and labels of one batch."""
         images = self._order(epoch)[step * self._batch_size : (step + 1) * self._batch_size]
         rows = (images + epoch) % self._views * len(self._labels) + images
-        return tuple(self._prepare(values[rows]) for values in self._inputs), self._labels[images]
+        inputs = tuple(self._prepare(values[rows], epoch, step) for values in self._inputs)
+        return inputs, self._labels[images]
 
-    def __iter__(self) -> Iterator[tuple[tuple[np.ndarray, ...], np.ndarray]]:
-        return (self.batch(0, step) for step in range(self.steps))
+    def epoch(self, number: int) -> Iterator[tuple[tuple[np.ndarray, ...], np.ndarray]]:
+        """The batches of one epoch."""
+        return (self.batch(number, step) for step in range(self.steps))
 
     def dataset(self, first_epoch: int = 0, epochs: int = 1) -> tf.data.Dataset:
         """The batches of several epochs, one after the other, `steps` to an epoch.
 
         One dataset for all epochs: Keras starts a dataset anew for every epoch, and once more
-        than it uses, which would draw from the augmentation's random numbers in any order.
+        than it uses.
         """
         labels = self._labels
         kinds = [tf.float32] * len(self._inputs) + [tf.as_dtype(labels.dtype)]
@@ -98,11 +102,11 @@ class RowBatches:
             self._orders = {epoch: drawn}
         return self._orders[epoch]
 
-    def _prepare(self, rows: np.ndarray) -> np.ndarray:
+    def _prepare(self, rows: np.ndarray, epoch: int, step: int) -> np.ndarray:
         values = rows.astype("float32", copy=False)
-        if self._augment is not None:
-            values = np.asarray(self._augment(values, training=True))
-        return values
+        if self._augment is None:
+            return values
+        return augment_batch(self._augment, values, self._seed or 0, epoch, step)
 
 
 class StreamBatches:

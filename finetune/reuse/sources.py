@@ -132,11 +132,11 @@ class StoredSource:
         """Every image once for each view, in stored order."""
         images = self.data.splits[split]
         augment = self.data.augment if split == TRAIN else None
-        for _ in range(self.views if split == TRAIN else 1):
-            batches = RowBatches(
-                (images.images,), images.labels, batch_size=pass_batch(), augment=augment
-            )
-            for (pixels,), labels in batches:
+        batches = RowBatches(
+            (images.images,), images.labels, batch_size=pass_batch(), augment=augment
+        )
+        for view in range(self.views if split == TRAIN else 1):
+            for (pixels,), labels in batches.epoch(view):
                 yield pixels, labels
 
     def rows(self, split: str) -> int:

@@ -18,7 +18,8 @@ def board_rows(ranking: list[Ranked]) -> list[dict[str, Any]]:
 
     Returns:
         "id", "hyperparameters", "score", "interval", "epochs", "seconds", "status" and "error"
-        (the traceback, or None); "n" validation images and "executions", the number of seeds.
+        (the traceback, or None); "n" validation images, "executions", the number of seeds, and
+        "remark", such as "batch 16, out of memory at 32", or "".
     """
     rows = []
     for entry in ranking:
@@ -35,6 +36,7 @@ def board_rows(ranking: list[Ranked]) -> list[dict[str, Any]]:
                 "seconds": round(trial.seconds, 3),
                 "status": trial.status,
                 "error": outcome.error,
+                "remark": trial.remark,
             }
         )
     return rows
@@ -61,6 +63,9 @@ def render(ranking: list[Ranked], monitor: str) -> str:
         table.add_column("seeds", justify="right")
     table.add_column("s", justify="right")
     table.add_column("status")
+    remarks = any(entry.trial.remark for entry in ranking)
+    if remarks:
+        table.add_column("remark")
     for place, entry in enumerate(ranking, start=1):
         trial, outcome = entry.trial, entry.trial.outcome or Outcome()
         depth = outcome.freeze_depth
@@ -77,10 +82,11 @@ def render(ranking: list[Ranked], monitor: str) -> str:
             *([str(len(entry.outcomes))] if seeds else []),
             f"{trial.seconds:.0f}",
             trial.status,
+            *([trial.remark] if remarks else []),
         )
-    console = Console(width=1000, force_terminal=False, color_system=None)
+    console = Console(width=1000, color_system=None, markup=False, emoji=False)
     with console.capture() as captured:
-        console.print(table, markup=False)
+        console.print(table)
     lines = [line.rstrip() for line in captured.get().splitlines()]
     return "\n".join(line for line in lines if line)
 

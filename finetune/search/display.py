@@ -62,7 +62,7 @@ class SearchDisplay:
         again = f" seed {trial.execution}" if trial.execution else ""
         line = f"{over}{of} trial {trial.trial}{again}: " + ", ".join(filter(None, parts))
         ends = f", {format_seconds(left)} left" if left else ""
-        self._console.print(line, highlight=False, markup=False)
+        self._console.print(line)
         if self._bar is not None:
             text = f"best {best.score:.3f} (trial {best.trial.trial})" if best else ""
             self._bar.update(self._task, completed=over, total=total, of=of, text=text + ends)

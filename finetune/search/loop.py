@@ -1,5 +1,6 @@
 """The loop of a search: asks a strategy, has jobs run, and keeps the study."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from finetune.search.strategies import Strategy
 from finetune.search.study import Study, state_file, weights_file
 from finetune.search.trials import COMPLETED, FAILED, PAUSED, PRUNED, RUNNING, Job, Step, Trial
 from finetune.search.workers import Workers
+
+log = logging.getLogger("finetune")
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Search:
         self.begun = bool(study.trials)
         self._start = time.monotonic() - study.clock
         self._open: list[Job] = []
+        self._again: list[Job] = []
         self._running: list[Job] = []
         self._over = 0
         self._further = 0
@@ -174,15 +178,19 @@ class Search:
             self._out_of_time |= left is not None and left <= 0
             if self._out_of_time:
                 return None
+            if self._again:
+                job = self._again.pop(0)
+                self._begin(self._study.trials[job.name])
+                return job
             job = self._open.pop(0) if self._open else self._strategy.ask() if ask else None
             if job is None:
                 return None
             trial = self._study.trials.get(job.name)
             if trial is None:
-                trial = Trial(job.trial, job.values, job.execution, job.after)
+                trial = self._new_trial(job)
             elif trial.values != job.values:
                 self._strategy.correct(trial.job(job.until))
-                job = trial.job(job.until)
+            job = trial.job(job.until)
             step = trial.step(job.until)
             if step is not None and step.ended:
                 self._tell(job, step)
@@ -194,14 +202,26 @@ class Search:
             if twin is not None:
                 trial.same_as = twin.trial
                 trial.status = twin.status
+                trial.batch_size, trial.out_of_memory = twin.batch_size, twin.out_of_memory
                 step.told = self._study.next_event()
                 step.outcome = replace(_outcome(twin, job.until), seconds=0.0)
                 self._study.write(trial)
                 self._tell(job, step)
                 continue
-            trial.status = RUNNING
-            self._study.write(trial)
+            self._begin(trial)
             return job
+
+    def _begin(self, trial: Trial) -> None:
+        trial.status = RUNNING
+        self._study.write(trial)
+
+    def _new_trial(self, job: Job) -> Trial:
+        """A trial that goes on from another's state, or with its seeds, has that one's batches."""
+        trial = Trial(job.trial, job.values, job.execution, job.after)
+        before = self._study.trials.get(job.after or job.trial)
+        if before is not None:
+            trial.batch_size, trial.out_of_memory = before.batch_size, before.out_of_memory
+        return trial
 
     def _twin(self, trial: Trial, job: Job) -> Trial | None:
         """A trial with the same values that was trained as far."""
@@ -219,6 +239,9 @@ class Search:
         step = trial.step(job.until)
         assert step is not None  # made when the job was given out
         step.clock = self.clock
+        if outcome.out_of_memory and outcome.batch_size > 1:
+            self._try_smaller(trial, job, outcome.batch_size)
+            return
         if step.outcome is not None:  # cut by an earlier run's time budget
             outcome = replace(outcome, seconds=outcome.seconds + step.outcome.seconds)
         if outcome.cut:
@@ -250,6 +273,21 @@ class Search:
                 f"All of it is in {self._study.folder / 'trials' / trial.name}.json. Mend the "
                 "cause, or raise max_failures, and search again: what succeeded is kept."
             )
+
+    def _try_smaller(self, trial: Trial, job: Job, size: int) -> None:
+        """Begin a trial anew with half the batch, which it then keeps to its end.
+
+        It is another training than it was with larger ones, so nothing of that is gone on with.
+        """
+        trial.batch_size, trial.out_of_memory, trial.after = size // 2, size, None
+        trial.status = PAUSED
+        log.warning(
+            "Trial %s: out of memory with batches of %d; once more with %d.",
+            *(trial.name, size, trial.batch_size),
+        )
+        state_file(self._study.folder, trial.name).unlink(missing_ok=True)
+        self._study.write(trial)
+        self._again.append(trial.job(job.until))
 
     def _show(self, trial: Trial, outcome: Any) -> None:
         assert self._forecast is not None  # made before the first job

@@ -128,5 +128,6 @@ def _row(work: Work, trial: Trial, test: Score | None) -> dict[str, Any]:
         "epochs": outcome.epochs,
         "seconds": trial.seconds,
         "status": trial.status,
+        "remark": trial.remark,
         "history": [dict(epoch) for epoch in outcome.history],
     }

@@ -25,7 +25,7 @@ from finetune.search.strategies import Strategy, build_strategy, grid_size, near
 from finetune.search.study import Study
 from finetune.search.trials import Job
 from finetune.search.workers import OwnProcess, RayWorkers, Workers
-from finetune.support import environment, new_folder
+from finetune.support import environment, new_console, new_folder
 from finetune.training import monitor_for
 from finetune.tuning import FREEZE_DEPTH, LEARNING_RATE, Settings, Trainer, write_arguments
 
@@ -59,7 +59,7 @@ def run_search(trainer: Trainer, data: ImageData, options: SearchOptions) -> Sea
     seconds = parse_seconds(options.time_budget)
     plan = _plan(trainer, data, options)
     folder = Path(options.out) if options.out is not None else new_folder("search-")
-    console = Console(quiet=not options.verbose, soft_wrap=True, highlight=False)
+    console = new_console(quiet=not options.verbose)
     work = Work(trainer, data, folder, plan.epochs, tuple(options.callbacks))
     with closing(Study(folder, plan.arguments, environment())) as study:
         write_arguments(folder, trainer, data, "search", options.to_file())

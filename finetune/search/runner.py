@@ -106,6 +106,7 @@ class Runner:
 
     def __init__(self, work: Work) -> None:
         self._work = work
+        self._batched = {work.data.batch_size: work.data}
         work.trainer.keep_heads(work.folder / "heads")
 
     def run(self, job: Job, *, seconds: float | None = None) -> Outcome:
@@ -123,26 +124,28 @@ class Runner:
         """
         started = time.perf_counter()
         try:
-            try:
-                return self._run(job, self._work.data, seconds)
-            except OUT_OF_MEMORY as error:
-                data = self._work.data
-                smaller = max(1, data.batch_size // 2)
-                log.warning(
-                    "Trial %s: out of memory with batches of %d (%s); once more with %d.",
-                    *(job.trial, data.batch_size, type(error).__name__, smaller),
-                )
-                state_file(self._work.folder, job.name).unlink(missing_ok=True)
-                return self._run(job, data.with_options(batch_size=smaller), seconds)
+            return self._run(job, seconds)
         except StorageError:
             raise
-        except Exception:
+        except Exception as error:
             # Whatever it is concerns this trial: the search goes on, and the board tells.
-            return Outcome(seconds=time.perf_counter() - started, error=traceback.format_exc())
+            return Outcome(
+                seconds=time.perf_counter() - started,
+                error=traceback.format_exc() + _advice(error),
+                batch_size=self._data(job).batch_size,
+                out_of_memory=isinstance(error, OUT_OF_MEMORY),
+            )
 
-    def _run(self, job: Job, data: ImageData, seconds: float | None) -> Outcome:
+    def _data(self, job: Job) -> ImageData:
+        """The images, in batches of the job's size; the same object for equal sizes."""
+        size = job.batch_size or self._work.data.batch_size
+        if size not in self._batched:
+            self._batched[size] = self._work.data.with_options(batch_size=size)
+        return self._batched[size]
+
+    def _run(self, job: Job, seconds: float | None) -> Outcome:
         started = time.perf_counter()
-        work = self._work
+        work, data = self._work, self._data(job)
         settings = work.settings(job.values)
         settings = replace(settings, seed=settings.seed + job.execution)
         source = work.trainer.source_of(data, settings)
@@ -205,12 +208,16 @@ class Runner:
         )
 
     def measure(self, job: Job) -> float:
-        """Seconds that an epoch of this job takes, measured on a few steps."""
+        """Seconds that an epoch of this job takes, measured on a few steps; 0 for not known."""
         trainer, settings = self._work.trainer, self._work.settings(job.values)
         source = trainer.source_of(self._work.data, settings)
-        # First what comes before all trials: features and the head.
-        head_alone(trainer, settings, source)
-        return seconds_per_epoch(*trainer.prepare(settings, source), source)
+        try:
+            # First what comes before all trials: features and the head.
+            head_alone(trainer, settings, source)
+            return seconds_per_epoch(*trainer.prepare(settings, source), source)
+        except OUT_OF_MEMORY as error:
+            log.warning("An epoch could not be measured: out of memory (%s).", type(error).__name__)
+            return 0.0
 
 
 def head_alone(trainer: Trainer, settings: Settings, source: Source) -> keras.Model:
@@ -219,6 +226,16 @@ def head_alone(trainer: Trainer, settings: Settings, source: Source) -> keras.Mo
         return trainer.train(replace(settings, epochs=0), source)[0]
     shared, training = trainer.prepare(settings, source)
     return shared.reset(training.head)
+
+
+def _advice(error: Exception) -> str:
+    """What to do about an error that smaller batches do not help against."""
+    if not isinstance(error, OUT_OF_MEMORY):
+        return ""
+    return (
+        "Memory was too short. If batches of one image do not fit, take a smaller image_size, a "
+        "larger freeze_depth, mixed_precision, or a smaller backbone.\n"
+    )
 
 
 def _in_words(frozen: FreezeDescription) -> str:

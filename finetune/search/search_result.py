@@ -153,8 +153,9 @@ class SearchResult:
             images), "val_loss" (as in training, label smoothing included) and "val_n", the
             number of images; "test_accuracy", "test_interval", "test_loss" (without smoothing)
             and "test_n", or None where they were not measured; "epochs" of the second phase;
-            "seconds" of wall time; "status"; and "history", one entry per epoch as in
-            `FineTuneResult.history`, empty for trials of studies that did not keep it yet.
+            "seconds" of wall time; "status"; "remark", such as "batch 16, out of memory at 32",
+            or ""; and "history", one entry per epoch as in `FineTuneResult.history`, empty for
+            trials of studies that did not keep it yet.
         """
         scores = scores_of_kept(self.work, self.ranking) if test else {}
         return trial_rows(self.work, self.ranking, scores)
@@ -210,6 +211,8 @@ class SearchResult:
         if best.trial.trial != first:
             lines.append(f"The weights of trial {first} are gone: the model is of the next best.")
         lines.append(f"Best: trial {best.trial.trial}, {describe_values(best.trial.values)}")
+        if best.trial.remark:
+            lines.append(f"      {best.trial.remark}")
         lines.append(
             f"validation: {self.validation} (chose it among {len(self.ranking)} trials, so "
             "optimistic)"
@@ -337,7 +340,11 @@ def _verdict(split: str, task: str, tuned: Answers, alone: Answers) -> Verdict:
 def _facts(result: SearchResult) -> dict[str, Any]:
     verdict = result.verdict
     return {
-        "best": {"id": result.chosen.trial.trial, "hyperparameters": result.best},
+        "best": {
+            "id": result.chosen.trial.trial,
+            "hyperparameters": result.best,
+            "remark": result.chosen.trial.remark,
+        },
         "validation": result.validation.to_dict(),
         "test": result.test.to_dict() if result.test else None,
         "verdict": None

@@ -22,6 +22,7 @@ class Job:
         until: Epochs of the second phase to have trained then; None for all.
         execution: Counts the seeds that the same values are trained with, from 0.
         after: Trial whose state is the start, if there is no own one yet.
+        batch_size: Images in a batch; None for the data's own.
     """
 
     trial: str
@@ -29,6 +30,7 @@ class Job:
     until: int | None = None
     execution: int = 0
     after: str | None = None
+    batch_size: int | None = None
 
     @property
     def name(self) -> str:
@@ -55,6 +57,7 @@ class Outcome:
         batch_size: Images in a batch.
         error: The traceback, where training failed.
         cut: Whether the job was stopped before its end, to be taken up again.
+        out_of_memory: Whether it failed because memory was short.
         history: Every epoch so far, as `TrainingRecord.epochs` has it; empty in studies that were
             begun before it was kept.
     """
@@ -72,6 +75,7 @@ class Outcome:
     batch_size: int | None = None
     error: str | None = None
     cut: bool = False
+    out_of_memory: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -121,6 +125,8 @@ class Trial:
         values: Hyperparameters by name.
         execution: Counts the seeds, from 0.
         after: See `Job`.
+        batch_size: See `Job`.
+        out_of_memory: Size of the batches that memory was too short for, where it was.
         status: "running", "paused", "completed", "pruned" or "failed".
         same_as: Trial with the same values, whose outcome was taken over.
         steps: Its jobs.
@@ -130,6 +136,8 @@ class Trial:
     values: dict[str, Any]
     execution: int = 0
     after: str | None = None
+    batch_size: int | None = None
+    out_of_memory: int | None = None
     status: str = RUNNING
     same_as: str | None = None
     steps: list[Step] = field(default_factory=list)
@@ -149,9 +157,16 @@ class Trial:
         """Wall time of all its jobs."""
         return sum(step.outcome.seconds for step in self.steps if step.outcome)
 
+    @property
+    def remark(self) -> str:
+        """What is to be known when it is compared with others; empty where nothing is."""
+        if self.out_of_memory is None or self.batch_size is None:
+            return ""
+        return f"batch {self.batch_size}, out of memory at {self.out_of_memory}"
+
     def job(self, until: int | None) -> Job:
         """The job that trains this trial up to an epoch."""
-        return Job(self.trial, self.values, until, self.execution, self.after)
+        return Job(self.trial, self.values, until, self.execution, self.after, self.batch_size)
 
     def step(self, until: int | None) -> Step | None:
         """What is remembered of a job."""

@@ -13,6 +13,8 @@ from .files import set_aside as set_aside
 from .files import write_text as write_text
 from .folders import check_writable as check_writable
 from .folders import new_folder as new_folder
+from .output import SteadyOutput as SteadyOutput
+from .output import new_console as new_console
 from .statistics import accuracy_interval as accuracy_interval
 from .statistics import bootstrap_interval as bootstrap_interval
 from .surroundings import expected_tracing as expected_tracing

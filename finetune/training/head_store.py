@@ -25,13 +25,15 @@ class TrainedHead:
         rates: Rate of every step.
         best: Index of the epoch that was kept.
         weights: Its variables' values at that epoch.
-        interrupted: Whether the user stopped it; then no other trial starts from it.
+        finished: Whether nothing is left to train; until then no other trial starts from it.
+        interrupted: Whether the user stopped it.
     """
 
     epochs: list[dict[str, Any]]
     rates: list[float]
     best: int
     weights: list[np.ndarray]
+    finished: bool = True
     interrupted: bool = False
 
 
@@ -79,11 +81,16 @@ class HeadStore:
         return self.known.get(key)
 
     def put(self, key: str, head: TrainedHead) -> None:
-        """Keep a head."""
+        """Keep a head that is finished; its state is of no use any more."""
         self.known[key] = head
         if self.folder is not None:
             meta = {"epochs": head.epochs, "rates": head.rates, "best": head.best}
             write_arrays(self._file(key), meta, head.weights)
+            self._file(key).with_suffix(".state.npz").unlink(missing_ok=True)
+
+    def state_file(self, key: str) -> Path | None:
+        """Where the state of a head is kept while it trains; None for nowhere."""
+        return self._file(key).with_suffix(".state.npz") if self.folder is not None else None
 
     def __len__(self) -> int:
         return len(self.known)

@@ -71,7 +71,7 @@ class TrainingProgress(PhaseCallback):
         elif time.monotonic() - self._printed > _SECONDS_BETWEEN_LINES and done < self._epochs:
             self._printed = time.monotonic()
             text = f"{self._name} {done}/{self._epochs}: {self._text}  {left:.0f}s left"
-            self._console.print(text, highlight=False)
+            self._console.print(text)
 
     def end_phase(self) -> None:
         """Close the bar."""
@@ -81,7 +81,7 @@ class TrainingProgress(PhaseCallback):
             self._bar.stop()
             self._bar = None
         elif self._text:
-            self._console.print(f"{self._name}: {text}", highlight=False)
+            self._console.print(f"{self._name}: {text}")
 
 
 def describe_epoch(logs: dict[str, Any]) -> str:

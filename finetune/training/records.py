@@ -112,7 +112,7 @@ class BestEpoch(keras.callbacks.Callback):
     def adopt(self, head: TrainedHead, phase: str, variables: Sequence[Any]) -> None:
         """Take over the epochs of a head that was trained before, whose weights are in."""
         self.record.interrupted = head.interrupted
-        self.record.finished = True
+        self.record.finished = head.finished
         self.record.best = len(self.record.epochs) + head.best
         self.record.epochs.extend(head.epochs)
         self.record.rates[phase] = head.rates

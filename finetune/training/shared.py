@@ -24,6 +24,7 @@ from finetune.reuse import (
     Source,
     find_cut,
     fold_batch_norm,
+    in_inference_mode,
     split,
 )
 from finetune.support import assign, values_of, without_room
@@ -206,14 +207,13 @@ class SharedBackbone:
         self, assembly: Assembly, reuse: bool, kept: int, cut: Cut | None
     ) -> tuple[str, keras.Model]:
         """The part of the model that has to run in training, and where it begins."""
-        if not reuse:
-            return PIXELS, keras.Model(assembly.model.inputs, assembly.model.outputs)
-        if kept >= self._leaves:
+        if reuse and kept >= self._leaves:
             classifier = assembly.classifier
             return POOLED, keras.Model(classifier.inputs, classifier.outputs)
         if cut is None:
             pixels = keras.Input(assembly.model.input_shape[1:])
-            features = fold_batch_norm(self.backbone.model)(assembly.prepare(pixels))
+            body = (fold_batch_norm if reuse else in_inference_mode)(self.backbone.model)
+            features = body(assembly.prepare(pixels))
             return PIXELS, keras.Model(pixels, assembly.classifier(assembly.pool(features)))
         _, suffix = split(self.frozen.flat, cut)
         inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in cut.tensors]

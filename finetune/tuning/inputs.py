@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from finetune.data import ImageData, load_data
+from finetune.data import ImageData, check_datasets, load_data
 from finetune.exceptions import ArgumentError, DataError, ImageSizeError
 from finetune.reuse import Source, StoredSource, StreamSource
 from finetune.tuning.settings import Facts, Settings, classification_task
@@ -63,7 +63,12 @@ class Inputs:
                     "Expected validation_data as a tf.data.Dataset like the training images, "
                     f"received {type(validation).__name__}."
                 )
+            for dataset in (x, validation):
+                _check_end(dataset)
             self._learn_from_dataset(x, settings)
+            *_, report = check_datasets({"train": x, "validation": validation})
+            if str(report):
+                log.warning(str(report))
             return self._stream(self._readied(x), self._readied(validation), batch_size)
         if x is None or y is None or not isinstance(validation, (tuple, list)):
             raise ArgumentError(
@@ -154,18 +159,19 @@ class Inputs:
         self.facts = Facts(self._task or classification_task(columns), columns, size)
 
     def _readied(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        """The dataset with class numbers as labels; one that never ends is refused."""
+        """The dataset with class numbers as labels."""
         assert self.facts is not None  # learned before
         spec: Any = dataset.element_spec
         labels = spec[1]
         one_hot = labels.shape.rank == 2 and labels.shape[1] != 1
         if one_hot and self.facts.task in ("binary", "multiclass"):
             dataset = dataset.map(lambda images, rows: (images, tf.argmax(rows, axis=-1)))
-        if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
-            raise DataError(
-                "Expected a dataset that ends: leave out .repeat(), epochs are counted."
-            )
         return dataset
+
+
+def _check_end(dataset: tf.data.Dataset) -> None:
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise DataError("Expected a dataset that ends: leave out .repeat(), epochs are counted.")
 
 
 def pair(size: Any) -> tuple[int, int] | None:

@@ -32,6 +32,9 @@ LEARNING_RATE = 3e-4
 # Keeps a few hundred images from being learned by heart; docs/results.md has the measurements.
 _LABEL_SMOOTHING = 0.1
 
+# Far above what any optimizer can use: larger ones are slips of the keyboard.
+_LARGEST_RATE = 1e6
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -103,8 +106,11 @@ class Settings:
         if self.epochs + self.head_epochs == 0:
             raise ArgumentError("Expected epochs or head_epochs above 0, received 0 for both.")
         for name in ("learning_rate", "head_learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ArgumentError(f"Expected {name} above 0, got {getattr(self, name)!r}.")
+            if not 0 < getattr(self, name) <= _LARGEST_RATE:
+                raise ArgumentError(
+                    f"Expected {name} above 0 and at most {_LARGEST_RATE:,.0f}, received "
+                    f"{getattr(self, name)!r}."
+                )
         if not isinstance(self.views, (int, np.integer)) or self.views < 1:
             raise ArgumentError(f"Expected views of 1 or more, received {self.views!r}.")
         if self.batch_norm not in ("frozen", "adapt"):

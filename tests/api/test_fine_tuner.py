@@ -352,8 +352,30 @@ def test_a_plain_dataset_is_reused_where_asked_for(make_tuner):
     hyper = make_tuner(freeze_depth=16, head_epochs=5, reuse=True)
     hp = keras_tuner.HyperParameters()
     history = hyper.fit(hp, hyper.build(hp), train, validation_data=validation, verbose=0)
-    assert len(passes) == 3
+    assert len(passes) == 3 * 3  # twice to see what changes, once for the features
     assert len(history.history["loss"]) == 1
+
+
+def test_a_plain_dataset_that_mixes_what_is_measured_into_training_is_refused(make_tuner):
+    images = tf.random.stateless_uniform((24, 16, 16, 3), (0, 1), 0, 255)
+    shuffled = tf.data.Dataset.from_tensor_slices((images, tf.range(24) % 3)).shuffle(24)
+    hyper = make_tuner(num_classes=3)
+    hp = keras_tuner.HyperParameters()
+    with pytest.raises(DataError, match="The validation dataset changes each time"):
+        hyper.fit(
+            hp,
+            hyper.build(hp),
+            shuffled.skip(9).batch(8),
+            validation_data=shuffled.take(9).batch(8),
+            verbose=0,
+        )
+
+
+def test_a_dataset_that_never_ends_is_refused_before_it_is_counted(make_tuner):
+    train, validation = plain_datasets()
+    hyper = make_tuner()
+    with pytest.raises(DataError, match="a dataset that ends"):
+        hyper.trainer.source(train.repeat(), None, validation, 32, hyper.trainer.settings())
 
 
 def test_a_dataset_of_unknown_length_is_counted(make_tuner):
@@ -424,7 +446,15 @@ def test_images_of_other_classes_or_tasks_are_refused(make_tuner, data):
         ({"task": "ranking"}, "task to be one of"),
         ({"epochs": -1}, "epochs as a whole number, 0 or more; got -1"),
         ({"epochs": 0, "head_epochs": 0}, "epochs or head_epochs above 0"),
-        ({"learning_rate": 0.0}, "learning_rate above 0, got 0.0"),
+        (
+            {"learning_rate": float("inf")},
+            "learning_rate above 0 and at most 1,000,000, received inf",
+        ),
+        (
+            {"head_learning_rate": 1e30},
+            "head_learning_rate above 0 and at most 1,000,000, received 1e",
+        ),
+        ({"learning_rate": 0.0}, "learning_rate above 0 and at most 1,000,000, received 0.0"),
         ({"views": 0}, "views of 1 or more, received 0"),
         ({"batch_norm": "thawed"}, "batch_norm to be 'frozen' or 'adapt', received 'thawed'"),
         ({"schedule": "linear"}, "schedule to be one of"),

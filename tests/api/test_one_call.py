@@ -204,6 +204,26 @@ class Press(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+def test_a_loss_that_was_lost_in_fine_tuning_is_said(tune, data):
+    """The head was kept without a word of why."""
+
+    class Poison(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            kernel = self.model.get_layer("head").get_layer("predictions").kernel
+            if epochs:
+                kernel.assign(kernel * np.nan)
+
+        def on_epoch_end(self, epoch, logs=None):
+            epochs.append(epoch)
+
+    epochs = []
+    result = tune(data, callbacks=[Poison()], head_epochs=1)
+    assert (
+        "in phase 'fine_tune' the loss was not finite from epoch 1 on: lower the learning rate, or "
+        "limit the gradients with clip_norm"
+    ) in result.summary().splitlines()
+
+
 def test_ctrl_c_keeps_the_best_epoch_and_writes_the_run(tune, data):
     result = tune(data, callbacks=[Press()], epochs=5)
     assert result.record.interrupted

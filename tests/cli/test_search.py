@@ -58,6 +58,7 @@ def test_board_as_json_has_the_fields_that_were_promised(study):
         "seconds",
         "status",
         "error",
+        "remark",
     }
     for trial in trials:
         assert promised <= set(trial)

@@ -1,6 +1,7 @@
 """Canaries: what Keras' layers keep of layers and variables."""
 
 import keras
+import numpy as np
 import pytest
 from keras import layers
 
@@ -11,11 +12,13 @@ from finetune.compat import (
     keras_class,
     own_state,
     own_variables,
+    seed_generators,
 )
 
 FLATTEN = "`Layer._flatten_layers` (Keras) changed: freezing goes by it, leaf by leaf. "
 OWN = "`Layer._trainable_variables` (Keras) changed: freezing sets the flags of what is in it. "
 STATE = "`Layer._non_trainable_variables` (Keras) changed: what may be cached goes by it. "
+SEEDS = "`Layer._seed_generators` (Keras) changed: augmentation is drawn anew by it. "
 HOME = "Keras defines its layers elsewhere: which layers count as one, and cache, go by it. "
 
 
@@ -102,6 +105,26 @@ def test_own_state_is_what_no_training_changes(block, frozen):
         STATE + "It no longer is exactly the layer's own state, without seeds and inner layers."
     )
     assert own_state(block.inner.layers[0]) == [], STATE + "A dense layer has state."
+
+
+def test_seed_generators_of_inner_layers_are_found_and_bear_their_seeds(block):
+    augment = keras.Sequential([layers.RandomFlip(seed=3), layers.RandomZoom(0.1), block])
+    found = [generator.get_config()["seed"] for generator in seed_generators(augment)]
+    assert found == [3, None, 0], (
+        SEEDS + "It no longer lists the generators of a layer with the seeds they were given."
+    )
+
+
+def test_what_a_layer_draws_is_a_function_of_the_state_of_its_generators():
+    pixels = np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 3)).astype("float32")
+    augment = layers.RandomBrightness(0.5, seed=1)
+    (generator,) = seed_generators(augment)
+    drawn = []
+    for state in ([5, 7], [6, 7], [5, 7]):
+        generator.state.assign(state)
+        drawn.append(np.asarray(augment(pixels, training=True)))
+    assert np.array_equal(drawn[0], drawn[2]), SEEDS + "Its state does not decide what is drawn."
+    assert not np.array_equal(drawn[0], drawn[1]), SEEDS + "Its state has no influence."
 
 
 def test_layers_that_keras_does_not_export_are_its_own():

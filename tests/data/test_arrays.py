@@ -34,6 +34,9 @@ def test_other_numbers_are_rounded_to_uint8(dtype: type):
         (np.full((2, 4, 4), -1.0), [0, 1], r"Pixels must be 0..255, got -1..-1. Scale them back"),
         (np.full((2, 4, 4), 256), [0, 1], "Pixels must be 0..255, got 256..256"),
         (np.full((2, 4, 4), 1.0), [0, 1], "all lie within 0..1. Multiply them by 255"),
+        (np.full((2, 4, 4), 1, np.uint8), [0, 1], "all lie within 0..1. Multiply them by 255"),
+        (np.full((2, 4, 4), 1), [0, 1], "all lie within 0..1. Multiply them by 255"),
+        ([np.zeros((4, 4)), np.zeros((4, 5))], [0, 1], "images are of different sizes"),
         (np.full((2, 4, 4), True), [0, 1], "all lie within 0..1. Multiply them by 255"),
         (np.full((2, 4, 4), "a"), [0, 1], "Pixels must be numbers 0..255, got an array of <U1"),
     ],
@@ -41,3 +44,12 @@ def test_other_numbers_are_rounded_to_uint8(dtype: type):
 def test_arrays_that_do_not_fit_say_why(images: np.ndarray, labels: object, text: str):
     with pytest.raises(DataError, match=text):
         from_arrays(images, labels)
+
+
+def test_a_missing_label_beside_strings_stays_missing():
+    items = from_arrays(np.full((3, 4, 4), 9), ["cat", None, "dog"]).parts["train"].items
+    assert [item.label for item in items] == ["cat", None, "dog"]
+
+
+def test_black_images_are_images():
+    assert from_arrays(np.zeros((2, 4, 4)), [0, 1]).parts["train"].count == 2

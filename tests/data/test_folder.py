@@ -81,6 +81,21 @@ def test_other_folders_beside_train_are_ignored_and_counted(tree: Callable[..., 
     assert source.ignored == {"other folders": 1, "stray files": 1}
 
 
+def test_classes_beside_train_are_not_passed_over(tree: Callable[..., Path]):
+    root = tree("train/diesel/1.jpg", "train/steam/1.jpg", "bus/1.jpg", "car/1.jpg")
+    with pytest.raises(DataError) as caught:
+        scan_folder(root)
+    assert str(caught.value) == (
+        f"{root} holds train/ and, beside it, folders of images: 'bus', 'car'. Where they are "
+        "classes too, bring all classes to one place; else move them away, or name the folders one "
+        f"by one: {root}/train, with those to validate and to test on as `validation` and `test`."
+    )
+
+
+def test_a_class_may_be_called_train(tree: Callable[..., Path]):
+    assert scan_folder(tree("train/1.jpg", "bus/1.jpg")).class_names == ["bus", "train"]
+
+
 def test_a_class_may_be_called_test(tree: Callable[..., Path]):
     assert scan_folder(tree("test/1.jpg", "fail/1.jpg")).class_names == ["fail", "test"]
 

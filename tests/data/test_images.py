@@ -1,4 +1,5 @@
 import io
+import os
 import subprocess
 import sys
 import warnings
@@ -9,7 +10,9 @@ import PIL
 import pytest
 from PIL import Image
 
-from finetune.data.images import find_images, read_image, read_images
+from finetune.data.finding import find_images
+from finetune.data.images import read_image, read_images
+from finetune.data.pixels import to_rgb
 from finetune.exceptions import DataError, DataNotFoundError, UnreadableImageError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -218,6 +221,58 @@ def test_unreadable_files_are_listed_with_the_reason(tmp_path: Path):
         "text.jpg": "its content is not an image of a known format",
         "absent.jpg": "No such file or directory",
     }
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path):
+    """Reading a pipe would wait for ever, reading a device may never end."""
+    pipe, device, folder = (tmp_path / name for name in ("pipe.png", "device.png", "folder.png"))
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/zero")
+    folder.mkdir()
+    _, skipped = read_images([pipe, device, folder], 8)
+    assert [file.reason for file in skipped] == ["it is not a regular file"] * 3
+
+
+def test_a_file_larger_than_any_image_is_not_read(tmp_path: Path):
+    with open(tmp_path / "huge.png", "wb") as file:
+        file.truncate(20 * 2**30)
+    _, skipped = read_images([tmp_path / "huge.png"], 8)
+    assert skipped[0].reason == "the file has 21.5 GB, more than any image that can be read"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")
+@pytest.mark.parametrize("kind", ["gray of 16 bits", "palette with transparency"])
+def test_large_images_take_a_few_times_their_pixels_on_many_cores(kind: str, tmp_path: Path):
+    """Small as files: 25 million pixels each, which took half a gigabyte on every core."""
+    file = tmp_path / "large.png"
+    if kind == "gray of 16 bits":
+        Image.new("I;16", (5000, 5000)).save(file)
+    else:
+        Image.new("P", (5000, 5000)).save(file, transparency=bytes([128, 255]))
+    code = (
+        "import re, sys\n"
+        "from finetune.data.images import read_images\n"
+        "images, skipped = read_images([sys.argv[1]] * 3, 32)\n"
+        "most = re.search(r'VmHWM:\\s*(\\d+) kB', open('/proc/self/status').read())[1]\n"
+        "print(len(images), most)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(file)], check=True, capture_output=True, text=True
+    )
+    read, kilobytes = map(int, done.stdout.split())
+    assert read == 3 and kilobytes * 1024 < 0.6e9
+
+
+def test_strips_of_a_large_image_are_as_the_whole(monkeypatch: pytest.MonkeyPatch):
+    random = np.random.default_rng(0)
+    images = [
+        Image.fromarray(random.integers(0, 256, (30, 20, 4), np.uint8)),
+        Image.fromarray(random.integers(0, 65536, (30, 20), np.uint16)),
+    ]
+    whole = [np.asarray(to_rgb(image)) for image in images]
+    monkeypatch.setattr("finetune.data.pixels._STRIP", 130)
+    for image, expected in zip(images, whole, strict=True):
+        assert np.array_equal(np.asarray(to_rgb(image)), expected)
 
 
 def test_postscript_is_never_run_whatever_its_suffix(tmp_path: Path):

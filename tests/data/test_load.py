@@ -113,6 +113,16 @@ def test_training_images_given_again_for_validation_are_reported(shoes: Path):
     assert load(shoes).report.leaked == ()
 
 
+def test_an_image_in_two_classes_is_reported(shoes: Path):
+    (shoes / "sandals" / "copy.png").write_bytes((shoes / "boots" / "003.png").read_bytes())
+    (shoes / "boots" / "twice.png").write_bytes((shoes / "boots" / "004.png").read_bytes())
+    report = load(shoes).report
+    assert report.contradicting == ("boots/003.png", "sandals/copy.png")
+    assert str(report) == (
+        "2 images have two labels, as copies of one image: boots/003.png, sandals/copy.png"
+    )
+
+
 def test_unreadable_images_are_skipped_and_listed(shoes: Path):
     (shoes / "boots" / "000.png").write_bytes(b"")
     (shoes / "sandals" / "001.png").write_text("text")

@@ -1,3 +1,5 @@
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -91,6 +93,69 @@ def test_fingerprint_ignores_the_order_of_a_shuffled_dataset():
     }
     assert len(prints) == 1
     assert load_data(dataset, validation=dataset, image_size=5).fingerprint not in prints
+
+
+def test_a_dataset_that_shuffles_before_take_and_skip_is_refused():
+    """Each pass drew other validation images, so in three epochs all were trained on."""
+    shuffled = stream(40).shuffle(40)
+    with pytest.raises(DataError) as caught:
+        load_data(shuffled.skip(10), validation=shuffled.take(10), image_size=8)
+    assert re.fullmatch(
+        r"The validation dataset changes each time: \d+ of 10 images are others the next time\. "
+        r"Where it shuffles before take and skip, training images get in: shuffle after them, or "
+        r"with reshuffle_each_iteration=False\. Where it augments, augment training images alone\.",
+        str(caught.value),
+    )
+    once = stream(40).shuffle(40, reshuffle_each_iteration=False)
+    data = load_data(once.skip(10), validation=once.take(10), image_size=8)
+    assert data.report.leaked == () and sum(data.counts["validation"].values()) == 10
+
+
+def test_training_images_that_change_may_not_be_validated_on():
+    """A cache holds the validation images still; the first pass alone shows no leak."""
+    shuffled = stream(40).shuffle(40, seed=0)
+    kept = shuffled.take(20).cache()
+    data = load_data(shuffled.skip(20), validation=kept, image_size=8)
+    assert len(data.report.leaked) >= 5
+    assert set(data.report.leaked) <= {f"validation/{number}" for number in range(20)}
+
+
+def test_training_images_may_change_by_augmentation():
+    noise = stream().map(
+        lambda image, label: (image + tf.cast(tf.random.uniform(()) > 0, tf.uint8), label)
+    )
+    assert load_data(noise, validation=stream(), image_size=8).report.leaked == ()
+
+
+def test_copies_between_datasets_and_under_two_labels_are_reported():
+    flipped = stream().map(lambda image, label: (image, 1 - label))
+    report = load_data(stream(), validation=flipped, image_size=8).report
+    assert report.leaked == tuple(f"validation/{number}" for number in range(6))
+    assert report.contradicting[:2] == ("train/0", "validation/0")
+    assert len(report.contradicting) == 12
+
+
+def test_another_number_of_images_each_time_is_refused():
+    lengths = iter([4, 6])
+
+    def images():
+        for number in range(next(lengths)):
+            yield np.full((8, 8, 3), number, np.uint8), number % 2
+
+    spec = (tf.TensorSpec((8, 8, 3), tf.uint8), tf.TensorSpec((), tf.int64))
+    dataset = tf.data.Dataset.from_generator(images, output_signature=spec)
+    with pytest.raises(DataError, match="gives 4 images the first time and 6 the next"):
+        load_data(dataset, validation=None, image_size=8)
+
+
+def test_an_error_in_the_dataset_is_told_with_where_it_is():
+    def check(image, label):
+        tf.debugging.assert_less(label, tf.constant(1, tf.int64), "no such label")
+        return image, label
+
+    dataset = stream().map(check)
+    with pytest.raises(DataError, match=r"The train dataset fails after 1 images: .*no such label"):
+        load_data(dataset, validation=None, image_size=8)
 
 
 def test_another_size():

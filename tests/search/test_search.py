@@ -1,18 +1,22 @@
 """A search from its budget to its best model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 import keras_tuner
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import finetune
 from finetune import FineTuner
 from finetune.api.run_folder import environment
 from finetune.exceptions import ArgumentError, SearchError, StorageError, StudyError
+from finetune.search import runner
 from finetune.search.runner import Runner
+from finetune.search.search_result import describe_values
 from finetune.search.study import Study, read_trials
 from finetune.search.trials import Outcome
 
@@ -206,19 +210,98 @@ def test_loss_that_is_not_finite_is_a_failure_and_never_scored(data, make_backbo
     assert "not finite in epoch 1" in bad["error"] and "1.0e+30" in bad["error"]
 
 
-def test_trial_out_of_memory_runs_once_more_with_half_the_batch(search, monkeypatch, caplog):
-    run = Runner._run
+class Greedy(keras.callbacks.Callback):
+    """Memory is short in the second step of the second epoch, where batches are too large."""
 
-    def greedy(self, job, data, *args):
-        if job.trial == "0000" and data.batch_size > 8:
-            raise MemoryError
-        return run(self, job, data, *args)
+    def __init__(self, path, most):
+        super().__init__()
+        self.path = path
+        self.most = most
 
-    monkeypatch.setattr(Runner, "_run", greedy)
-    result = search(strategy="grid", max_trials=2)
-    sizes = {trial.trial: trial.outcome.batch_size for trial in read_trials(result.folder)}
-    assert sizes == {"0000": 8, "0001": 16}
-    assert "out of memory with batches of 16" in caplog.text
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        size = -(-41 // self.params["steps"])  # 41 training images
+        if self.epoch == 2 and batch == 1 and size > self.most:
+            with open(self.path, "a", encoding="utf-8") as file:
+                print(size, file=file)
+            raise tf.errors.ResourceExhaustedError(None, None, f"no room for {size} images")
+
+
+def test_trial_out_of_memory_in_mid_training_keeps_half_the_batch_to_its_end(
+    search, tmp_path, caplog
+):
+    greedy = Greedy(tmp_path / "tried.txt", most=8)
+    result = search(strategy="halving", callbacks=[greedy])
+    trials = read_trials(result.folder)
+    unfrozen = [trial for trial in trials if trial.outcome.epochs]
+    # Two rungs, and memory was short in each trial once.
+    assert sorted(trial.outcome.epochs for trial in unfrozen) == [2, 2, 4, 4]
+    assert greedy.path.read_text().split() == ["14"] * 4
+    assert caplog.text.count("out of memory with batches of 16; once more with 8") == 4
+    remarks = {trial.trial: trial.remark for trial in trials}
+    assert {remarks[trial.trial] for trial in unfrozen} == {"batch 8, out of memory at 16"}
+    assert {step.outcome.batch_size for trial in unfrozen for step in trial.steps} == {8}
+    assert [remarks[trial.trial] for trial in trials if trial not in unfrozen] == ["", ""]
+    assert {row["trial"]: row["remark"] for row in result.rows(test=False)} == remarks
+    assert {row["id"]: row["remark"] for row in result.trials} == remarks
+    assert result.table().count("batch 8, out of memory at 16") == 4
+    best = next(entry for entry in result.ranking if entry.trial.remark)
+    told = f"{describe_values(best.trial.values)}\n      batch 8, out of memory at 16\n"
+    assert f"Best: trial {best.trial.trial}, {told}" in replace(result, chosen=best).summary()
+
+
+def test_trial_that_half_the_batch_was_for_equals_one_that_began_with_it(
+    search, tuner, data, tmp_path
+):
+    tried = search(
+        strategy="grid", max_trials=1, callbacks=[Greedy(tmp_path / "tried.txt", most=8)]
+    )
+    small = data.with_options(batch_size=8)
+    wanted = tuner.search(small, strategy="grid", max_trials=1, out=tmp_path / "b", verbose=0)
+    losses = [
+        [row["val_loss"] for row in r.rows(test=False)[0]["history"]] for r in (tried, wanted)
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_trial_that_was_killed_after_it_got_half_the_batch_goes_on_with_it(
+    search, same_board, tmp_path, kill_at_write, monkeypatch
+):
+    options = {
+        "strategy": "grid",
+        "max_trials": 1,
+        "callbacks": [Greedy(tmp_path / "tried.txt", most=8)],
+    }
+    whole = search(out=tmp_path / "whole", **options)
+    kill_at_write(3)  # begun, short of memory, begun again
+    with pytest.raises(Killed):
+        search(**options)
+    monkeypatch.undo()
+    same_board(search(**options).folder, whole.folder)
+    assert (tmp_path / "tried.txt").read_text().split() == ["14"] * 2
+
+
+def test_measuring_that_is_out_of_memory_ends_no_search(search, monkeypatch, caplog):
+    def measure(*args):
+        raise tf.errors.ResourceExhaustedError(None, None, "no room")
+
+    monkeypatch.setattr(runner, "seconds_per_epoch", measure)
+    assert [trial["status"] for trial in search(strategy="grid").trials] == ["completed"] * 6
+    assert "An epoch could not be measured: out of memory" in caplog.text
+
+
+def test_trial_that_is_out_of_memory_with_one_image_is_a_failure_that_says_what_to_do(
+    search, tmp_path
+):
+    greedy = Greedy(tmp_path / "tried.txt", most=0)
+    with pytest.raises(SearchError, match=r"batches of one image do not fit, take a smaller"):
+        search(strategy="grid", max_trials=1, max_failures=1, callbacks=[greedy])
+    assert greedy.path.read_text().split() == ["14", "7", "4", "2", "1"]
+    (trial,) = read_trials(tmp_path / "study")
+    assert (trial.status, trial.batch_size, trial.out_of_memory) == ("failed", 1, 2)
+    assert "ResourceExhaustedError: no room for 1 images" in trial.outcome.error
 
 
 def test_ctrl_c_leaves_the_best_so_far_and_the_same_call_goes_on(search, monkeypatch):
@@ -245,8 +328,8 @@ def test_time_budget_stops_in_mid_trial_and_more_of_it_goes_on(
     whole = search(strategy="grid", out=tmp_path / "whole")
     run = Runner._run
 
-    def late(self, job, data, seconds):
-        return run(self, job, data, 0.0 if job.trial == "0001" else seconds)
+    def late(self, job, seconds):
+        return run(self, job, 0.0 if job.trial == "0001" else seconds)
 
     with monkeypatch.context() as patch:
         patch.setattr(Runner, "_run", late)

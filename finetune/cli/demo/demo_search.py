@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
-from rich.console import Console
 
 from finetune.api import FineTuner, FineTuneResult, fine_tune
 from finetune.backbones import blocks
 from finetune.cli.demo import backbone_path, write_digits
 from finetune.cli.demo.network import build_backbone
 from finetune.data import ImageData, load_data
+from finetune.support import new_console
 
 LEARNING_RATES = [3e-4, 1e-3, 3e-3]
 HEAD_RATE = 1e-2
@@ -35,7 +35,7 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, float]:
         Test accuracy "pretrained" and "random".
     """
     started = time.perf_counter()
-    console = Console(highlight=False)
+    console = new_console()
     for part in ("digits", "search"):
         shutil.rmtree(out / part, ignore_errors=True)
     data = load_data(
@@ -45,7 +45,7 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, float]:
         seed=seed,
         augment="none",
     )
-    console.print(f"[bold]Handwritten digits[/] in {out / 'digits'}\n{data.summary()}\n")
+    console.print(f"Handwritten digits in {out / 'digits'}\n{data.summary()}\n")
 
     backbone: Any = keras.models.load_model(backbone_path(), compile=False)
     depths = _depths(backbone)

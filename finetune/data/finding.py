@@ -1,0 +1,126 @@
+"""Image files below a folder: by their names, each folder once, nothing opened."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from finetune.exceptions import DataError, DataNotFoundError
+
+# Listed even where Pillow lacks a decoder (HEIC), so that such files are not passed over silently.
+_SUFFIXES = "jpg jpeg jpe jfif png gif webp bmp dib tif tiff avif heic heif jp2 tga ppm pgm pbm pnm"
+IMAGE_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split(" "))
+
+# What links in a circle count as, where they are passed over.
+MET_BEFORE = "links to folders met before"
+
+
+def find_images(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+) -> list[Path]:
+    """Expands files and folders to image files.
+
+    Folders are searched to any depth, in sorted order; what is hidden or does not have an
+    image's suffix is passed over. A file that is named itself is kept whatever its suffix.
+
+    Args:
+        paths: A file, a folder, or several of them.
+
+    Returns:
+        Image files, in the order given.
+
+    Raises:
+        DataNotFoundError: If a path does not exist.
+        DataError: If a folder holds no image or cannot be read, or a path is neither file nor
+            folder, such as a pipe.
+
+    Example:
+        >>> find_images([])
+        []
+    """
+    single = isinstance(paths, (str, os.PathLike))
+    found: list[Path] = []
+    for path in [Path(paths)] if single else map(Path, paths):
+        if path.is_dir():
+            inside = list(walk(path, Counter()))
+            if not inside:
+                raise DataError(f"No image in {path}: expected files such as .jpg or .png.")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        elif path.exists():
+            raise DataError(f"Expected files or folders, but {path} is neither.")
+        else:
+            raise DataNotFoundError(f"No such file or folder: {path}.")
+    return found
+
+
+def walk(folder: Path, ignored: Counter[str], above: Iterable[Path] = ()) -> Iterator[Path]:
+    """Yields the image files below a folder in sorted order; links are followed.
+
+    Args:
+        folder: Where to begin.
+        ignored: What is passed over is counted here, by its kind.
+        above: Folders that are not entered again, as `folder` is not: a link to one of them
+            would lead round in circles.
+
+    Raises:
+        DataError: If a folder cannot be read.
+    """
+    # By device and inode: a name says nothing where links lead to what was entered before.
+    entered = {_identity(path) for path in (*above, folder)}
+    unfinished = [iter(entries(folder))]
+    while unfinished:
+        for entry in unfinished[-1]:
+            if is_hidden(entry.name):
+                ignored[kind_of(entry)] += 1
+            elif os.path.isdir(entry):
+                if (identity := _identity(entry)) in entered:
+                    ignored[MET_BEFORE] += 1
+                    continue
+                entered.add(identity)
+                unfinished.append(iter(entries(entry)))
+                break
+            elif is_image_name(entry.name):
+                yield entry
+            else:
+                ignored[kind_of(entry)] += 1
+        else:
+            unfinished.pop()
+
+
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(
+            f"The folder {folder} cannot be read: {error.strerror}. Allow it, or leave it out."
+        ) from error
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is one that operating systems hide or leave behind."""
+    return name.startswith(".") or name in {"__MACOSX", "Thumbs.db", "desktop.ini"}
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file's name says that it is an image."""
+    return not is_hidden(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def kind_of(entry: Path) -> str:
+    """What an entry that is passed over counts as."""
+    folder = os.path.isdir(entry)
+    if is_hidden(entry.name):
+        return "hidden folders" if folder else "hidden files"
+    return "other folders" if folder else "stray files"
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
