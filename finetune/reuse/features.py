@@ -241,7 +241,7 @@ class FeatureCache:
                     "another place with cache_dir."
                 )
         if writers:
-            self._store.prune()
+            self._make_room()
         kept = [array for point in points for array in self.kept[source.key, split, point].inputs]
         views = source.views if split == TRAIN else 1
         log.info(
@@ -252,6 +252,13 @@ class FeatureCache:
             sum(map(_bytes, kept)) / 1e6,
             "in part on disk" if any(isinstance(a, Shards) for a in kept) else "in memory",
         )
+
+    def _make_room(self) -> None:
+        """Keep the folder within its limit; no reason to end a training that has what it needs."""
+        try:
+            self._store.prune()
+        except OSError as error:
+            log.warning("Features of earlier runs cannot be removed: %s.", error)
 
     @contextmanager
     def _writers(
