@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -234,6 +235,16 @@ def test_a_disk_that_fills_when_memory_has_no_room_is_a_clear_error(source, tmp_
         cache.get(source, "train", "a", [], means([]))
     assert not list(tmp_path.rglob("*.partial"))
     assert not list(tmp_path.rglob("entry.json"))
+
+
+def test_who_has_no_home_keeps_features_among_temporary_files(source, tmp_path, monkeypatch):
+    pwd = pytest.importorskip("pwd")
+    monkeypatch.delenv("FINETUNE_CACHE")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", lambda number: {}[number])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    FeatureCache().get(source, "train", "a", [], means([]))
+    assert list((tmp_path / "finetune" / "finetune-features").glob("*/entry.json"))
 
 
 def _deletes_at_the_end(folder):
