@@ -1,6 +1,5 @@
 """Where decoded images lie: in memory, or in a temporary file once they exceed a budget."""
 
-import atexit
 import errno
 import os
 import shutil
@@ -16,8 +15,8 @@ from finetune.exceptions import StorageError
 def allocate(shape: tuple[int, ...], memory_budget: int | None = None) -> np.ndarray:
     """Makes a uint8 array in memory or, above the budget, in a temporary file.
 
-    The file is removed when the program exits. It is placed where Python places temporary
-    files, which the environment variable `TMPDIR` changes.
+    The file has no name, so that nothing is left of it however the program ends. It is placed where
+    Python places temporary files, which the environment variable `TMPDIR` changes.
 
     Args:
         shape: Shape of the array.
@@ -38,14 +37,11 @@ def allocate(shape: tuple[int, ...], memory_budget: int | None = None) -> np.nda
         memory_budget = psutil.virtual_memory().available // 2
     if size <= memory_budget:
         return np.empty(shape, np.uint8)
-    folder = tempfile.mkdtemp(prefix="finetune-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    path = os.path.join(folder, "images.uint8")
     try:
-        _reserve(path, size)
-        return np.memmap(path, np.uint8, mode="r+", shape=shape)
+        with tempfile.TemporaryFile(prefix="finetune-") as file:
+            _reserve(file.fileno(), size)
+            return np.memmap(file, np.uint8, mode="r+", shape=shape)
     except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
         raise StorageError(
             f"The decoded images need {size / 1e9:.1f} GB and more than the memory budget of "
             f"{memory_budget / 1e9:.1f} GB, but {tempfile.gettempdir()} has no room for them "
@@ -79,12 +75,11 @@ def reorder(array: np.ndarray, order: Sequence[int] | np.ndarray) -> None:
             row = source
 
 
-def _reserve(path: str, size: int) -> None:
+def _reserve(file: int, size: int) -> None:
     """Takes the space now: writing to a mapped file on a full disk would kill the process."""
-    if shutil.disk_usage(os.path.dirname(path)).free < size:
+    if shutil.disk_usage(tempfile.gettempdir()).free < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with open(path, "wb") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
-        else:
-            file.truncate(size)
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:
+        os.truncate(file, size)

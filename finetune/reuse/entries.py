@@ -133,12 +133,20 @@ class EntryWriter:
             if waiting:
                 name = f"{number}-{len(shards):05}.npy"
                 rows = np.concatenate(waiting)
-                content = io.BytesIO()
-                np.save(content, rows, allow_pickle=False)
-                (self._partial / name).write_bytes(content.getbuffer())
-                checksum = zlib.crc32(content.getbuffer())
+                checksum = _save(self._partial / name, rows)
                 shards.append(Shard(name, [*rows.shape], rows.dtype.name, checksum))
                 waiting.clear()
+
+
+def _save(path: Path, rows: np.ndarray) -> int:
+    """Write what `numpy.save` does, without a copy of it in memory; gives its checksum."""
+    header = io.BytesIO()
+    described = np.lib.format.header_data_from_array_1_0(rows)
+    np.lib.format.write_array_header_1_0(header, described)
+    with open(path, "wb") as file:
+        file.write(header.getbuffer())
+        file.write(rows.data)
+    return zlib.crc32(rows.data, zlib.crc32(header.getbuffer()))
 
 
 def read_entry(entry: Path, key: str, rows: int) -> list[Shards]:

@@ -8,6 +8,7 @@ stale is served, and are left on disk for the next run on the same images.
 
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -77,7 +78,7 @@ class FeatureCache:
         self._budget = budget
         self._dtype = dtype
         place = folder or os.environ.get("FINETUNE_CACHE") or "~/.cache/finetune"
-        self._store = FeatureStore(Path(place).expanduser(), _DISK_LIMIT)
+        self._store = FeatureStore(_expanded(Path(place)), _DISK_LIMIT)
         self.kept: dict[tuple[str, str, str], Features] = {}
         self._held = 0
 
@@ -241,7 +242,7 @@ class FeatureCache:
                     "another place with cache_dir."
                 )
         if writers:
-            self._store.prune()
+            self._make_room()
         kept = [array for point in points for array in self.kept[source.key, split, point].inputs]
         views = source.views if split == TRAIN else 1
         log.info(
@@ -252,6 +253,13 @@ class FeatureCache:
             sum(map(_bytes, kept)) / 1e6,
             "in part on disk" if any(isinstance(a, Shards) for a in kept) else "in memory",
         )
+
+    def _make_room(self) -> None:
+        """Keep the folder within its limit; no reason to end a training that has what it needs."""
+        try:
+            self._store.prune()
+        except OSError as error:
+            log.warning("Features of earlier runs cannot be removed: %s.", error)
 
     @contextmanager
     def _writers(
@@ -296,6 +304,14 @@ class FeatureCache:
             if sink.in_memory:
                 self._keep((source.key, split, point), sink.arrays(), merged)
         return [point for point, sink in zip(points, sinks, strict=True) if sink.beyond]
+
+
+def _expanded(place: Path) -> Path:
+    """The place with its "~" filled in; where nobody is at home, one among temporary files."""
+    try:
+        return place.expanduser()
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / "finetune"
 
 
 def _bytes(array: np.ndarray | Shards) -> int:

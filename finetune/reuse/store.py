@@ -192,10 +192,12 @@ def _require_own(folder: Path) -> None:
         OSError: If it cannot be looked at.
     """
     seen = folder.lstat()
-    others = hasattr(os, "geteuid") and (seen.st_uid != os.geteuid() or seen.st_mode & 0o022)
+    has_users = hasattr(os, "geteuid")
     if not stat.S_ISDIR(seen.st_mode):
         why = "it is no folder"
-    elif others:
+    elif has_users and seen.st_uid != os.geteuid():
+        why = "it belongs to another user"
+    elif has_users and seen.st_mode & 0o022:
         why = "other users can write to it"
     elif not (folder / _MARK).is_file():
         why = f"it has no {_MARK}, so something else made it"

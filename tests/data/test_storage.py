@@ -1,3 +1,5 @@
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,18 +33,21 @@ def test_arrays_above_the_budget_are_mapped(tmp_path: Path, monkeypatch: pytest.
     array = allocate((4, 2, 2, 3), memory_budget=47)
     assert isinstance(array, np.memmap) and array.shape == (4, 2, 2, 3)
     array[3] = 7
-    assert (array[3] == 7).all() and len(list(tmp_path.glob("finetune-*/*"))) == 1
+    assert (array[3] == 7).all() and not array[:3].any()
 
 
-def test_the_mapped_file_is_removed_at_exit(tmp_path: Path):
+@pytest.mark.skipif(os.name == "nt", reason="names of open files stay there until they are closed")
+def test_nothing_is_left_when_the_process_is_killed(tmp_path: Path):
     code = (
         "import tempfile\n"
         f"tempfile.tempdir = {str(tmp_path)!r}\n"
         "from finetune.data.storage import allocate\n"
-        "array = allocate((10,), 0)\n"
-        "import os; assert os.listdir(tempfile.tempdir)\n"
+        "array = allocate((10_000_000,), 0)\n"
+        "array[:] = 1\n"
+        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    killed = subprocess.run([sys.executable, "-c", code])
+    assert killed.returncode == -signal.SIGKILL
     assert not list(tmp_path.iterdir())
 
 

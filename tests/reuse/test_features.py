@@ -3,6 +3,12 @@
 import errno
 import json
 import logging
+import os
+import shutil
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
 
@@ -12,6 +18,7 @@ import pytest
 from finetune.api.fine_tuner import FineTuner
 from finetune.data import load_data
 from finetune.exceptions import ArgumentError, StorageError
+from finetune.reuse import entries
 from finetune.reuse.entries import EntryWriter
 from finetune.reuse.features import DISK, MEMORY, FeatureCache
 from finetune.reuse.sources import StoredSource
@@ -228,6 +235,84 @@ def test_a_disk_that_fills_when_memory_has_no_room_is_a_clear_error(source, tmp_
         cache.get(source, "train", "a", [], means([]))
     assert not list(tmp_path.rglob("*.partial"))
     assert not list(tmp_path.rglob("entry.json"))
+
+
+def test_who_has_no_home_keeps_features_among_temporary_files(source, tmp_path, monkeypatch):
+    pwd = pytest.importorskip("pwd")
+    monkeypatch.delenv("FINETUNE_CACHE")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", lambda number: {}[number])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    FeatureCache().get(source, "train", "a", [], means([]))
+    assert list((tmp_path / "finetune" / "finetune-features").glob("*/entry.json"))
+
+
+def _deletes_at_the_end(folder):
+    """A frozen part during whose last batch somebody deletes the cache folder."""
+    seen: list[int] = []
+
+    def extract(points, pixels):
+        seen.append(len(pixels))
+        if len(seen) == 3:
+            shutil.rmtree(folder)
+        return [(pixels.mean(axis=(1, 2)),) for _ in points]
+
+    return extract
+
+
+def test_a_folder_deleted_while_it_is_written_to_costs_nothing_while_memory_has_room(
+    source, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(entries, "SHARD_BYTES", 1)
+    held = FeatureCache(folder=tmp_path / "1").get(source, "train", "a", [], means([]))
+    folder = tmp_path / "2"
+    cache = FeatureCache(folder=folder)
+    kept = cache.get(source, "train", "a", [], _deletes_at_the_end(folder))
+    np.testing.assert_array_equal(kept.inputs[0], held.inputs[0])
+    assert "Features are not kept for later runs: [Errno 2] No such file" in caplog.text
+    cache.get(source, "validation", "a", [], means([]))
+    again = FeatureCache(folder=folder)
+    again.get(source, "validation", "a", [], refuse)
+
+
+def test_a_folder_deleted_while_it_is_written_to_is_a_clear_error_where_memory_has_no_room(
+    source, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(entries, "SHARD_BYTES", 1)
+    folder = tmp_path / "cache"
+    with pytest.raises(StorageError, match=r"No such file.*name another place with cache_dir"):
+        FeatureCache(budget=10, folder=folder).get(
+            source, "train", "a", [], _deletes_at_the_end(folder)
+        )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="files that are open cannot be deleted there")
+def test_a_folder_deleted_while_it_is_read_from_is_still_read(source, tmp_path):
+    held = FeatureCache(folder=tmp_path / "1").get(source, "train", "a", [], means([]))
+    folder = tmp_path / "2"
+    mapped = FeatureCache(budget=10, folder=folder).get(source, "train", "a", [], means([]))
+    shutil.rmtree(folder)
+    rows = np.arange(len(held.labels))
+    np.testing.assert_array_equal(mapped.inputs[0][rows], held.inputs[0])
+
+
+def test_what_another_process_computed_meanwhile_is_not_computed_again(source, tmp_path):
+    """Two caches begin at once: the second one waits, and finds what the first one wrote."""
+    first, second = FeatureCache(folder=tmp_path), FeatureCache(folder=tmp_path)
+    counted = means(calls := [])
+    with ThreadPoolExecutor(2) as threads:
+        begun = threading.Event()
+
+        def slowly(points, pixels):
+            begun.set()
+            time.sleep(0.2)
+            return counted(points, pixels)
+
+        one = threads.submit(first.get, source, "train", "a", [], slowly)
+        assert begun.wait(60)
+        other = threads.submit(second.get, source, "train", "a", [], refuse)
+        np.testing.assert_array_equal(one.result().inputs[0], other.result().inputs[0])
+    assert sum(calls) == len(source.data.splits["train"])
 
 
 def test_memory_disk_and_no_room_at_all_train_to_the_same_result(make_backbone, tmp_path, caplog):

@@ -217,6 +217,13 @@ def test_a_folder_that_others_can_write_to_is_refused(store: FeatureStore):
         store.read("key", len(ROWS))
 
 
+def test_a_folder_of_another_user_is_refused(store: FeatureStore, monkeypatch):
+    write(store, "key")
+    monkeypatch.setattr(os, "geteuid", lambda: store.folder.stat().st_uid + 1)
+    with pytest.raises(StorageError, match="but it belongs to another user"):
+        store.read("key", len(ROWS))
+
+
 def test_a_link_in_the_place_of_the_folder_is_refused(store: FeatureStore, tmp_path: Path):
     write(FeatureStore(tmp_path / "other", 10**6), "key")
     store.folder.parent.mkdir()
