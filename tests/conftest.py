@@ -48,6 +48,27 @@ def backbone() -> keras.Model:
     return build_backbone()
 
 
+@pytest.fixture
+def twice_named() -> keras.Model:
+    """A graph that cannot be flattened: two models in it have a layer of the same name."""
+    blocks = [
+        keras.Sequential(
+            [
+                keras.Input((SIZE, SIZE, 3)),
+                keras.layers.Conv2D(
+                    3,
+                    3,
+                    padding="same",
+                    name="conv",
+                    kernel_initializer=keras.initializers.HeNormal(seed=seed),  # pyright: ignore[reportArgumentType]
+                ),
+            ]
+        )
+        for seed in (1, 2)
+    ]
+    return keras.Sequential([keras.Input((SIZE, SIZE, 3)), *blocks, keras.layers.ReLU()])
+
+
 @pytest.fixture(scope="session")
 def arrays() -> tuple[np.ndarray, np.ndarray]:
     """72 images of 3 classes."""

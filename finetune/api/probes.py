@@ -12,17 +12,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from finetune.api.fine_tuner import FineTuner
-from finetune.backbones import (
-    apply_freeze_depth,
-    describe,
-    leaf_layers,
-    resolve_depth,
-    shallowest,
-)
+from finetune.backbones import describe, leaf_layers, resolve_depth, shallowest
 from finetune.compat import all_layers, calls_of
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError
-from finetune.reuse import TRAIN, VALIDATION, CannotSplit, Source, extractor, flatten
+from finetune.reuse import TRAIN, VALIDATION, CannotSplit, Source
 from finetune.training import TASKS, SharedBackbone
 from finetune.tuning import Settings
 
@@ -201,40 +195,27 @@ def _features(
     shared: SharedBackbone, source: Source, split: str, depths: Sequence[int]
 ) -> dict[int, _Rows]:
     """Pooled features at each depth with their labels, from the cache or one pass."""
-    names = {f"{shared.content}/probe {depth}": depth for depth in depths}
-    run: Any = None
-
-    def extract(points: Sequence[str], pixels: np.ndarray) -> list[tuple[np.ndarray, ...]]:
-        nonlocal run
-        if run is None:
-            run = _extractor(shared, [names[point] for point in points])
-        return [(np.asarray(rows),) for rows in run(pixels)]
-
+    names = _mark(shared, depths)
     found = {}
-    with shared.pretrained_weights():
-        for name, depth in names.items():
-            features = shared.cache.get(source, split, name, list(names), extract)
-            # The first view of each image; rows are taken by number where they lie on disk.
-            rows = np.linspace(
-                0, len(features.labels), min(len(features.labels), _MOST_IMAGES), False
-            ).astype(int)
-            found[depth] = features.inputs[0][rows], features.labels[rows]
+    for depth, name in names.items():
+        features = shared.frozen.features(source, split, name, [*names.values()])
+        # The first view of each image; rows are taken by number where they lie on disk.
+        rows = np.linspace(
+            0, len(features.labels), min(len(features.labels), _MOST_IMAGES), False
+        ).astype(int)
+        found[depth] = features.inputs[0][rows], features.labels[rows]
     return found
 
 
-def _extractor(shared: SharedBackbone, depths: Sequence[int]) -> Any:
-    """Function from pixels to what crosses each depth, averaged over the image."""
-    model = shared.backbone.model
-    apply_freeze_depth(model, shared.head_only)
-    flat = flatten(model)
-    crossing = _crossings(flat, [id(leaf) for leaf in leaf_layers(model)], depths)
-    pooled = [
-        keras.ops.concatenate([_pool(tensor) for tensor in tensors], axis=-1)
-        for tensors in crossing
-    ]
-    body = keras.Model(flat.inputs, pooled)
-    pixels = keras.Input((*shared.backbone.image_size, 3))
-    return extractor(keras.Model(pixels, body(shared.backbone.preprocess(pixels))))
+def _mark(shared: SharedBackbone, depths: Sequence[int]) -> dict[int, str]:
+    """Names of what crosses each depth, averaged over the image."""
+    names = {depth: f"probe {depth}" for depth in depths}
+    new = [depth for depth, name in names.items() if not shared.frozen.marked(name)]
+    leaves = [id(leaf) for leaf in leaf_layers(shared.backbone.model)]
+    for depth, tensors in zip(new, _crossings(shared.frozen.flat, leaves, new), strict=True):
+        pooled: Any = keras.ops.concatenate([_pool(tensor) for tensor in tensors], axis=-1)
+        shared.frozen.mark(names[depth], [pooled])
+    return names
 
 
 def _pool(tensor: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -14,6 +15,11 @@ from rich.text import Text
 
 from finetune.cli.command_line import STOPPED
 from finetune.exceptions import FineTuneError
+
+# How TensorFlow and oneDNN say it; "room" and RandomZoom are not meant.
+_SHORT_OF_MEMORY = re.compile(
+    r"\bOOM\b|out of memory|memory exhausted|(allocat|creat)\w* (a )?memory", re.IGNORECASE
+)
 
 
 def with_plain_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -55,10 +61,7 @@ def _describe(error: Exception) -> str:
     """What happened, in a line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    short_of_memory = isinstance(error, MemoryError) or any(
-        sign in str(error).lower() for sign in ("oom", "memory")
-    )
-    if short_of_memory:
+    if isinstance(error, MemoryError) or _SHORT_OF_MEMORY.search(str(error)):
         return f"{said} Memory is exhausted: give a smaller batch_size, image_size or cache_budget."
     return said
 

@@ -1,4 +1,4 @@
-"""The calls of layers that make up a model, and the call that made a tensor."""
+"""The calls of layers that make up a model."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -51,22 +51,3 @@ def calls_of(model: keras.Model) -> list[Call]:
         for depth in sorted(graph._nodes_by_depth, reverse=True)
         for node in graph._nodes_by_depth[depth]
     ]
-
-
-def origin(tensor: keras.KerasTensor) -> tuple[Any, int]:
-    """The layer or operation that made a tensor, and which of its outputs the tensor is.
-
-    Args:
-        tensor: A tensor of a functional model.
-
-    Returns:
-        The operation, and the number of the output.
-
-    Example:
-        >>> operation, number = origin(keras.Input((8,), name="pixels"))
-        >>> operation.name, number
-        ('pixels', 0)
-    """
-    # `layer.output` leads from a layer to its tensor; nothing public leads back.
-    history: Any = vars(tensor)["_keras_history"]
-    return history.operation, history.tensor_index

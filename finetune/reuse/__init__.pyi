@@ -7,12 +7,12 @@ from .cuts import split as split
 from .features import FeatureCache as FeatureCache
 from .features import Features as Features
 from .fold import fold_batch_norm as fold_batch_norm
+from .frozen import FrozenModel as FrozenModel
 from .graph import CannotSplit as CannotSplit
-from .graph import flatten as flatten
+from .inference import in_inference_mode as in_inference_mode
 from .sources import TRAIN as TRAIN
 from .sources import VALIDATION as VALIDATION
 from .sources import Source as Source
 from .sources import StoredSource as StoredSource
 from .sources import StreamSource as StreamSource
 from .sources import pass_batch as pass_batch
-from .sources import without_names as without_names

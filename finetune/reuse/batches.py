@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from finetune.data import augment_batch
-from finetune.reuse.store import Shards
+from finetune.reuse.entries import Shards
 
 
 class RowBatches:

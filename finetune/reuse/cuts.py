@@ -10,7 +10,6 @@ say that a tensor must cross if any consumer lies behind the cut, that whatever 
 needs lies in the prefix too, and that layers which may not be cached lie behind the cut.
 """
 
-import inspect
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
@@ -27,29 +26,10 @@ from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from finetune.backbones import leaf_layers
 from finetune.compat import Call, all_layers, calls_of, is_from_keras, own_state
 from finetune.reuse.fold import fold_batch_norm
-from finetune.reuse.graph import CannotSplit, ends, flatten, is_graph, require_graph
+from finetune.reuse.graph import CannotSplit, ends, flatten, require_graph
+from finetune.reuse.inference import heeds_training, is_frozen
 
 __all__ = ["CannotSplit", "Cut", "extractor", "find_cut", "flatten", "split"]
-
-# Built-in layers that take `training` and still act alike in both modes once they are frozen
-# and hold no random state (which is asked for separately).
-_SAME_WHEN_TRAINING = {
-    keras.layers.AlphaDropout,
-    keras.layers.Attention,
-    keras.layers.AdditiveAttention,
-    keras.layers.BatchNormalization,
-    keras.layers.Dense,
-    keras.layers.Dropout,
-    keras.layers.EinsumDense,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.GroupQueryAttention,
-    keras.layers.MultiHeadAttention,
-    keras.layers.Resizing,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-}
 
 # What a boundary costs, the calls before it, and the tensors that cross it.
 _Boundary: TypeAlias = tuple[int, list[Call], tuple[keras.KerasTensor, ...]]
@@ -79,10 +59,10 @@ def find_cut(model: keras.Model, freeze_depth: int, *, affordable: int = 0) -> C
     """Finds the boundary at or before the freeze depth where the fewest values cross.
 
     A layer may lie before the cut if it is among the first `freeze_depth` leaf layers, has no
-    trainable weights, and computes the same when training: no random state (dropout,
-    augmentation), no statistics of its own (batch normalization that adapts), no loss of its
-    own. Among boundaries of equal size the deepest is taken. Frozen layers between the cut and
-    the freeze depth are run again in every step.
+    trainable weights, and computes a function of the image: frozen layers run in inference mode,
+    so dropout and augmentation are off, but a layer of one's own may be random or keep state even
+    then, or add a loss. Among boundaries of equal size the deepest is taken. Frozen layers between
+    the cut and the freeze depth are run again in every step.
 
     Args:
         model: A functional model with frozen layers as `apply_freeze_depth` sets them; see
@@ -229,19 +209,16 @@ def _layer_ids(calls: Iterable[Call]) -> set[int]:
 def _why_not_cached(layer: Any) -> str | None:
     """Why the outputs of a frozen layer may not be kept; None where they may."""
     custom = not is_from_keras(type(layer))
-    takes_training = "training" in inspect.signature(layer.call).parameters
     if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
         why = "adapts its statistics"
-    elif len(layer.variables) > len(layer.weights):
-        why = "is random when training"
-    elif layer.trainable_weights:
+    elif layer.trainable_weights or (heeds_training(layer) and not is_frozen(layer)):
         why = "is not frozen"
+    elif len(layer.variables) > len(layer.weights) and not heeds_training(layer):
+        why = "is random, also in inference"
     elif getattr(layer, "stateful", False) or (custom and own_state(layer)):
         why = "keeps state of its own"
     elif layer.activity_regularizer is not None:
         why = "adds an activity loss"
-    elif takes_training and type(layer) not in _SAME_WHEN_TRAINING and not is_graph(layer):
-        why = "may act differently when training"
     else:
         return None
     return f"layer '{layer.name}' ({type(layer).__name__}) {why}"

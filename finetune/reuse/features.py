@@ -1,15 +1,16 @@
 """Feature cache: one pass over the images yields every output of the frozen part that is needed.
 
 Features are held in memory while they fit a budget, else on disk as memory-mapped files, else
-not at all: then the whole model runs in every step. They are named by content (backbone
-weights, preprocessing, images, size, augmentation, views), so nothing stale is ever served, and
-are left on disk for the next run on the same images.
+not at all: then the whole model runs in every step. They are named by all that they depend on (the
+layers, their code and weights, pixels, views, the versions that computed them), so that nothing
+stale is served, and are left on disk for the next run on the same images.
 """
 
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,11 @@ import numpy as np
 import psutil
 
 from finetune.exceptions import ArgumentError, StorageError
+from finetune.reuse.entries import EntryWriter, Shards
+from finetune.reuse.identity import MAKERS
+from finetune.reuse.sinks import Room, Sink
 from finetune.reuse.sources import TRAIN, VALIDATION, Source
-from finetune.reuse.store import EntryWriter, FeatureStore, Shards
+from finetune.reuse.store import FeatureStore
 
 log = logging.getLogger("finetune")
 
@@ -78,7 +82,13 @@ class FeatureCache:
         self._held = 0
 
     def place(
-        self, source: Source, point: str, values: int, seconds_per_image: Callable[[], float]
+        self,
+        source: Source,
+        point: str,
+        values: int,
+        seconds_per_image: Callable[[], float],
+        *,
+        lasting: bool = True,
     ) -> str | None:
         """Where the features at a point would be kept, decided by size and measured speed.
 
@@ -87,6 +97,7 @@ class FeatureCache:
             point: Name of the place in the model.
             values: Numbers per image at that place.
             seconds_per_image: Measures what computing them again costs.
+            lasting: See `get`.
 
         Returns:
             "memory", "disk", or None where keeping them does not pay.
@@ -99,7 +110,7 @@ class FeatureCache:
         if size <= self._room():
             return MEMORY
         try:
-            if not source.persistent or size > self._store.free():
+            if not (source.persistent and lasting) or size > self._store.free():
                 log.info(
                     "Training on whole images: features would take %.1f GB, more than memory and "
                     "disk have room for.",
@@ -133,7 +144,14 @@ class FeatureCache:
         return (source.key, split, point) in self.kept
 
     def get(
-        self, source: Source, split: str, point: str, wanted: Sequence[str], extract: Extract
+        self,
+        source: Source,
+        split: str,
+        point: str,
+        wanted: Sequence[str],
+        extract: Extract,
+        *,
+        lasting: bool = True,
     ) -> Features:
         """Features of a split at a point of the model, computed with others if they are missing.
 
@@ -143,6 +161,8 @@ class FeatureCache:
             point: Name of the place in the model, unique among models.
             wanted: Every point that will be needed: missing ones are computed in the same pass.
             extract: From points and a batch of pixels to the arrays of each point.
+            lasting: Whether the names of points mean the same in other processes, so that
+                features may be kept on disk.
 
         Returns:
             The features at `point`.
@@ -150,10 +170,11 @@ class FeatureCache:
         Raises:
             StorageError: If they fit neither memory nor disk.
         """
+        on_disk = source.persistent and lasting
         points = dict.fromkeys([point, *wanted])
-        missing = [name for name in points if not self._find(source, split, name)]
+        missing = [name for name in points if not self._find(source, split, name, on_disk)]
         if missing:
-            self._compute(source, split, missing, extract)
+            self._compute(source, split, missing, extract, on_disk)
         return self.kept[source.key, split, point]
 
     def _room(self) -> int:
@@ -161,16 +182,23 @@ class FeatureCache:
             return self._budget - self._held
         return int(psutil.virtual_memory().available * _MEMORY_SHARE)
 
-    def _find(self, source: Source, split: str, point: str) -> bool:
+    def _find(self, source: Source, split: str, point: str, on_disk: bool) -> bool:
         """Whether the features are at hand; fetches them from disk if they are there."""
         key = source.key, split, point
         if key in self.kept:
             return True
-        found = self._store.read(self._name(*key)) if source.persistent else None
-        if found is None:
+        rows = source.rows(split)
+        if not on_disk or rows is None:
             return False
-        arrays, labels = found
-        self._keep(key, arrays, labels)
+        try:
+            arrays = self._store.read(self._name(*key), rows)
+        except OSError as error:
+            log.warning("Kept features cannot be used: %s.", error)
+            return False
+        if arrays is None:
+            return False
+        # Labels are the source's: kept ones would be one more thing that can be wrong.
+        self._keep(key, arrays, source.labels(split))
         log.debug("Features of %s images found in %s.", split, self._store.folder)
         return True
 
@@ -185,110 +213,90 @@ class FeatureCache:
         self.kept[key] = Features(tuple(arrays), labels)
 
     def _name(self, key: str, split: str, point: str) -> str:
-        return f"{key}|{split}|{point}|{self._dtype}"
+        return f"{key}|{split}|{point}|{self._dtype}|{MAKERS}"
 
-    def _compute(self, source: Source, split: str, points: Sequence[str], extract: Extract) -> None:
-        """One pass over the images, each point's features into memory or to disk."""
+    def _compute(
+        self, source: Source, split: str, points: Sequence[str], extract: Extract, on_disk: bool
+    ) -> None:
+        """Features of points that are not at hand, unless another process computes them first."""
         started = time.perf_counter()
-        room = _Room(self._room())
-        sinks = [_Sink(self._writer(source, split, point), room) for point in points]
-        labels = []
-        for pixels, batch_labels in source.passes(split):
-            labels.append(np.asarray(batch_labels))
-            for sink, arrays in zip(sinks, extract(points, pixels), strict=True):
-                # Copied, as a view would hold memory of TensorFlow's pool, which never shrinks.
-                sink.add([np.array(array, self._dtype) for array in arrays])
-        merged = np.concatenate(labels)
-        views = source.views if split == TRAIN else 1
-        merged = merged[: len(merged) // views]
-        for point, sink in zip(points, sinks, strict=True):
-            sink.finish(merged)
-            if sink.in_memory:
-                self._keep((source.key, split, point), sink.arrays(), merged)
+        with self._writers(source, split, points if on_disk else ()) as writers:
+            # Another process may have written them meanwhile.
+            points = [point for point in points if not self._find(source, split, point, on_disk)]
+            if not points:
+                return
+            beyond = self._pass(source, split, points, writers, extract, self._dtype)
+            if beyond:
+                log.info(
+                    "Features are kept as float32 at %d of %d places, where some values are too "
+                    "large for %s.",
+                    *(len(beyond), len(points), self._dtype),
+                )
+                self._pass(source, split, beyond, writers, extract, "float32")
         # Only now is it known what room is left to what went to disk.
         for point in points:
-            if not self._find(source, split, point):
+            if not self._find(source, split, point, on_disk):
                 raise StorageError(
                     f"The features written to {self._store.folder} cannot be read back. Name "
                     "another place with cache_dir."
                 )
-        self._store.prune()
+        if writers:
+            self._store.prune()
         kept = [array for point in points for array in self.kept[source.key, split, point].inputs]
+        views = source.views if split == TRAIN else 1
         log.info(
             "Features of %d %s images%s computed in %.1f s: %.0f MB, %s.",
-            *(len(merged), split, f" x {views} views" if views > 1 else ""),
+            len(self.kept[source.key, split, points[0]].labels),
+            *(split, f" x {views} views" if views > 1 else ""),
             time.perf_counter() - started,
             sum(map(_bytes, kept)) / 1e6,
             "in part on disk" if any(isinstance(a, Shards) for a in kept) else "in memory",
         )
 
-    def _writer(self, source: Source, split: str, point: str) -> EntryWriter | None:
-        if not source.persistent:
-            return None
-        try:
-            return self._store.writer(self._name(source.key, split, point))
-        except OSError as error:
-            log.warning("Features are not kept for later runs: %s.", error)
-            return None
+    @contextmanager
+    def _writers(
+        self, source: Source, split: str, points: Sequence[str]
+    ) -> Iterator[dict[str, EntryWriter]]:
+        """What writes points to disk, for as many as can be written."""
+        with ExitStack() as stack:
+            writers: list[EntryWriter] = []
+            if points:
+                names = [self._name(source.key, split, point) for point in points]
+                try:
+                    writers = stack.enter_context(self._store.writing(names))
+                except OSError as error:
+                    log.warning("Features are not kept for later runs: %s.", error)
+            yield dict(zip(points, writers, strict=False))
+
+    def _pass(
+        self,
+        source: Source,
+        split: str,
+        points: Sequence[str],
+        writers: Mapping[str, EntryWriter],
+        extract: Extract,
+        dtype: str,
+    ) -> list[str]:
+        """One pass over the images, each point's features into memory or to disk.
+
+        Returns:
+            The points with values that the dtype cannot hold; nothing of these is kept.
+        """
+        room = Room(self._room())
+        sinks = [Sink(writers.get(point), room, dtype) for point in points]
+        labels = []
+        for pixels, batch_labels in source.passes(split):
+            labels.append(np.asarray(batch_labels))
+            for sink, arrays in zip(sinks, extract(points, pixels), strict=True):
+                sink.add(arrays)
+        merged = np.concatenate(labels)
+        merged = merged[: len(merged) // (source.views if split == TRAIN else 1)]
+        for point, sink in zip(points, sinks, strict=True):
+            sink.finish()
+            if sink.in_memory:
+                self._keep((source.key, split, point), sink.arrays(), merged)
+        return [point for point, sink in zip(points, sinks, strict=True) if sink.beyond]
 
 
 def _bytes(array: np.ndarray | Shards) -> int:
     return int(np.prod(array.shape)) * array.dtype.itemsize
-
-
-@dataclass
-class _Room:
-    """Bytes of memory that are left, for all points of a pass together."""
-
-    free: int
-
-
-class _Sink:
-    """Takes the rows of one point: to disk for later runs, and to memory while they fit."""
-
-    def __init__(self, writer: EntryWriter | None, room: _Room) -> None:
-        self._writer = writer
-        self._room = room
-        self._rows: list[list[np.ndarray]] = []
-        self._held = 0
-        self.in_memory = True
-
-    def add(self, arrays: Sequence[np.ndarray]) -> None:
-        if self._writer is not None:
-            try:
-                self._writer.add(arrays)
-            except OSError as error:
-                self._give_up(error)
-        if self.in_memory:
-            self._rows.append(list(arrays))
-            size = sum(array.nbytes for array in arrays)
-            self._held += size
-            self._room.free -= size
-            if self._room.free < 0 and self._writer is not None:
-                self.in_memory = False
-                self._rows.clear()
-                self._room.free += self._held
-
-    def finish(self, labels: np.ndarray) -> None:
-        if self._writer is not None:
-            try:
-                self._writer.finish(labels)
-            except OSError as error:
-                self._give_up(error)
-
-    def arrays(self) -> list[np.ndarray]:
-        """All rows; asked for once, for the batches that they came in are let go of."""
-        batches, self._rows = self._rows, []
-        return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
-
-    def _give_up(self, error: OSError) -> None:
-        assert self._writer is not None
-        self._writer.abandon()
-        self._writer = None
-        if not self.in_memory:
-            raise StorageError(
-                f"Features are too many for memory and cannot be kept on disk: {error}. Free some "
-                "space, or name another place with cache_dir, or give more memory with "
-                "cache_budget."
-            ) from error
-        log.warning("Features are not kept for later runs: %s.", error)

@@ -17,17 +17,22 @@ Integer-Arithmetic-Only Inference (2018), section 3.2, there for moving statisti
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from finetune.compat import calls_of
-from finetune.reuse.graph import CannotSplit, ends, flatten
+from finetune.reuse.graph import CannotSplit, flatten
+from finetune.reuse.inference import in_inference_mode, inference_calls
+from finetune.reuse.rewrite import rewrite
 
 
-def fold_batch_norm(model: keras.Model) -> keras.Model:
+def fold_batch_norm(model: keras.Model) -> Any:
     """Makes a model compute its frozen batch normalization as part of the layers before it.
+
+    Other frozen layers are run in inference mode, see `in_inference_mode`.
 
     Folded are batch normalizations with `trainable=False` that directly follow a convolution
     (also depthwise or separable) or a dense layer with no activation and no other consumer.
@@ -38,7 +43,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
     Returns:
         A model with the same inputs, outputs, layers and variables, in the same order; `model`
-        itself where nothing can be folded.
+        itself where nothing can be folded or run in another mode.
 
     Example:
         >>> norm = keras.layers.BatchNormalization(trainable=False)
@@ -53,47 +58,21 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     try:
         flat = flatten(model)
     except CannotSplit:
-        return model
+        return in_inference_mode(model)
     pairs = _foldable_pairs(flat)
-    if not pairs:
-        return model
-    linear = {id(layer) for layer, _ in pairs}
-    folded = {id(norm): FoldedBatchNorm(layer, norm) for layer, norm in pairs}
-
-    def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
-        if id(operation) in linear:
-            return args[0]
-        if id(operation) in folded:
-            return folded[id(operation)](args[0])
-        return operation(*args, **kwargs)
-
-    graph = keras.models.clone_model(
-        keras.Model(*ends(flat)), clone_function=lambda layer: layer, call_function=call
-    )
-    return FoldedModel(*ends(model), graph, name=model.name)
+    calls: dict[int, Callable[..., Any]] = {**inference_calls(flat)}
+    for layer, norm in pairs:
+        calls[id(layer)] = _pass_on  # what the layer does, the next call does
+        calls[id(norm)] = partial(_call_without_mask, FoldedBatchNorm(layer, norm))
+    return rewrite(model, flat, calls)
 
 
-class FoldedModel(keras.Model):
-    """A functional model that computes its outputs by another graph over the same layers.
+def _pass_on(inputs: Any, **_: Any) -> Any:
+    return inputs
 
-    Args:
-        inputs: Inputs of the model.
-        outputs: Outputs of the model.
-        graph: The model that is run instead.
-        name: Name of the model.
 
-    Attributes:
-        get_graph: Returns the model that is run.
-    """
-
-    def __init__(self, inputs: Any, outputs: Any, graph: keras.Model, *, name: str) -> None:
-        super().__init__(inputs=inputs, outputs=outputs, name=name)
-        # Keras would count the layers of a model that it finds in an attribute a second time.
-        self.get_graph = lambda: graph
-
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Runs the folded graph."""
-        return self.get_graph()(inputs, training=training)
+def _call_without_mask(operation: keras.Operation, inputs: Any, **_: Any) -> Any:
+    return operation(inputs)
 
 
 class FoldedBatchNorm(keras.Operation):

@@ -1,17 +1,17 @@
 """Training and validation images as the reuse of frozen work needs to see them."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Protocol
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from finetune.data import ImageData
 from finetune.reuse.batches import Batches, RowBatches, StreamBatches
+from finetune.reuse.identity import Identity, identity
 
 TRAIN = "train"
 VALIDATION = "validation"
@@ -66,8 +66,8 @@ class Source(Protocol):
         """Number of feature rows, all views counted; None where that is not known."""
         ...
 
-    def labels(self) -> np.ndarray:
-        """Labels of the training images."""
+    def labels(self, split: str = TRAIN) -> np.ndarray:
+        """Labels of the images, each once."""
         ...
 
 
@@ -84,7 +84,6 @@ class StoredSource:
     data: ImageData
     reuse: bool
     views: int = 1
-    persistent: bool = True
 
     @property
     def batch_size(self) -> int:
@@ -92,14 +91,31 @@ class StoredSource:
         return self.data.batch_size
 
     @property
+    def persistent(self) -> bool:
+        """Whether it is known how the views were made."""
+        return self._augmented is None or self._augmented.lasting
+
+    @property
     def key(self) -> str:
-        """Content of the images and how the views of them were made."""
+        """The pixels of the images, what else is known of them, and how views were made."""
+        return self._key
+
+    @cached_property
+    def _key(self) -> str:
+        # The same files can be other pixels, of another decoder.
+        digest = hashlib.blake2b(digest_size=16)
+        for split in (TRAIN, VALIDATION):
+            for image in self.data.splits[split].images:
+                digest.update(image)
+        parts = [self.data.fingerprint, f"pixels {digest.hexdigest()}"]
+        if self._augmented is not None:
+            parts.append(f"{self.views} views/{self._augmented.name}")
+        return "/".join(parts)
+
+    @cached_property
+    def _augmented(self) -> Identity | None:
         augment = self.data.augment
-        if augment is None:
-            return self.data.fingerprint
-        described = json.dumps(without_names(keras.saving.serialize_keras_object(augment)))
-        digest = hashlib.sha256(described.encode()).hexdigest()[:16]
-        return f"{self.data.fingerprint}/{self.views} views/{digest}"
+        return None if augment is None else identity([augment], frozen=False)
 
     def pixels(self, split: str, *, seed: int | None) -> RowBatches:
         """Images in the order of the seed, augmented anew in every epoch."""
@@ -127,18 +143,9 @@ class StoredSource:
         """Number of feature rows, all views counted."""
         return len(self.data.splits[split]) * (self.views if split == TRAIN else 1)
 
-    def labels(self) -> np.ndarray:
-        """Labels of the training images."""
-        return self.data.splits[TRAIN].labels
-
-
-def without_names(config: Any) -> Any:
-    """A layer's configuration without the names that Keras counts up at every call."""
-    if isinstance(config, dict):
-        return {k: without_names(v) for k, v in sorted(config.items()) if k != "name"}
-    if isinstance(config, (list, tuple)):
-        return [without_names(value) for value in config]
-    return config
+    def labels(self, split: str = TRAIN) -> np.ndarray:
+        """Labels of the images, each once."""
+        return self.data.splits[split].labels
 
 
 @dataclass(frozen=True)
@@ -180,6 +187,6 @@ class StreamSource:
         batches = int(self._dataset(split).cardinality())
         return batches * self.batch_size if batches > 0 else None
 
-    def labels(self) -> np.ndarray:
-        """Labels of the training images, for which it goes through them once."""
-        return np.concatenate([labels for _, labels in self.train.as_numpy_iterator()])
+    def labels(self, split: str = TRAIN) -> np.ndarray:
+        """Labels of the images, for which it goes through them once."""
+        return np.concatenate([labels for _, labels in self._dataset(split).as_numpy_iterator()])

@@ -1,207 +1,207 @@
-"""Features on disk: numpy files in one folder per entry, complete or not there at all."""
+"""Features on disk: numpy files in one folder per entry, complete and unharmed or not there at all.
+
+Entries lie in a folder of our own, which only its owner can write to. An entry says in words what
+its values depend on, and holds a checksum of every file. What cannot be trusted in any way is
+computed again.
+"""
 
 import contextlib
-import errno
-import hashlib
-import json
+import logging
 import os
+import re
 import shutil
+import stat
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import psutil
+from filelock import FileLock, Timeout
 
-# Rows wait in memory until there are so many, for every point of a pass: with 128 MB, memory grew
-# by 0.2 GB up to 60,000 images. Smaller files would only be more of them, 3,000 in 50 GB as it is.
-SHARD_BYTES = 16 * 2**20
-_DONE = "entry.json"
+from finetune.exceptions import StorageError
+from finetune.reuse.entries import DONE, EntryWriter, Shards, digest_of, read_entry, take_away
 
+log = logging.getLogger("finetune")
 
-class Shards:
-    """Rows that lie in several memory-mapped numpy files, read like one array.
-
-    Args:
-        parts: The files' arrays in order, equal in all but their first axis.
-    """
-
-    def __init__(self, parts: Sequence[np.ndarray]) -> None:
-        self._parts = parts
-        self._ends = np.cumsum([len(part) for part in parts])
-        self.dtype = parts[0].dtype
-        self.shape = (int(self._ends[-1]), *parts[0].shape[1:])
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def load(self) -> np.ndarray:
-        """All rows, in memory."""
-        return np.concatenate(self._parts)
-
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        values = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        owners = np.searchsorted(self._ends, rows, side="right")
-        for owner in np.unique(owners):
-            chosen = owners == owner
-            start = self._ends[owner] - len(self._parts[owner])
-            values[chosen] = self._parts[owner][rows[chosen] - start]
-        return values
+# By this name and first line tools that make backups know a cache: https://bford.info/cachedir/
+_MARK = "CACHEDIR.TAG"
+_MARK_TEXT = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# Features that finetune (keras-finetuner) keeps. They can be deleted at any time.\n"
+)
+_ENTRY = re.compile(r"[0-9a-f]{24}")
+_PARTIAL = re.compile(r"([0-9a-f]{24})\.[0-9a-f]{16}\.partial")
+# Seconds between two looks at whether another process is done.
+_POLL = 0.2
 
 
 class FeatureStore:
     """Entries of features in a folder, found again by what they depend on.
 
-    An entry is written to a folder of its own and renamed when it is complete, so a killed
-    process leaves no half entry, and two processes do not disturb each other.
+    An entry is written to a folder of its own and renamed when it is complete, so a killed process
+    leaves no half entry. Who writes an entry holds a lock on it, so that of several processes that
+    need the same features one computes them and the others wait.
 
     Args:
-        folder: Where the entries lie.
+        place: Folder in which the store makes its own.
         limit: Bytes that all entries together may take; the ones not used for longest go first.
+
+    Attributes:
+        folder: Where the entries lie.
     """
 
-    def __init__(self, folder: Path, limit: int) -> None:
-        self.folder = folder
+    def __init__(self, place: Path, limit: int) -> None:
+        self.folder = place / "finetune-features"
         self._limit = limit
 
-    def read(self, key: str) -> tuple[list[Shards], np.ndarray] | None:
-        """The arrays and labels of an entry, memory-mapped; None where there is none."""
-        entry = self.folder / _digest(key)
-        found = _read(entry, key)
-        if found is not None:
-            with contextlib.suppress(FileNotFoundError):  # another process makes room
-                os.utime(entry / _DONE)
-        return found
+    def read(self, key: str, rows: int) -> list[Shards] | None:
+        """The arrays of an entry, memory-mapped; None where there is none that can be trusted.
 
-    def writer(self, key: str) -> "EntryWriter":
-        """A writer for a new entry."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        Every file is read once and compared with its checksum.
+
+        Args:
+            key: What the entry depends on.
+            rows: Number of rows that each array must have.
+
+        Raises:
+            StorageError: If the folder is not ours.
+        """
+        entry = self.folder / digest_of(key)
+        if not (entry / DONE).exists():
+            return None
+        _require_own(self.folder)
+        try:
+            arrays = read_entry(entry, key, rows)
+            os.utime(entry / DONE)
+        except FileNotFoundError:  # another process makes room
+            return None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            log.warning("Features are computed again, for the kept ones are damaged: %s.", error)
+            with contextlib.suppress(OSError):
+                take_away(entry)
+            return None
+        return arrays
+
+    @contextlib.contextmanager
+    def writing(self, keys: Sequence[str]) -> Iterator[list[EntryWriter]]:
+        """Writers for new entries; waits while another process writes one of them.
+
+        What was waited for is there afterwards: look again. An entry that is not finished within
+        the context is dropped.
+
+        Args:
+            keys: What each entry depends on.
+
+        Raises:
+            StorageError: If the folder is not ours.
+            OSError: If it cannot be made or locked.
+        """
+        folder = self._own_folder()
         self._remove_abandoned()
-        return EntryWriter(self.folder, key)
+        with contextlib.ExitStack() as stack:
+            # Always in the same order: two processes would else wait for each other.
+            for digest in sorted({digest_of(key) for key in keys}):
+                stack.enter_context(_held(folder, digest))
+            writers = [EntryWriter(folder, key) for key in keys]
+            for writer in writers:
+                stack.callback(writer.abandon)
+            yield writers
 
     def free(self) -> int:
         """Bytes that may still be written, a tenth of the disk left to others."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        usage = shutil.disk_usage(self.folder)
+        usage = shutil.disk_usage(self._own_folder())
         return min(self._limit, usage.free - usage.total // 10)
 
     def prune(self) -> None:
         """Remove the entries not used for longest until the limit holds."""
         entries = []
-        for done in self.folder.glob(f"*/{_DONE}"):
-            if done.parent.suffix == ".partial":  # about to be renamed by its writer
-                continue
-            with contextlib.suppress(FileNotFoundError):  # another process was quicker
-                size = sum(file.stat().st_size for file in done.parent.iterdir())
-                entries.append((done.stat().st_mtime, size, done.parent))
+        for entry in self._named(_ENTRY):
+            with contextlib.suppress(OSError):  # another process was quicker, or it is none
+                used = (entry / DONE).stat().st_mtime
+                size = sum(file.stat().st_size for file in entry.iterdir())
+                entries.append((used, size, entry))
         total = 0
         for _, size, entry in sorted(entries, reverse=True):
             total += size
             if total > self._limit:
                 with contextlib.suppress(OSError):  # gone already, or held open by a reader
-                    _take_away(entry)
+                    take_away(entry)
 
     def seconds_per_byte(self) -> float:
         """How long the disk takes, measured by writing through to it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        probe = self.folder / f".probe-{os.getpid()}"
         block = np.random.default_rng(0).bytes(8 * 2**20)
-        started = time.perf_counter()
-        try:
-            with open(probe, "wb") as file:
-                file.write(block)
-                file.flush()
-                os.fsync(file.fileno())
-        finally:
-            probe.unlink(missing_ok=True)
-        return (time.perf_counter() - started) / len(block)
+        with tempfile.TemporaryFile(dir=self._own_folder()) as file:
+            started = time.perf_counter()
+            file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+            return (time.perf_counter() - started) / len(block)
+
+    def _own_folder(self) -> Path:
+        """The folder, made where it is missing: mark and all at once."""
+        if not self.folder.exists():
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            made = Path(tempfile.mkdtemp(prefix=f"{self.folder.name}-", dir=self.folder.parent))
+            try:
+                (made / _MARK).write_text(_MARK_TEXT)
+                os.rename(made, self.folder)
+            except OSError:
+                shutil.rmtree(made, ignore_errors=True)
+                if not self.folder.exists():  # else another process was quicker
+                    raise
+        _require_own(self.folder)
+        return self.folder
 
     def _remove_abandoned(self) -> None:
-        for partial in self.folder.glob("*.partial"):
-            writer = int(partial.name.split(".")[1])
-            if not psutil.pid_exists(writer):
+        """Remove what killed processes left: nobody holds the lock on it, on any machine."""
+        for partial in self._named(_PARTIAL):
+            with contextlib.suppress(Timeout), _lock(self.folder, partial.name.split(".")[0], 0):
                 shutil.rmtree(partial, ignore_errors=True)
 
-
-class EntryWriter:
-    """Writes one entry, shard by shard.
-
-    Args:
-        folder: The store's folder.
-        key: What the entry depends on.
-    """
-
-    def __init__(self, folder: Path, key: str) -> None:
-        self._key = key
-        self._entry = folder / _digest(key)
-        self._partial = folder / f"{self._entry.name}.{os.getpid()}.partial"
-        shutil.rmtree(self._partial, ignore_errors=True)
-        self._partial.mkdir(parents=True)
-        self._names: list[list[str]] = []
-        self._waiting: list[list[np.ndarray]] = []
-
-    def add(self, arrays: Sequence[np.ndarray]) -> None:
-        """Add rows to each array of the entry."""
-        if not self._waiting:
-            self._waiting = [[] for _ in arrays]
-            self._names = [[] for _ in arrays]
-        for waiting, rows in zip(self._waiting, arrays, strict=True):
-            waiting.append(rows)
-        if sum(rows.nbytes for rows in self._waiting[0]) >= SHARD_BYTES:
-            self._flush()
-
-    def finish(self, labels: np.ndarray) -> None:
-        """Write what is left and make the entry valid."""
-        self._flush()
-        np.save(self._partial / "labels.npy", labels)
-        (self._partial / _DONE).write_text(json.dumps({"key": self._key, "arrays": self._names}))
-        while _read(self._entry, self._key) is None:
-            with contextlib.suppress(FileNotFoundError):
-                _take_away(self._entry)  # what is there is damaged
-            try:
-                os.rename(self._partial, self._entry)
-                return
-            except OSError as error:
-                # Another process has written it since; it may be pruned again before it is read.
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-        self.abandon()  # the other's entry is as good
-
-    def abandon(self) -> None:
-        """Remove what was written."""
-        shutil.rmtree(self._partial, ignore_errors=True)
-
-    def _flush(self) -> None:
-        for number, (waiting, names) in enumerate(zip(self._waiting, self._names, strict=True)):
-            if waiting:
-                name = f"{number}-{len(names):05}.npy"
-                np.save(self._partial / name, np.concatenate(waiting))
-                names.append(name)
-                waiting.clear()
-
-
-def _take_away(entry: Path) -> None:
-    """Remove an entry all at once: removed file by file it would be in the way of its writers."""
-    away = entry.with_name(f"{entry.name}-removed.{os.getpid()}.partial")
-    shutil.rmtree(away, ignore_errors=True)
-    os.rename(entry, away)
-    shutil.rmtree(away, ignore_errors=True)
-
-
-def _read(entry: Path, key: str) -> tuple[list[Shards], np.ndarray] | None:
-    try:
-        described = json.loads((entry / _DONE).read_text())
-        if described["key"] != key:
-            return None
-        arrays = [
-            Shards([np.load(entry / name, mmap_mode="r") for name in names])
-            for names in described["arrays"]
+    def _named(self, kind: re.Pattern[str]) -> list[Path]:
+        _require_own(self.folder)
+        return [
+            path
+            for path in self.folder.iterdir()
+            if kind.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
         ]
-        return arrays, np.load(entry / "labels.npy")
-    except (OSError, ValueError, KeyError):
-        # Missing, or damaged from outside: computed again and written anew.
-        return None
 
 
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()[:24]
+@contextlib.contextmanager
+def _held(folder: Path, digest: str) -> Iterator[None]:
+    """The lock on an entry; says so when another process has it."""
+    try:
+        lock = _lock(folder, digest, 0).acquire()
+    except Timeout:
+        log.info("Waiting for the features that another process is computing.")
+        lock = _lock(folder, digest, -1).acquire(poll_interval=_POLL)
+    with lock:
+        yield
+
+
+def _lock(folder: Path, digest: str, timeout: float) -> FileLock:
+    return FileLock(folder / f"{digest}.lock", timeout=timeout, mode=0o600)
+
+
+def _require_own(folder: Path) -> None:
+    """Refuse a folder that we did not make, or that others may write to.
+
+    Raises:
+        StorageError: If it is one.
+        OSError: If it cannot be looked at.
+    """
+    seen = folder.lstat()
+    others = hasattr(os, "geteuid") and (seen.st_uid != os.geteuid() or seen.st_mode & 0o022)
+    if not stat.S_ISDIR(seen.st_mode):
+        why = "it is no folder"
+    elif others:
+        why = "other users can write to it"
+    elif not (folder / _MARK).is_file():
+        why = f"it has no {_MARK}, so something else made it"
+    else:
+        return
+    raise StorageError(
+        f"Expected {folder} to be a folder that finetune made for you alone, but {why}. Move it "
+        "away, or name another place with cache_dir (or the environment variable FINETUNE_CACHE)"
+    )

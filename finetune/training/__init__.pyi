@@ -9,11 +9,11 @@ from .head import monitor_for as monitor_for
 from .optimizers import OptimizerSettings as OptimizerSettings
 from .optimizers import build_optimizer as build_optimizer
 from .optimizers import layer_decay_factors as layer_decay_factors
-from .phases import Phase as Phase
-from .phases import Training as Training
 from .phases import program_for as program_for
 from .phases import seconds_per_epoch as seconds_per_epoch
 from .phases import train as train
+from .plan import Phase as Phase
+from .plan import Training as Training
 from .precision import dtype_policy as dtype_policy
 from .precision import policy_name as policy_name
 from .progress import PhaseCallback as PhaseCallback

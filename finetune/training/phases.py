@@ -1,90 +1,28 @@
-"""Phases as data, the loop that goes through them, and which epoch is kept."""
+"""The loop that goes through the phases of a training."""
 
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 
-from finetune.backbones import BatchNorm
 from finetune.compat import SwapAverages
-from finetune.exceptions import ArgumentError, DamagedFileError, TrainingError
+from finetune.exceptions import DamagedFileError, TrainingError
 from finetune.reuse import Source
 from finetune.support import assign, expected_tracing, values_of
-from finetune.training.head import Head, monitor_for
+from finetune.training.head import monitor_for
 from finetune.training.head_store import TrainedHead
-from finetune.training.optimizers import OptimizerSettings
+from finetune.training.plan import Phase, Training
 from finetune.training.program import Program
 from finetune.training.progress import PhaseCallback
 from finetune.training.records import BestEpoch, TrainingRecord
 from finetune.training.relays import Pause, Replay, StateKeeper, StopRelay
-from finetune.training.schedules import Schedule, StepRates, build_schedule, schedule_callbacks
+from finetune.training.schedules import StepRates, build_schedule, schedule_callbacks
 from finetune.training.shared import SharedBackbone
 from finetune.training.states import SavedState, StateFile, TrainingState
 
 log = logging.getLogger("finetune")
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One stretch of training with its own frozen part, optimizer and rate.
-
-    Args:
-        name: What the history calls it, such as "head" or "fine_tune".
-        freeze_depth: Number of backbone layers, from the input, that stay frozen; all of
-            them for a phase that trains the head alone.
-        learning_rate: Rate at the start (the peak, for schedules that warm up), above 0.
-        epochs: Most epochs to train, 0 or more.
-        schedule: See `finetune.training.build_schedule`. Defaults to "constant".
-        patience: Epochs without a lower validation loss after which the phase ends early;
-            None to go through all epochs.
-        optimizer: Which optimizer. A new one is made for every phase.
-        batch_norm: "frozen" or "adapt", see `finetune.backbones.apply_freeze_depth`.
-        layer_decay: Factor on the rate from each trained layer to the one before it; None
-            for one rate everywhere.
-    """
-
-    name: str
-    freeze_depth: int
-    learning_rate: float
-    epochs: int
-    schedule: Schedule = "constant"
-    patience: int | None = None
-    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
-    batch_norm: BatchNorm = "frozen"
-    layer_decay: float | None = None
-
-    def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
-            raise ArgumentError(
-                f"Expected a learning rate above 0 in phase {self.name!r}, "
-                f"received {self.learning_rate!r}."
-            )
-        if self.epochs < 0:
-            raise ArgumentError(
-                f"Expected 0 epochs or more in phase {self.name!r}, received {self.epochs!r}."
-            )
-
-
-@dataclass(frozen=True)
-class Training:
-    """Everything that one training needs besides the data.
-
-    Args:
-        phases: What to do, in order.
-        head: What is on top of the backbone.
-        label_smoothing: See `finetune.training.loss_for`.
-        class_weight: Weight of each class number in the loss, or None.
-        seed: Seed of the order of the images.
-    """
-
-    phases: tuple[Phase, ...]
-    head: Head
-    label_smoothing: float = 0.0
-    class_weight: dict[int, float] | None = None
-    seed: int = 0
 
 
 @expected_tracing()
@@ -130,9 +68,7 @@ def train(
     best = BestEpoch(record)
     last = training.phases[-1]
     resumed = initial_epoch if last.epochs else 0
-    state = None
-    if file is not None:
-        state = file.load(lambda saved: _held_by(saved, shared, training, source))
+    state = _load(file, shared, training, source)
     first_epoch = 0
     unchanged = shared.head_only
     for phase in training.phases:
@@ -188,6 +124,15 @@ def train(
     return record
 
 
+def _load(
+    file: StateFile | None, shared: SharedBackbone, training: Training, source: Source
+) -> TrainingState | None:
+    """The state to go on from, if there is one."""
+    if file is None:
+        return None
+    return file.load(lambda saved: _held_by(saved, shared, training, source))
+
+
 def _held_by(
     saved: SavedState, shared: SharedBackbone, training: Training, source: Source
 ) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
@@ -214,7 +159,8 @@ def _shared_head(
     """Train the head once for all trials that start from it, and put its weights in."""
     weights = tuple(sorted((training.class_weight or {}).items()))
     order = (training.seed, source.batch_size, source.key)
-    key = repr((shared.content, training.head, phase, training.label_smoothing, weights, *order))
+    name = shared.frozen.identity.name
+    key = repr((name, training.head, phase, training.label_smoothing, weights, *order))
     variables = shared.assembly(training.head).classifier.variables
     head = shared.heads.get(key, variables)
     if head is None:
@@ -222,9 +168,6 @@ def _shared_head(
         best = BestEpoch(record)
         path = shared.heads.state_file(key)
         file = StateFile(path) if path is not None else None
-        state = None
-        if file is not None:
-            state = file.load(lambda saved: _held_by(saved, shared, training, source))
         try:
             _run_phase(
                 shared,
@@ -237,7 +180,7 @@ def _shared_head(
                 unchanged=phase.freeze_depth,
                 pauses=pauses,
                 file=file,
-                state=state,
+                state=_load(file, shared, training, source),
             )
         except KeyboardInterrupt:
             if record.best < 0:

@@ -1,21 +1,16 @@
 """What trials on one backbone share: its pretrained weights, features, heads and programs."""
 
-import hashlib
-import json
 import logging
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from finetune.backbones import Backbone, BatchNorm, apply_freeze_depth, leaf_layers
-from finetune.compat import origin
 from finetune.reuse import (
     TRAIN,
     VALIDATION,
@@ -24,19 +19,18 @@ from finetune.reuse import (
     Cut,
     FeatureCache,
     Features,
+    FrozenModel,
     RowBatches,
     Source,
-    extractor,
     find_cut,
-    flatten,
     fold_batch_norm,
+    in_inference_mode,
     split,
-    without_names,
 )
 from finetune.support import assign, values_of, without_room
 from finetune.training.assembly import Assembly, assemble
 from finetune.training.distribution import scope
-from finetune.training.head import Head, build_classifier, loss_for, metrics_for
+from finetune.training.head import Head, build_classifier, loss_for, metrics_for, pooling_layer
 from finetune.training.head_store import HeadStore
 from finetune.training.optimizers import OptimizerSettings, build_optimizer, layer_decay_factors
 from finetune.training.precision import dtype_policy
@@ -77,14 +71,15 @@ class SharedBackbone:
         self._programs: dict[Any, Program] = {}
         self._cuts: dict[str, Cut] = {}
         self._cut_of_depth: dict[int, Cut] = {}
-        self._extractors: dict[tuple[str, ...], Any] = {}
         self._rooms: dict[tuple[str, int], int] = {}
-        self._flat: keras.Model | None = None
 
     @cached_property
-    def content(self) -> str:
-        """Names the features; worked out on first use, for it reads all the weights."""
-        return _content(self.backbone, self._pretrained)
+    def frozen(self) -> FrozenModel:
+        """The pretrained backbone, whatever a trial has made of it by now."""
+        with self._building():
+            pixels = keras.Input((*self.backbone.image_size, 3))
+            prepare = keras.Model(pixels, self.backbone.preprocess(pixels))
+        return FrozenModel(self.backbone.model, prepare, self._pretrained, self.cache)
 
     @contextmanager
     def _building(self) -> Iterator[None]:
@@ -212,70 +207,59 @@ class SharedBackbone:
         self, assembly: Assembly, reuse: bool, kept: int, cut: Cut | None
     ) -> tuple[str, keras.Model]:
         """The part of the model that has to run in training, and where it begins."""
-        if not reuse:
-            return PIXELS, keras.Model(assembly.model.inputs, assembly.model.outputs)
-        if kept >= self._leaves:
+        if reuse and kept >= self._leaves:
             classifier = assembly.classifier
             return POOLED, keras.Model(classifier.inputs, classifier.outputs)
         if cut is None:
             pixels = keras.Input(assembly.model.input_shape[1:])
-            features = fold_batch_norm(self.backbone.model)(assembly.prepare(pixels))
+            body = (fold_batch_norm if reuse else in_inference_mode)(self.backbone.model)
+            features = body(assembly.prepare(pixels))
             return PIXELS, keras.Model(pixels, assembly.classifier(assembly.pool(features)))
-        _, suffix = split(self._flattened(), cut)
+        _, suffix = split(self.frozen.flat, cut)
         inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in cut.tensors]
         features = fold_batch_norm(suffix)(inputs[0] if len(inputs) == 1 else inputs)
         outputs = assembly.classifier(assembly.pool(features))
-        return _name(cut), keras.Model(inputs, outputs)
+        return self._name(cut), keras.Model(inputs, outputs)
 
     def _affordable(self, source: Source, depth: int) -> int:
         """The depth, or 0 where there is no room for what it would keep."""
         if 0 < depth < self._leaves and (source.key, depth) not in self._rooms:
             try:
                 cut = self._cut(depth)
-                name = self._full_name(_name(cut))
-                place = cut.depth and self.cache.place(source, name, cut.values, self._cost)
+                self._mark_pooled()
+                place = cut.depth and self.frozen.place(source, self._name(cut), cut.values, POOLED)
             except CannotSplit:
                 place = True  # the refusal is told where the program is built
             self._rooms[source.key, depth] = depth if place else 0
         return self._rooms.get((source.key, depth), depth)
-
-    def _flattened(self) -> keras.Model:
-        if self._flat is None:
-            self._flat = flatten(self.backbone.model)
-        return self._flat
 
     def _cut(self, freeze_depth: int) -> Cut:
         """Where to cut for a depth; the layers up to there are frozen to find out."""
         if freeze_depth in self._cut_of_depth:
             return self._cut_of_depth[freeze_depth]
         apply_freeze_depth(self.backbone.model, freeze_depth)
-        flat = self._flattened()
+        flat = self.frozen.flat
         cheapest = find_cut(flat, freeze_depth)
         # A boundary of up to twice the size costs little more to load, and often spares running
         # a block of frozen layers in every step.
         cut = find_cut(flat, freeze_depth, affordable=2 * cheapest.values)
-        self._cut_of_depth[freeze_depth] = self._cuts.setdefault(_name(cut), cut)
+        self.frozen.mark(self._name(cut), cut.tensors)
+        self._cut_of_depth[freeze_depth] = self._cuts.setdefault(self._name(cut), cut)
         return self._cut_of_depth[freeze_depth]
+
+    def _name(self, cut: Cut) -> str:
+        return self.frozen.name_of(cut.tensors)
+
+    def _mark_pooled(self) -> None:
+        if not self.frozen.marked(POOLED):
+            output: Any = self.frozen.graph.output
+            with self._building():
+                self.frozen.mark(POOLED, [pooling_layer(len(output.shape))(output)])
 
     def features(self, program: Program, source: Source, split_name: str) -> Features:
         """What the frozen part computes for every image where this program begins."""
-        name = self._full_name(program.point)
-        if self.cache.holds(source, split_name, name):
-            return self.cache.get(source, split_name, name, [], self._extract)
-        wanted = [self._full_name(point) for point in self._wanted()]
-        with self.pretrained_weights():
-            return self.cache.get(source, split_name, name, wanted, self._extract)
-
-    @contextmanager
-    def pretrained_weights(self) -> Iterator[None]:
-        """Features are of the pretrained backbone, whatever a trial has made of it by now."""
-        variables = self.backbone.model.variables
-        now = values_of(variables)
-        assign(variables, self._pretrained)
-        try:
-            yield
-        finally:
-            assign(variables, now)
+        self._mark_pooled()
+        return self.frozen.features(source, split_name, program.point, self._wanted())
 
     def _wanted(self) -> list[str]:
         points = [POOLED]
@@ -286,40 +270,8 @@ class SharedBackbone:
                 except CannotSplit:
                     continue
                 if cut.depth:
-                    points.append(_name(cut))
+                    points.append(self._name(cut))
         return points
-
-    def _cost(self) -> float:
-        """Seconds that the whole backbone takes for one image, measured."""
-        pixels = np.zeros((16, *self.backbone.image_size, 3), "float32")
-        self._extract([self._full_name(POOLED)], pixels)
-        started = time.perf_counter()
-        self._extract([self._full_name(POOLED)], pixels)
-        return (time.perf_counter() - started) / len(pixels)
-
-    def _full_name(self, point: str) -> str:
-        return f"{self.content}/{point}"
-
-    def _extract(self, names: Sequence[str], pixels: np.ndarray) -> list[tuple[np.ndarray, ...]]:
-        points = tuple(name.removeprefix(f"{self.content}/") for name in names)
-        if points not in self._extractors:
-            self._extractors[points] = self._build_extractor(points)
-        counts = [1 if point == POOLED else len(self._cuts[point].tensors) for point in points]
-        values = iter(self._extractors[points](pixels))
-        return [tuple(np.asarray(next(values)) for _ in range(count)) for count in counts]
-
-    def _build_extractor(self, points: tuple[str, ...]) -> Any:
-        assembly = next(iter(self._assemblies.values()))
-        apply_freeze_depth(self.backbone.model, self._leaves)
-        flat = self._flattened()
-        tensors = [t for point in points if point != POOLED for t in self._cuts[point].tensors]
-        if POOLED in points:
-            position = points.index(POOLED)
-            before = sum(len(self._cuts[p].tensors) for p in points[:position])
-            tensors.insert(before, assembly.pool(flat.output))
-        body = keras.Model(flat.inputs, tensors)
-        outputs = body(assembly.prepare(assembly.prepare.inputs[0]))
-        return extractor(keras.Model(assembly.prepare.inputs, outputs))
 
     def batches(self, program: Program, source: Source, *, seed: int) -> tuple[Batches, Batches]:
         """What a program is trained and validated on."""
@@ -334,24 +286,3 @@ class SharedBackbone:
             RowBatches(train.inputs, train.labels, batch_size=size, seed=seed, views=source.views),
             RowBatches(validation.inputs, validation.labels, batch_size=size),
         )
-
-
-def _content(backbone: Backbone, weights: Sequence[np.ndarray]) -> str:
-    """Digest of everything that a feature depends on besides the image."""
-    pixels = keras.Input((*backbone.image_size, 3))
-    prepare = keras.Model(pixels, backbone.preprocess(pixels))
-    digest = hashlib.sha256()
-    for model in (prepare, backbone.model):
-        digest.update(json.dumps(without_names(model.get_config()), default=str).encode())
-    for values in (*values_of(prepare.variables), *weights):
-        digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()[:24]
-
-
-def _name(cut: Cut) -> str:
-    """A name that tells cuts of one backbone apart and stays the same in the next process."""
-    names = []
-    for tensor in cut.tensors:
-        operation, number = origin(tensor)
-        names.append(f"{operation.name}:{number}")
-    return "+".join(names)

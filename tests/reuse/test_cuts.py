@@ -141,33 +141,20 @@ class Counter(layers.Layer):
         return inputs
 
 
-class Doubling(layers.Layer):
-    def call(self, inputs, training=None):
-        return inputs * 2 if training else inputs
-
-
-class Hidden(layers.Layer):
-    """A dropout that the signature of its holder does not show."""
+class Noisy(layers.Layer):
+    """Random whatever it is told."""
 
     def __init__(self, name):
         super().__init__(name=name)
-        self.dropout = layers.Dropout(0.5, name="within")
+        self.seed = keras.random.SeedGenerator(0)
 
     def call(self, inputs):
-        return self.dropout(inputs)
+        return inputs + keras.random.normal(keras.ops.shape(inputs), seed=self.seed)
 
 
 UNFIT = [
-    (lambda: layers.Dropout(0.5, name="it"), "layer 'it' (Dropout) is random when training"),
-    (lambda: layers.GaussianNoise(1, name="it"), "layer 'it' (GaussianNoise) is random when"),
-    (lambda: layers.RandomFlip(name="it"), "layer 'it' (RandomFlip) is random when training"),
     (lambda: Counter(name="it"), "layer 'it' (Counter) keeps state of its own"),
-    (lambda: Doubling(name="it"), "layer 'it' (Doubling) may act differently when training"),
-    (lambda: Hidden(name="it"), "layer 'it' (Hidden) is random when training"),
-    (
-        lambda: layers.SpectralNormalization(layers.Conv2D(3, 1), name="it"),
-        "layer 'it' (SpectralNormalization) may act differently when training",
-    ),
+    (lambda: Noisy(name="it"), "layer 'it' (Noisy) is random, also in inference"),
     (
         lambda: layers.Conv2D(3, 1, activity_regularizer="l2", name="it"),
         "layer 'it' (Conv2D) adds an activity loss",
@@ -223,10 +210,49 @@ def test_refuses_a_layer_that_was_not_frozen():
         find_cut(model, len(model.layers) - 1)
 
 
-def test_dropout_that_drops_nothing_may_be_cached():
-    model = model_with(layers.Dropout(0.0, name="it"))
+class Doubling(layers.Layer):
+    def call(self, inputs, training=None):
+        return inputs * 2 if training else inputs
+
+
+class Hidden(layers.Layer):
+    """A dropout that the signature of its holder does not show."""
+
+    def __init__(self, name):
+        super().__init__(name=name)
+        self.dropout = layers.Dropout(0.5, name="within")
+
+    def call(self, inputs):
+        return self.dropout(inputs)
+
+
+QUIET_WHEN_FROZEN = [
+    lambda: layers.Dropout(0.5, name="it"),
+    lambda: layers.GaussianNoise(1, name="it"),
+    lambda: layers.RandomFlip(name="it"),
+    lambda: layers.SpectralNormalization(layers.Conv2D(3, 1), name="it"),
+    lambda: Doubling(name="it"),
+    lambda: Hidden(name="it"),
+]
+
+
+@pytest.mark.parametrize("make", QUIET_WHEN_FROZEN)
+def test_a_frozen_layer_that_acts_differently_when_training_may_be_cached(make):
+    model = model_with(make())
     freeze_all_but_top(model)
-    assert find_cut(model, len(model.layers) - 1).limit is None
+    cut = find_cut(model, len(leaf_layers(model)) - 1)
+    assert cut.limit is None
+    assert cut.depth > [layer.name for layer in leaf_layers(model)].index("after")
+
+
+@pytest.mark.parametrize("make", QUIET_WHEN_FROZEN)
+def test_it_may_not_where_it_is_not_frozen(make):
+    model = model_with(make(), first=True)
+    freeze_all_but_top(model)
+    for layer in all_layers(model.get_layer("it")):
+        layer.trainable = True
+    with pytest.raises(CannotSplit, match=r"layer 'it' \(\w+\) is not frozen"):
+        find_cut(model, len(leaf_layers(model)) - 1)
 
 
 def test_refuses_a_subclassed_model():
@@ -262,15 +288,15 @@ def test_suffix_of_prefix_is_the_full_model(architecture, fraction, affordable):
     assert not prefix.trainable_variables
 
 
-def test_efficientnet_is_cut_before_its_first_dropout():
+def test_the_dropout_within_efficientnet_is_no_limit_where_it_is_frozen():
     body = keras.applications.EfficientNetV2B0(
         weights=None, include_top=False, input_shape=(32, 32, 3)
     )
-    apply_freeze_depth(body, len(body.layers))
-    cut = find_cut(body, len(body.layers))
-    assert cut.limit == "layer 'block2b_drop' (Dropout) is random when training"
-    names = [layer.name for layer in body.layers]
-    assert cut.depth <= names.index("block2b_drop")
+    depth = [layer.name for layer in body.layers].index("block4b_add") + 1
+    apply_freeze_depth(body, depth)
+    cut = find_cut(body, depth)
+    assert cut.limit is None
+    assert cut.depth > [layer.name for layer in body.layers].index("block4b_drop")
 
 
 def test_what_the_suffix_trains_is_seen_and_saved_by_the_full_model(tmp_path):

@@ -1,8 +1,10 @@
 """The feature cache: where features are kept, and that nothing stale is served."""
 
 import errno
+import json
 import logging
 from dataclasses import replace
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -10,9 +12,9 @@ import pytest
 from finetune.api.fine_tuner import FineTuner
 from finetune.data import load_data
 from finetune.exceptions import ArgumentError, StorageError
+from finetune.reuse.entries import EntryWriter
 from finetune.reuse.features import DISK, MEMORY, FeatureCache
 from finetune.reuse.sources import StoredSource
-from finetune.reuse.store import EntryWriter
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
 
@@ -25,6 +27,10 @@ def source() -> StoredSource:
 
 def _full(writer, arrays):
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def refuse(points, pixels):
+    raise AssertionError("computed again")
 
 
 def means(calls: list[int]):
@@ -49,12 +55,17 @@ def test_features_are_computed_once_for_all_points(source, tmp_path):
     np.testing.assert_array_equal(first.labels, source.labels())
 
 
-def test_the_next_process_finds_them_on_disk(source, tmp_path):
+def test_another_cache_finds_them_on_disk(source, tmp_path):
     calls: list[int] = []
     first = FeatureCache(folder=tmp_path).get(source, "train", "a", [], means(calls))
-    again = FeatureCache(folder=tmp_path).get(source, "train", "a", [], means([]))
+    again = FeatureCache(folder=tmp_path).get(source, "train", "a", [], refuse)
     np.testing.assert_array_equal(first.inputs[0], again.inputs[0])
     assert sum(calls) == len(source.data.splits["train"])
+
+
+def test_names_that_mean_nothing_elsewhere_are_not_kept_on_disk(source, tmp_path):
+    FeatureCache(folder=tmp_path).get(source, "train", "a", [], means([]), lasting=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_images_are_never_served_the_old_features(source, tmp_path):
@@ -66,6 +77,56 @@ def test_other_images_are_never_served_the_old_features(source, tmp_path):
     cache = FeatureCache(folder=tmp_path)
     cache.get(replace(source, data=data), "train", "a", [], means(calls))
     assert sum(calls) == len(data.splits["train"])
+
+
+def test_the_same_files_decoded_otherwise_are_never_served_the_old_features(source, tmp_path):
+    FeatureCache(folder=tmp_path).get(source, "train", "a", [], means([]))
+    splits = {
+        name: replace(split, images=255 - split.images)
+        for name, split in source.data.splits.items()
+    }
+    data = replace(source.data, splits=splits)
+    assert data.fingerprint == source.data.fingerprint
+    calls: list[int] = []
+    got = FeatureCache(folder=tmp_path).get(
+        replace(source, data=data), "train", "a", [], means(calls)
+    )
+    images = data.splits["train"].images.astype("float32")
+    np.testing.assert_allclose(got.inputs[0], images.mean(axis=(1, 2)), rtol=1e-6)
+    assert sum(calls) == len(images)
+
+
+def test_labels_are_those_of_the_source_and_never_kept(source, tmp_path):
+    FeatureCache(folder=tmp_path).get(source, "train", "a", [], means([]))
+    assert not list(tmp_path.rglob("labels*"))
+    again = FeatureCache(folder=tmp_path).get(source, "train", "a", [], refuse)
+    np.testing.assert_array_equal(again.labels, source.labels())
+    assert again.labels is source.data.splits["train"].labels
+
+
+@pytest.mark.parametrize("library", ["keras", "tensorflow", "numpy", "pillow"])
+def test_an_entry_names_the_versions_that_made_it(source, tmp_path, library):
+    FeatureCache(folder=tmp_path).get(source, "train", "a", [], means([]))
+    (entry,) = tmp_path.rglob("entry.json")
+    assert f"{library} {version(library)}" in json.loads(entry.read_text())["key"]
+
+
+def test_damaged_features_are_computed_again_and_one_line_says_why(source, tmp_path, caplog):
+    expected = FeatureCache(folder=tmp_path).get(source, "train", "a", [], means([])).inputs[0]
+    (file,) = tmp_path.rglob("*.npy")
+    content = bytearray(file.read_bytes())
+    content[-2] ^= 0x40
+    file.write_bytes(content)
+    calls: list[int] = []
+    again = FeatureCache(folder=tmp_path).get(source, "train", "a", [], means(calls))
+    np.testing.assert_array_equal(again.inputs[0], expected)
+    assert sum(calls) == len(expected)
+    (said,) = [message for message in caplog.messages if "damaged" in message]
+    assert said == (
+        "Features are computed again, for the kept ones are damaged: "
+        f"{file} does not have the checksum it was written with."
+    )
+    FeatureCache(folder=tmp_path).get(source, "train", "a", [], refuse)
 
 
 def test_features_beyond_the_budget_are_read_from_disk_and_equal(source, tmp_path):
@@ -86,6 +147,34 @@ def test_the_points_of_one_pass_share_the_budget(source, tmp_path):
     assert sorted(isinstance(values, np.ndarray) for values in kept) == [False, True, True]
     for values in kept[1:]:
         np.testing.assert_array_equal(values[np.arange(rows)], kept[0][np.arange(rows)])
+
+
+def test_values_beyond_half_precision_are_kept_in_single(source, tmp_path, caplog):
+    """The last batch alone overflows: what came before it is not left rounded."""
+    rows = len(source.data.splits["train"])
+    calls: list[int] = []
+
+    def extract(points, pixels):
+        calls.append(len(pixels))
+        seen = sum(calls) % rows or rows
+        scale = {"large": 1e6 if seen == rows else 1.0, "small": 1.0}
+        return [(pixels.mean(axis=(1, 2)) * scale[point],) for point in points]
+
+    cache = FeatureCache(folder=tmp_path, dtype="float16")
+    with caplog.at_level(logging.INFO, logger="finetune"):
+        large = cache.get(source, "train", "large", ["small"], extract).inputs[0]
+    small = cache.get(source, "train", "small", [], refuse).inputs[0]
+    assert (large.dtype, small.dtype) == (np.float32, np.float16)
+    assert np.isfinite(large).all() and large.max() > np.finfo("float16").max
+    images = source.data.splits["train"].images.astype("float32")
+    np.testing.assert_allclose(large[0], images[0].mean(axis=(0, 1)), rtol=1e-6)
+    assert sum(calls) == 2 * rows
+    assert (
+        "Features are kept as float32 at 1 of 2 places, where some values are too large for "
+        "float16."
+    ) in caplog.messages
+    again = FeatureCache(folder=tmp_path, dtype="float16")
+    np.testing.assert_array_equal(again.get(source, "train", "large", [], refuse).inputs[0], large)
 
 
 def test_half_precision_takes_half_the_room(source, tmp_path):
@@ -137,27 +226,36 @@ def test_a_disk_that_fills_when_memory_has_no_room_is_a_clear_error(source, tmp_
     cache = FeatureCache(budget=10, folder=tmp_path)
     with pytest.raises(StorageError, match=r"No space left.*name another place with cache_dir"):
         cache.get(source, "train", "a", [], means([]))
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.rglob("*.partial"))
+    assert not list(tmp_path.rglob("entry.json"))
 
 
-def test_memory_disk_and_no_room_at_all_train_to_the_same_result(make_backbone, tmp_path):
+def test_memory_disk_and_no_room_at_all_train_to_the_same_result(make_backbone, tmp_path, caplog):
     data = load_data((IMAGES, np.arange(40) % 2), image_size=16, batch_size=8)
+    blocked = tmp_path / "file"
+    blocked.write_text("")
     losses = []
-    for number, (budget, reuse) in enumerate([(None, True), (10, True), (None, False)]):
+    for budget, folder, said in (
+        (None, tmp_path / "memory", "in memory."),
+        (10, tmp_path / "disk", "in part on disk."),
+        (10, blocked, "Training on whole images: features cannot be kept on disk"),
+    ):
         tuner = FineTuner(
             make_backbone(),
             preprocess="tf",
             freeze_depth=10,
             learning_rate=1e-2,
-            head_epochs=2,
+            head_epochs=0,  # the head's pass would yield the features before they are asked for
             epochs=2,
             dropout=0.0,
-            reuse=reuse,
             cache_budget=budget,
-            cache_dir=tmp_path / str(number),
+            cache_dir=folder,
         )
         settings = tuner.trainer.settings()
-        _, record = tuner.trainer.train(settings, tuner.trainer.source_of(data, settings))
+        caplog.clear()
+        with caplog.at_level(logging.INFO, logger="finetune"):
+            _, record = tuner.trainer.train(settings, tuner.trainer.source_of(data, settings))
+        assert said in caplog.text
         losses.append([row["val_loss"] for row in record.epochs])
     assert losses[0] == losses[1]
     np.testing.assert_allclose(losses[0], losses[2], rtol=1e-4)

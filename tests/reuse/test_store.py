@@ -1,8 +1,14 @@
-"""Features on disk: complete or not there, found by what they depend on."""
+"""Features on disk: complete and unharmed or not there, in a folder of our own, shared in peace."""
 
-import errno
+import json
+import logging
 import multiprocessing
 import os
+import re
+import signal
+import stat
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.reuse import store as store_module
-from finetune.reuse.store import FeatureStore, Shards
+from finetune.exceptions import StorageError
+from finetune.reuse import entries as entries_module
+from finetune.reuse.entries import Shards
+from finetune.reuse.store import FeatureStore
 
 ROWS = np.arange(24, dtype="float32").reshape(12, 2)
-LABELS = np.arange(12)
 
 
 @pytest.fixture
@@ -23,10 +30,16 @@ def store(tmp_path: Path) -> FeatureStore:
 
 
 def write(store: FeatureStore, key: str, rows: np.ndarray = ROWS) -> None:
-    writer = store.writer(key)
-    for start in range(0, len(rows), 5):
-        writer.add([rows[start : start + 5]])
-    writer.finish(LABELS)
+    with store.writing([key]) as (writer,):
+        for start in range(0, len(rows), 5):
+            writer.add([rows[start : start + 5]])
+        writer.finish()
+
+
+def left(store: FeatureStore) -> list[str]:
+    """What is in the store besides its mark and locks."""
+    names = (path.name for path in store.folder.iterdir())
+    return sorted(name for name in names if not name.endswith((".TAG", ".lock")))
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=5), st.randoms(use_true_random=False))
@@ -42,80 +55,294 @@ def test_shards_read_like_one_array(lengths: list[int], random):
 
 @pytest.mark.parametrize("shard_bytes", [1, 100, 10**6])
 def test_an_entry_is_read_back_whatever_its_shards(store, monkeypatch, shard_bytes: int):
-    monkeypatch.setattr(store_module, "SHARD_BYTES", shard_bytes)
+    monkeypatch.setattr(entries_module, "SHARD_BYTES", shard_bytes)
     write(store, "key")
-    found = store.read("key")
+    found = store.read("key", len(ROWS))
     assert found is not None
-    (rows,), labels = found
-    np.testing.assert_array_equal(rows.load(), ROWS)
-    np.testing.assert_array_equal(labels, LABELS)
-    assert store.read("another key") is None
+    np.testing.assert_array_equal(found[0].load(), ROWS)
+    assert store.read("another key", len(ROWS)) is None
 
 
-def test_an_unfinished_entry_is_not_there(store: FeatureStore):
-    store.writer("key").add([ROWS])
-    assert store.read("key") is None
+def test_an_unfinished_entry_is_not_there_and_leaves_nothing(store: FeatureStore):
+    with pytest.raises(KeyboardInterrupt), store.writing(["key"]) as (writer,):
+        writer.add([ROWS])
+        assert store.read("key", len(ROWS)) is None
+        raise KeyboardInterrupt
+    assert left(store) == []
 
 
-def test_what_a_killed_process_left_is_removed(store: FeatureStore):
-    dead = 2**22 + 1  # above the largest process number of Linux
-    left = store.folder / f"0123.{dead}.partial"
-    left.mkdir(parents=True)
-    ours = store.folder / f"4567.{os.getpid()}.partial"
-    ours.mkdir()
-    store.writer("key")
-    assert not left.exists() and ours.exists()
+# --- what is not as it was written is computed again --------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["entry.json", "0-00000.npy", "labels.npy"])
-def test_a_damaged_entry_counts_as_missing_and_can_be_written_again(store, name: str):
+def change_bit(path: Path) -> None:
+    values = bytearray(path.read_bytes())
+    values[-20] ^= 0x40
+    path.write_bytes(values)
+
+
+def describe(**changes):
+    def change(path: Path) -> None:
+        entry = path.parent / "entry.json"
+        entry.write_text(json.dumps({**json.loads(entry.read_text()), **changes}))
+
+    return change
+
+
+def array(make):
+    return lambda path: np.save(path, make(np.load(path)))
+
+
+DAMAGE = {
+    "one bit": (change_bit, "does not have the checksum"),
+    "NaN": (array(lambda rows: rows * np.nan), "does not have the checksum"),
+    "fewer rows": (array(lambda rows: rows[:5]), "does not have the checksum"),
+    "other shape": (array(lambda rows: rows.reshape(2, 12)), "does not have the checksum"),
+    "doubles": (array(lambda rows: rows.astype("float64")), "does not have the checksum"),
+    "objects": (array(lambda rows: rows.astype(object)), "does not have the checksum"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-20]), "not have the checksum"),
+    "empty": (lambda path: path.write_bytes(b""), "empty file"),
+    "another key": (describe(key="other"), "is of something else"),
+    "no arrays": (describe(arrays=[]), "is of something else"),
+    "an array of nothing": (describe(arrays=[[]]), "is of something else"),
+    "numbers for files": (describe(arrays=[[5]]), "Shard"),
+    "a file elsewhere": (
+        describe(arrays=[[{"file": "../x.npy", "shape": [1], "dtype": "float32", "crc32": 0}]]),
+        "names a file '../x.npy'",
+    ),
+    "no JSON": (lambda path: (path.parent / "entry.json").write_text("{"), "entry.json|Expecting"),
+    "a list": (lambda path: (path.parent / "entry.json").write_text("[]"), "entry.json|list"),
+}
+
+
+@pytest.mark.parametrize(("damage", "why"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_entry_is_gone_and_one_line_says_why(store, caplog, damage, why):
     write(store, "key")
-    (damaged,) = store.folder.glob(f"*/{name}")
-    damaged.write_bytes(b"not what it was")
-    assert store.read("key") is None
+    (path,) = store.folder.glob("*/0-00000.npy")
+    damage(path)
+    assert store.read("key", len(ROWS)) is None
+    (said,) = caplog.messages
+    assert said.startswith("Features are computed again, for the kept ones are damaged: ")
+    assert re.search(why, said)
+    assert store.read("key", len(ROWS)) is None
+    assert len(caplog.messages) == 1
+    assert left(store) == []
     write(store, "key")
-    assert store.read("key") is not None
+    assert store.read("key", len(ROWS)) is not None
+
+
+def test_rows_are_counted(store: FeatureStore, caplog):
+    write(store, "key")
+    assert store.read("key", 13) is None
+    assert "has [12] rows, expected 13" in caplog.text
+
+
+def test_an_entry_says_in_words_what_it_depends_on_and_its_checksums(store: FeatureStore):
+    write(store, "images|train|layers")
+    (path,) = store.folder.glob("*/entry.json")
+    entry = json.loads(path.read_text())
+    assert entry["key"] == "images|train|layers"
+    ((shard,),) = entry["arrays"]
+    assert (shard["file"], shard["shape"], shard["dtype"]) == ("0-00000.npy", [12, 2], "float32")
+
+
+def test_all_is_on_the_disk_before_the_entry_counts(store: FeatureStore, monkeypatch):
+    done: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def note_sync(number):
+        done.append(Path(os.readlink(f"/proc/self/fd/{number}")).name)
+        fsync(number)
+
+    def note_rename(source, target):
+        rename(source, target)
+        done.append(f"to {Path(target).name}")
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("names of open files are in /proc")
+    with store.writing(["key"]) as (writer,):
+        writer.add([ROWS])
+        (partial,) = store.folder.glob("*.partial")
+        monkeypatch.setattr(os, "fsync", note_sync)
+        monkeypatch.setattr(os, "rename", note_rename)
+        writer.finish()
+    files, folder, renamed, parent = done[:-3], *done[-3:]
+    assert sorted(files) == ["0-00000.npy", "entry.json"]
+    assert folder == partial.name
+    assert renamed == f"to {partial.name.split('.')[0]}"
+    assert parent == store.folder.name
+
+
+# --- a folder of our own ------------------------------------------------------------------------
+
+
+def test_the_folder_is_marked_as_a_cache_and_closed_to_others(store: FeatureStore):
+    write(store, "key")
+    assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
+    mark = (store.folder / "CACHEDIR.TAG").read_text()
+    assert mark.startswith("Signature: 8a477f597d28d172789f06886806bc55")
+
+
+USES = {
+    "write": lambda store: write(store, "key"),
+    "free": lambda store: store.free(),
+    "prune": lambda store: store.prune(),
+    "probe": lambda store: store.seconds_per_byte(),
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_a_folder_that_something_else_made_is_refused_and_stays(store: FeatureStore, use):
+    store.folder.mkdir(parents=True, mode=0o700)
+    (store.folder / "thesis.txt").write_text("precious")
+    with pytest.raises(StorageError) as caught:
+        use(store)
+    assert str(caught.value) == (
+        f"Expected {store.folder} to be a folder that finetune made for you alone, but it has no "
+        "CACHEDIR.TAG, so something else made it. Move it away, or name another place with "
+        "cache_dir (or the environment variable FINETUNE_CACHE)"
+    )
+    assert left(store) == ["thesis.txt"]
+
+
+def test_a_folder_that_others_can_write_to_is_refused(store: FeatureStore):
+    write(store, "key")
+    store.folder.chmod(0o770)
+    with pytest.raises(StorageError, match="but other users can write to it"):
+        store.read("key", len(ROWS))
+
+
+def test_a_link_in_the_place_of_the_folder_is_refused(store: FeatureStore, tmp_path: Path):
+    write(FeatureStore(tmp_path / "other", 10**6), "key")
+    store.folder.parent.mkdir()
+    store.folder.symlink_to(tmp_path / "other" / "finetune-features")
+    with pytest.raises(StorageError, match="but it is no folder"):
+        store.read("key", len(ROWS))
+
+
+def test_the_probe_follows_no_link_and_leaves_nothing(store: FeatureStore, tmp_path: Path):
+    store.free()
+    victim = tmp_path / "victim.txt"
+    victim.write_text("precious")
+    for name in (f".probe-{os.getpid()}", ".probe"):
+        (store.folder / name).symlink_to(victim)
+        (store.folder.parent / name).symlink_to(victim)
+    before = left(store)
+    assert store.seconds_per_byte() > 0
+    assert victim.read_text() == "precious"
+    assert left(store) == before
 
 
 def test_the_entries_not_used_for_longest_go_first(tmp_path: Path):
-    store = FeatureStore(tmp_path, limit=1500)
+    store = FeatureStore(tmp_path, limit=1300)
     for number in range(4):
         write(store, str(number))
         (done,) = [
-            path for path in tmp_path.glob("*/entry.json") if f'"{number}"' in path.read_text()
+            path
+            for path in store.folder.glob("*/entry.json")
+            if json.loads(path.read_text())["key"] == str(number)
         ]
         os.utime(done, (number, number))
-    store.read("0")
+    store.read("0", len(ROWS))
     store.prune()
-    kept = [key for key in "0123" if store.read(key) is not None]
+    kept = [key for key in "0123" if store.read(key, len(ROWS)) is not None]
     assert "0" in kept and "1" not in kept
+
+
+def test_pruning_takes_entries_alone(tmp_path: Path):
+    store = FeatureStore(tmp_path, limit=0)
+    write(store, "key")
+    elsewhere = tmp_path / "project"
+    within = store.folder / "project"
+    for folder in (elsewhere, within):
+        folder.mkdir()
+        (folder / "entry.json").write_text("{}")
+    (store.folder / ("0" * 24)).symlink_to(elsewhere)
+    store.prune()
+    assert (elsewhere / "entry.json").exists() and (within / "entry.json").exists()
+    assert left(store) == ["0" * 24, "project"]
 
 
 def test_what_is_pruned_is_gone_at_once(tmp_path, monkeypatch):
     store = FeatureStore(tmp_path, limit=0)
     write(store, "key")
     removed = []
-    monkeypatch.setattr(store_module.shutil, "rmtree", lambda path, **_: removed.append(path))
+    monkeypatch.setattr(entries_module.shutil, "rmtree", lambda path, **_: removed.append(path))
     store.prune()
     assert removed
     assert all(path.suffix == ".partial" for path in removed), "half removed under its own name"
-    assert not [path for path in tmp_path.iterdir() if path.suffix != ".partial"]
+    assert all(name.endswith(".partial") for name in left(store))
 
 
-def test_an_entry_that_comes_and_goes_while_another_is_finished_is_no_error(tmp_path, monkeypatch):
-    store, rename, refused = FeatureStore(tmp_path, limit=10**9), os.rename, []
+# --- processes that share a folder --------------------------------------------------------------
 
-    def rename_late(source, target):
-        if str(source).endswith(".partial") and not refused:
-            refused.append(target)
-            raise OSError(errno.ENOTEMPTY, "Directory not empty", str(target))
-        rename(source, target)
+CONTEXT = multiprocessing.get_context("spawn")
 
-    monkeypatch.setattr(store_module.os, "rename", rename_late)
-    write(store, "key")
-    assert refused
-    assert store.read("key") is not None
-    assert not list(tmp_path.glob("*.partial"))
+
+def _hold(folder, begun, go_on):
+    """Begins to write an entry, and finishes it when it is told to."""
+    with FeatureStore(folder, 10**6).writing(["key"]) as (writer,):
+        writer.add([ROWS])
+        begun.set()
+        assert go_on.wait(60)
+        writer.finish()
+
+
+@pytest.fixture
+def writing(store):
+    """Another process that is writing an entry, and what lets it finish."""
+    begun, go_on = CONTEXT.Event(), CONTEXT.Event()
+    process = CONTEXT.Process(target=_hold, args=(store.folder.parent, begun, go_on))
+    process.start()
+    assert begun.wait(60)
+    yield process, go_on
+    go_on.set()
+    process.join()
+
+
+def test_a_live_writer_is_left_alone_whatever_its_process_number(store, writing, monkeypatch):
+    """As in a container that shares the folder: its process numbers mean nothing here."""
+    process, go_on = writing
+    monkeypatch.setattr("psutil.pid_exists", lambda number: False)
+    write(store, "another key")
+    go_on.set()
+    process.join()
+    assert process.exitcode == 0
+    assert store.read("key", len(ROWS)) is not None
+
+
+def test_what_a_killed_process_left_is_removed(store: FeatureStore, writing):
+    process, _ = writing
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert [name.split(".")[2:] for name in left(store)] == [["partial"]]
+    write(store, "another key")
+    assert all("partial" not in name for name in left(store))
+
+
+def test_who_needs_what_another_process_is_writing_waits_for_it(store, writing, caplog):
+    _, go_on = writing
+    threading.Timer(0.3, go_on.set).start()
+    with caplog.at_level(logging.INFO, logger="finetune"), store.writing(["key", "second"]):
+        found = store.read("key", len(ROWS))
+    assert found is not None
+    assert caplog.messages == ["Waiting for the features that another process is computing."]
+
+
+def _cross(folder, keys, rounds):
+    store = FeatureStore(folder, limit=10**6)
+    for _ in range(rounds):
+        with store.writing(keys):
+            time.sleep(0.001)
+
+
+def test_processes_that_write_the_same_entries_in_other_orders_do_not_block(tmp_path):
+    orders = [["a", "b", "c"], ["c", "b", "a"], ["b", "c", "a"]]
+    processes = [CONTEXT.Process(target=_cross, args=(tmp_path, keys, 30)) for keys in orders]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
 
 
 def _write_and_prune(folder, rounds):
@@ -124,20 +351,17 @@ def _write_and_prune(folder, rounds):
     rows = np.ones((4, 50), "float32")
     for number in range(rounds):
         key = f"entry {number % 5}"
-        writer = store.writer(key)
-        writer.add([rows])
-        writer.finish(np.arange(4))
-        found = store.read(key)
-        assert found is None or np.array_equal(found[0][0].load(), rows)
+        write(store, key, rows)
+        found = store.read(key, len(rows))
+        assert found is None or np.array_equal(found[0].load(), rows)
         store.prune()
 
 
 def test_processes_that_share_a_folder_do_not_disturb_each_other(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_write_and_prune, args=(tmp_path, 300)) for _ in range(3)]
+    workers = [CONTEXT.Process(target=_write_and_prune, args=(tmp_path, 60)) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.rglob("*.partial"))

@@ -10,7 +10,8 @@ from finetune.reuse.features import FeatureCache
 from finetune.reuse.sources import StoredSource
 from finetune.training.head import Head
 from finetune.training.optimizers import OptimizerSettings
-from finetune.training.phases import Phase, Training, train
+from finetune.training.phases import train
+from finetune.training.plan import Phase, Training
 from finetune.training.shared import SharedBackbone
 
 HEAD = Head("multiclass", 3)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from finetune import FineTuner
+from finetune import FineTuner, load_data
 from finetune.training.head import loss_for
 
 
@@ -49,6 +49,42 @@ def test_history_is_the_same_with_and_without_reuse(backbone, data, settings, to
     assert with_reuse.best == without.best
 
 
+def with_dropout():
+    keras.utils.set_random_seed(5)
+    x = keras.Input((16, 16, 3))
+    y = keras.layers.Conv2D(8, 3, 2, activation="relu", name="first")(x)
+    y = keras.layers.Dropout(0.5, seed=3, name="frozen")(y)
+    y = keras.layers.Conv2D(8, 3, 2, activation="relu", name="second")(y)
+    return keras.Model(x, keras.layers.Conv2D(8, 3, name="third")(y), name="with_dropout")
+
+
+def efficient_net(name):
+    keras.utils.set_random_seed(5)
+    family = getattr(keras.applications, name)
+    return family(weights=None, include_top=False, input_shape=(32, 32, 3))
+
+
+@pytest.mark.parametrize(
+    ("make", "depth", "size"),
+    [
+        (with_dropout, "second", 16),
+        (lambda: efficient_net("EfficientNetB0"), "block6c", 32),
+        (lambda: efficient_net("EfficientNetV2B0"), "block6g", 32),
+    ],
+    ids=["dropout", "EfficientNetB0", "EfficientNetV2B0"],
+)
+def test_history_is_the_same_where_frozen_layers_would_be_random(make, depth, size, data):
+    options = {"preprocess": None, "freeze_depth": depth, "epochs": 2, "learning_rate": 1e-3}
+    images = np.repeat(np.repeat(data.splits["train"].images, size // 16, 1), size // 16, 2)
+    enlarged = load_data((images, data.splits["train"].labels), image_size=size, batch_size=8)
+    _, with_reuse = train(make(), enlarged, True, **options)
+    _, without = train(make(), enlarged, False, **options)
+    assert [row["phase"] for row in without.epochs] == ["head"] * 4 + ["fine_tune"] * 2
+    for one, other in zip(with_reuse.epochs, without.epochs, strict=True):
+        for name in ("loss", "val_loss"):
+            assert one[name] == pytest.approx(other[name], rel=1e-3)
+
+
 def test_checkpoints_and_tensorboard_see_the_whole_model(backbone, data, tmp_path):
     class Sees(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -73,3 +109,13 @@ def test_checkpoints_and_tensorboard_see_the_whole_model(backbone, data, tmp_pat
         data.splits["validation"].labels, saved(images)
     )
     assert float(loss) == pytest.approx(lowest["val_loss"], rel=1e-4)
+
+
+def test_a_graph_that_cannot_be_split_trains_whole_to_the_same_result(twice_named, data, caplog):
+    with caplog.at_level("INFO", logger="finetune"):
+        _, with_reuse = train(twice_named, data, True, freeze_depth=1)
+    assert "Training the whole model: more than one layer is named 'conv'." in caplog.text
+    _, without = train(twice_named, data, False, freeze_depth=1)
+    assert [row["val_loss"] for row in with_reuse.epochs] == pytest.approx(
+        [row["val_loss"] for row in without.epochs], rel=1e-4
+    )

@@ -1,0 +1,160 @@
+"""A model whose layers are frozen: what it computes at any of its places, once for every image."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import keras
+import numpy as np
+
+from finetune.backbones import apply_freeze_depth, leaf_layers
+from finetune.compat import calls_of
+from finetune.reuse.cuts import extractor
+from finetune.reuse.features import FeatureCache, Features
+from finetune.reuse.graph import CannotSplit, flatten
+from finetune.reuse.identity import Identity, identity
+from finetune.reuse.sources import Source
+from finetune.support import assign, values_of
+
+
+class FrozenModel:
+    """A pretrained model and the places in it whose values are kept.
+
+    Args:
+        model: The model. Its weights may be trained meanwhile.
+        prepare: From pixels to what the model expects.
+        weights: The values of the model's variables that count.
+        cache: Where features are kept.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        prepare: keras.Model,
+        weights: Sequence[np.ndarray],
+        cache: FeatureCache,
+    ) -> None:
+        self._model = model
+        self._prepare = prepare
+        self._weights = weights
+        self._cache = cache
+        self._places: dict[str, tuple[keras.KerasTensor, ...]] = {}
+        self._extractors: dict[tuple[str, ...], Any] = {}
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Names the features; worked out on first use, for it reads all the weights."""
+        weights = values_of(self._prepare.weights)
+        # Without the states of random generators, which differ from process to process.
+        counted = {id(variable) for variable in self._model.weights}
+        for variable, values in zip(self._model.variables, self._weights, strict=True):
+            if id(variable) in counted:
+                weights.append(values)
+        return identity([self._prepare, self._model], weights, frozen=True)
+
+    @cached_property
+    def flat(self) -> keras.Model:
+        """The model with the models within it inlined.
+
+        Raises:
+            CannotSplit: If it is no graph of layers.
+        """
+        return flatten(self._model)
+
+    @cached_property
+    def graph(self) -> keras.Model:
+        """The flat model; where there is none, one with the whole model as its only layer."""
+        try:
+            return self.flat
+        except CannotSplit:
+            inputs = keras.Input(self._prepare.output_shape[1:])
+            return keras.Model(inputs, self._model(inputs))
+
+    def name_of(self, tensors: Sequence[keras.KerasTensor]) -> str:
+        """A name of tensors of the flat model that is the same in every process.
+
+        Layers are counted, for their names depend on how many others were made before.
+        """
+        outputs = {
+            id(tensor): f"{number}:{output}"
+            for number, call in enumerate(calls_of(self.flat))
+            for output, tensor in enumerate(call.outputs)
+        }
+        return "+".join(outputs[id(tensor)] for tensor in tensors)
+
+    def mark(self, name: str, tensors: Sequence[keras.KerasTensor]) -> None:
+        """Name tensors that are computed in the graph, so that they can be asked for."""
+        self._places.setdefault(name, tuple(tensors))
+
+    def marked(self, name: str) -> bool:
+        """Whether there is such a name."""
+        return name in self._places
+
+    def place(self, source: Source, name: str, values: int, whole: str) -> str | None:
+        """Where values at a marked place would be kept, see `FeatureCache.place`.
+
+        Args:
+            source: The images.
+            name: Name of the place.
+            values: Numbers per image there.
+            whole: Name of the place at the model's end: what it costs to get there is measured.
+        """
+        lasting = self.identity.lasting
+        return self._cache.place(
+            source, self._full(name), values, lambda: self._cost(whole), lasting=lasting
+        )
+
+    def features(
+        self, source: Source, split: str, name: str, wanted: Sequence[str] = ()
+    ) -> Features:
+        """What is computed for every image at a marked place, kept or computed now.
+
+        Args:
+            source: The images.
+            split: "train" or "validation".
+            name: Name of the place.
+            wanted: Names of other places that will be asked for, to be computed in the same pass.
+        """
+        names = [self._full(place) for place in (name, *wanted)]
+        if self._cache.holds(source, split, names[0]):
+            names = names[:1]
+        with self._pretrained():
+            return self._cache.get(
+                source, split, names[0], names[1:], self._extract, lasting=self.identity.lasting
+            )
+
+    @contextmanager
+    def _pretrained(self) -> Iterator[None]:
+        """Features are of the pretrained model, whatever a trial has made of it by now."""
+        now = values_of(self._model.variables)
+        assign(self._model.variables, self._weights)
+        try:
+            yield
+        finally:
+            assign(self._model.variables, now)
+
+    def _cost(self, name: str) -> float:
+        """Seconds that it takes to get to a place for one image, measured."""
+        pixels = np.zeros((16, *self._prepare.input_shape[1:]), "float32")
+        self._extract([self._full(name)], pixels)
+        started = time.perf_counter()
+        self._extract([self._full(name)], pixels)
+        return (time.perf_counter() - started) / len(pixels)
+
+    def _full(self, name: str) -> str:
+        return f"{self.identity.name}/{name}"
+
+    def _extract(self, names: Sequence[str], pixels: np.ndarray) -> list[tuple[np.ndarray, ...]]:
+        key = tuple(name.removeprefix(self._full("")) for name in names)
+        if key not in self._extractors:
+            self._extractors[key] = self._build(key)
+        values = iter(self._extractors[key](pixels))
+        return [tuple(np.asarray(next(values)) for _ in self._places[name]) for name in key]
+
+    def _build(self, names: Sequence[str]) -> Any:
+        apply_freeze_depth(self._model, len(leaf_layers(self._model)))
+        body = keras.Model(self.graph.inputs, [t for name in names for t in self._places[name]])
+        pixels = self._prepare.inputs[0]
+        return extractor(keras.Model(pixels, body(self._prepare(pixels))))
