@@ -38,6 +38,7 @@ from finetune.data.storage import allocate, reorder
 from finetune.data.stream import load_stream
 from finetune.data.tfds import PREFIX, from_tfds
 from finetune.exceptions import ArgumentError, UnreadableImageError
+from finetune.support import LARGEST_SEED, check_number
 
 
 def load_data(
@@ -331,7 +332,5 @@ def _unreadable(decoded: _Decoded) -> UnreadableImageError:
 
 
 def _check_seed(seed: Any) -> int:
-    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
-    if not whole or seed < 0:
-        raise ArgumentError(f"`seed` must be an integer of at least 0, got {seed!r}.")
+    check_number("seed", seed, least=0, most=LARGEST_SEED, whole=True)
     return int(seed)

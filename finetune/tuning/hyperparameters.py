@@ -27,6 +27,15 @@ def is_space(value: Any) -> bool:
     return isinstance(value, (list, tuple, HyperParameter))
 
 
+def outermost(space: Any) -> list[Any]:
+    """What a space holds that can be refused: all choices, or both ends of a range."""
+    if isinstance(space, (list, tuple)):
+        return [*space]
+    if hasattr(space, "min_value"):
+        return [space.min_value, space.max_value]
+    return [*getattr(space, "values", [])]
+
+
 def choose(hp: keras_tuner.HyperParameters, name: str, value: Any) -> Any:
     """Turn an argument into the value of this trial, declaring it as tunable if it is a space.
 
