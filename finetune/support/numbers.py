@@ -54,14 +54,18 @@ None, received -1.
         ("below {:,}", below, operator.lt),
     ]
     limits = [limit for limit in limits if limit[1] is not None]
-    kind: Any = numbers.Integral if whole else numbers.Real
-    is_number = isinstance(value, kind) and not isinstance(value, bool)
-    within = is_number and all(holds(value, bound) for _, bound, holds in limits)
-    if within and (whole or math.isfinite(value)):
+    if _is_number(value, whole) and all(holds(value, bound) for _, bound, holds in limits):
         return
     said = " and ".join(text.format(bound) for text, bound, _ in limits)
     of_type = f" of type {type(value).__name__}" if isinstance(value, (str, bool)) else ""
     raise ArgumentError(
         f"Expected {name} {'as a whole number ' if whole else ''}{said}"
         f"{', or None' if optional else ''}, received {value!r}{of_type}."
+    )
+
+
+def _is_number(value: Any, whole: bool) -> bool:
+    kind = numbers.Integral if whole else numbers.Real
+    return (
+        isinstance(value, kind) and not isinstance(value, bool) and (whole or math.isfinite(value))
     )

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 import keras
 import keras_tuner
 import numpy as np
+from keras_tuner.engine import hyperparameters as engine
 from keras_tuner.engine.hyperparameters import HyperParameter
 
 from finetune.exceptions import ArgumentError
@@ -31,9 +32,9 @@ def outermost(space: Any) -> list[Any]:
     """What a space holds that can be refused: all choices, or both ends of a range."""
     if isinstance(space, (list, tuple)):
         return [*space]
-    if hasattr(space, "min_value"):
+    if isinstance(space, (engine.Int, engine.Float)):
         return [space.min_value, space.max_value]
-    return [*getattr(space, "values", [])]
+    return [*space.values] if isinstance(space, engine.Choice) else []
 
 
 def choose(hp: keras_tuner.HyperParameters, name: str, value: Any) -> Any:
@@ -61,7 +62,7 @@ def choose(hp: keras_tuner.HyperParameters, name: str, value: Any) -> Any:
     if isinstance(value, HyperParameter):
         config = value.get_config()
         arguments = {k: v for k, v in config.items() if k not in ("name", "conditions")}
-        if isinstance(value, keras_tuner.engine.hyperparameters.Fixed):
+        if isinstance(value, engine.Fixed):
             return hp.Fixed(name, value.value)
         return getattr(hp, type(value).__name__)(name, **arguments)
     if isinstance(value, tuple):
