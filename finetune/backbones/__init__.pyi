@@ -1,3 +1,4 @@
+from .architectures import list_backbones as list_backbones
 from .freezing import BatchNorm as BatchNorm
 from .freezing import FreezeDescription as FreezeDescription
 from .freezing import apply_freeze_depth as apply_freeze_depth
@@ -9,6 +10,5 @@ from .freezing import resolve_depth as resolve_depth
 from .freezing import shallowest as shallowest
 from .loading import UNSET as UNSET
 from .loading import Backbone as Backbone
-from .loading import list_backbones as list_backbones
 from .loading import load_backbone as load_backbone
 from .model_files import read_model as read_model

@@ -9,13 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from finetune.backbones.preprocessing import (
-    Preprocess,
-    center_bgr,
-    identity,
-    scale_symmetric,
-    standardize,
-)
 from finetune.exceptions import ArgumentError, UnknownBackboneError
 
 
@@ -24,13 +17,14 @@ class Architecture:
     """One constructor of `keras.applications`, and what its source says about its images."""
 
     constructor: str
-    preprocess: Preprocess
+    preprocess: str | None
     default_size: int = 224
     min_size: int = 32
     options: tuple[str, ...] = ()
 
 
-_TF, _TORCH, _CAFFE, _BUILT_IN = scale_symmetric, standardize, center_bgr, identity
+# As `resolve_preprocess` takes them; names alone, for listing them must not wait for TensorFlow.
+_TF, _TORCH, _CAFFE, _BUILT_IN = "tf", "torch", "caffe", None
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "convnext_base": Architecture("ConvNeXtBase", _BUILT_IN),
@@ -82,6 +76,19 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 
 def _normalize(name: str) -> str:
     return re.sub(r"[-_ ]", "", name).lower()
+
+
+def list_backbones() -> list[str]:
+    """Lists the names that `load_backbone` knows.
+
+    Returns:
+        The canonical names, sorted.
+
+    Example:
+        >>> list_backbones()[:2]
+        ['convnext_base', 'convnext_large']
+    """
+    return sorted(ARCHITECTURES)
 
 
 def find_name(name: str) -> str:

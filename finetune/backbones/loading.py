@@ -56,19 +56,6 @@ class Backbone:
     preprocess: Preprocess
 
 
-def list_backbones() -> list[str]:
-    """Lists the names that `load_backbone` knows.
-
-    Returns:
-        The canonical names, sorted.
-
-    Example:
-        >>> list_backbones()[:2]
-        ['convnext_base', 'convnext_large']
-    """
-    return sorted(ARCHITECTURES)
-
-
 def load_backbone(
     backbone: str | os.PathLike[str] | keras.Model,
     *,
@@ -137,8 +124,9 @@ def _load(
         _refuse_for_own_model(f"model {backbone.name!r}", weights, preprocess, options)
         return _wrap_model(backbone, size, preprocess)
     if isinstance(backbone, str | os.PathLike):
+        model = _read_model(Path(backbone))  # first: it may be misspelt
         _refuse_for_own_model(f"file {os.fspath(backbone)!r}", weights, preprocess, options)
-        return _wrap_model(_read_model(Path(backbone)), size, preprocess)
+        return _wrap_model(model, size, preprocess)
     raise ArgumentError(
         "A backbone must be a name of `finetune.list_backbones()`, a `keras.Model` or the path "
         f"of a .keras file. Received: {backbone!r} of type {type(backbone).__name__}."
@@ -180,10 +168,8 @@ def _load_architecture(
             f"{architecture.min_size} pixels. Received: image_size={size}. Its default is "
             f"{architecture.default_size}."
         )
-    if isinstance(preprocess, _Unset):
-        prepare = architecture.preprocess
-    else:
-        prepare = resolve_preprocess(preprocess, size)
+    own = isinstance(preprocess, _Unset)
+    prepare = resolve_preprocess(architecture.preprocess if own else preprocess, size)
     constructor: Callable[..., keras.Model] = getattr(keras.applications, architecture.constructor)
     model = build_with_weights(
         constructor, canonical, weights, include_top=False, input_shape=(*size, 3), **options

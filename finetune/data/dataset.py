@@ -12,6 +12,7 @@ import tensorflow as tf
 from finetune.data.augmentation import resolve_augment
 from finetune.data.images import SkippedFile
 from finetune.exceptions import ArgumentError
+from finetune.support import check_number
 
 SPLITS = ("train", "validation", "test")
 
@@ -284,7 +285,7 @@ class ImageData:
 
 
 def check_batch_size(batch_size: Any) -> int:
-    """Returns `batch_size` if it is a positive integer.
+    """Returns `batch_size` if it is a whole number that makes sense.
 
     Raises:
         ArgumentError: If it is not.
@@ -293,9 +294,7 @@ def check_batch_size(batch_size: Any) -> int:
         >>> check_batch_size(8)
         8
     """
-    whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
-    if not whole or batch_size < 1:
-        raise ArgumentError(f"`batch_size` must be a positive integer, got {batch_size!r}.")
+    check_number("batch_size", batch_size, least=1, most=10**6, whole=True)
     return int(batch_size)
 
 

@@ -32,7 +32,7 @@ from finetune.data.labels import (
 from finetune.data.pixels import check_image_size, check_resize
 from finetune.data.storage import reorder
 from finetune.data.stream import load_stream
-from finetune.exceptions import ArgumentError
+from finetune.support import LARGEST_SEED, check_number
 
 
 def load_data(
@@ -266,7 +266,5 @@ def _to_splits(decoded: Decoded, labels: Labels) -> dict[str, Split]:
 
 
 def _check_seed(seed: Any) -> int:
-    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
-    if not whole or seed < 0:
-        raise ArgumentError(f"`seed` must be an integer of at least 0, got {seed!r}.")
+    check_number("seed", seed, least=0, most=LARGEST_SEED, whole=True)
     return int(seed)

@@ -24,6 +24,7 @@ from finetune.reuse.identities import MAKERS
 from finetune.reuse.sinks import Room, Sink
 from finetune.reuse.sources import TRAIN, VALIDATION, Source
 from finetune.reuse.store import FeatureStore
+from finetune.support import check_number
 
 log = logging.getLogger("finetune")
 
@@ -73,8 +74,7 @@ class FeatureCache:
             raise ArgumentError(
                 f"Expected cache_dtype to be 'float32' or 'float16', received {dtype!r}."
             )
-        if budget is not None and not budget >= 0:
-            raise ArgumentError(f"Expected cache_budget of 0 bytes or more, received {budget!r}.")
+        check_number("cache_budget", budget, least=0, optional=True)
         self._budget = budget
         self._dtype = dtype
         place = folder or os.environ.get("FINETUNE_CACHE") or "~/.cache/finetune"

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import keras_tuner
 
-from finetune.exceptions import ArgumentError
+from finetune.support import LARGEST_SEED, check_number
 from finetune.tuning import describe
 
 # What decides no trial, and why: it may change while a search goes on.
@@ -47,10 +47,12 @@ class SearchOptions:
     verbose: Any
 
     def __post_init__(self) -> None:
-        for name in ("executions", "keep", "workers"):
-            value = getattr(self, name)
-            if not value >= 1:
-                raise ArgumentError(f"Expected {name} of 1 or more, received {value!r}.")
+        for name in ("executions", "keep", "workers", "max_failures"):
+            check_number(name, getattr(self, name), least=1, whole=True)
+        check_number("max_trials", self.max_trials, least=1, whole=True, optional=True)
+        check_number("epochs", self.epochs, least=0, most=10**6, whole=True, optional=True)
+        check_number("gpus_per_trial", self.gpus_per_trial, least=0, optional=True)
+        check_number("seed", self.seed, least=0, most=LARGEST_SEED, whole=True)
 
     def deciding(self) -> dict[str, Any]:
         """Those that decide how trials are drawn and trained, as JSON can hold them."""

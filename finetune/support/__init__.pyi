@@ -22,6 +22,8 @@ from .folders import new_folder as new_folder
 from .folders import not_writable as not_writable
 from .folders import read_mark as read_mark
 from .folders import release as release
+from .numbers import LARGEST_SEED as LARGEST_SEED
+from .numbers import check_number as check_number
 from .output import SteadyOutput as SteadyOutput
 from .output import new_console as new_console
 from .places import check_outside as check_outside

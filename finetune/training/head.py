@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from finetune.exceptions import ArgumentError
+from finetune.support import check_number
 
 TASKS = ("binary", "multiclass", "multilabel", "regression")
 
@@ -35,14 +36,8 @@ class Head:
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise ArgumentError(f"Expected task to be one of {TASKS}, received {self.task!r}.")
-        if not 0 <= self.dropout < 1:
-            raise ArgumentError(
-                f"Expected dropout to be at least 0 and below 1, received {self.dropout!r}."
-            )
-        if self.hidden_units < 0:
-            raise ArgumentError(
-                f"Expected hidden_units to be 0 (none) or more, received {self.hidden_units!r}."
-            )
+        check_number("dropout", self.dropout, least=0, below=1)
+        check_number("hidden_units", self.hidden_units, least=0, most=10**6, whole=True)
 
     @property
     def units(self) -> int:
@@ -111,10 +106,7 @@ class SmoothedSparseCrossentropy(keras.losses.Loss):
 
 def loss_for(task: str, label_smoothing: float = 0.0) -> keras.losses.Loss:
     """The loss that a task is trained with."""
-    if not 0 <= label_smoothing < 1:
-        raise ArgumentError(
-            f"Expected label_smoothing to be at least 0 and below 1, received {label_smoothing!r}."
-        )
+    check_number("label_smoothing", label_smoothing, least=0, below=1)
     if task == "regression":
         if label_smoothing:
             raise ArgumentError("label_smoothing has no meaning for task='regression': use 0.")

@@ -8,6 +8,7 @@ import keras
 
 from finetune.compat import with_rate_factors
 from finetune.exceptions import ArgumentError
+from finetune.support import check_number
 
 # Not `keras.optimizers.get`, which does not know all of them by name.
 _CLASSES: dict[str, type[keras.optimizers.Optimizer]] = {
@@ -54,12 +55,9 @@ class OptimizerSettings:
             raise ArgumentError(
                 f"Expected optimizer to be one of {OPTIMIZERS}, received {self.name!r}."
             )
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ArgumentError(f"Expected clip_norm above 0, received {self.clip_norm!r}.")
-        if self.weight_decay is not None and not self.weight_decay >= 0:
-            raise ArgumentError(f"Expected weight_decay of 0 or more, got {self.weight_decay!r}.")
-        if self.ema is not None and not 0 < self.ema < 1:
-            raise ArgumentError(f"Expected ema between 0 and 1, received {self.ema!r}.")
+        check_number("clip_norm", self.clip_norm, above=0, optional=True)
+        check_number("weight_decay", self.weight_decay, least=0, optional=True)
+        check_number("ema", self.ema, above=0, below=1, optional=True)
 
 
 def build_optimizer(
@@ -116,8 +114,7 @@ def layer_decay_factors(
 
     Source: K. Clark et al., "ELECTRA" (2020), "layerwise learning-rate decay".
     """
-    if not 0 < decay <= 1:
-        raise ArgumentError(f"Expected layer_decay above 0 and at most 1, received {decay!r}.")
+    check_number("layer_decay", decay, above=0, most=1)
     with_variables = [layer for layer in layers if layer.trainable_variables]
     factors = {
         id(variable): (variable, decay**distance)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import keras_tuner
+from keras_tuner.engine import hyperparameters as engine
 from keras_tuner.engine.hyperparameters import HyperParameter
 
 from finetune.exceptions import ArgumentError
@@ -21,6 +22,15 @@ _LOGARITHMIC = ("learning_rate", "head_learning_rate", "weight_decay")
 def is_space(value: Any) -> bool:
     """Whether a value leaves something to be chosen: a list, a range or a hyperparameter."""
     return isinstance(value, (list, tuple, HyperParameter))
+
+
+def outermost(space: Any) -> list[Any]:
+    """What a space holds that can be refused: all choices, or both ends of a range."""
+    if isinstance(space, (list, tuple)):
+        return [*space]
+    if isinstance(space, (engine.Int, engine.Float)):
+        return [space.min_value, space.max_value]
+    return [*space.values] if isinstance(space, engine.Choice) else []
 
 
 def choose(hp: keras_tuner.HyperParameters, name: str, value: Any) -> Any:
@@ -48,7 +58,7 @@ def choose(hp: keras_tuner.HyperParameters, name: str, value: Any) -> Any:
     if isinstance(value, HyperParameter):
         config = value.get_config()
         arguments = {k: v for k, v in config.items() if k not in ("name", "conditions")}
-        if isinstance(value, keras_tuner.engine.hyperparameters.Fixed):
+        if isinstance(value, engine.Fixed):
             return hp.Fixed(name, value.value)
         return getattr(hp, type(value).__name__)(name, **arguments)
     if isinstance(value, tuple):

@@ -9,6 +9,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from finetune.backbones import BatchNorm
 from finetune.exceptions import ArgumentError
+from finetune.support import LARGEST_SEED, check_number
 from finetune.training import (
     FINE_TUNE,
     HEAD,
@@ -33,7 +34,7 @@ LEARNING_RATE = 3e-4
 _LABEL_SMOOTHING = 0.1
 
 # Far above what any optimizer can use: larger ones are slips of the keyboard.
-_LARGEST_RATE = 1e6
+_LARGEST_RATE = 10**6
 
 
 @dataclass(frozen=True)
@@ -100,19 +101,14 @@ class Settings:
         if self.layer_decay is not None:
             layer_decay_factors([], self.layer_decay)
         for name in ("epochs", "head_epochs"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, np.integer)) or value < 0:
-                raise ArgumentError(f"Expected {name} as a whole number, 0 or more; got {value!r}.")
+            check_number(name, getattr(self, name), least=0, most=10**6, whole=True)
         if self.epochs + self.head_epochs == 0:
             raise ArgumentError("Expected epochs or head_epochs above 0, received 0 for both.")
         for name in ("learning_rate", "head_learning_rate"):
-            if not 0 < getattr(self, name) <= _LARGEST_RATE:
-                raise ArgumentError(
-                    f"Expected {name} above 0 and at most {_LARGEST_RATE:,.0f}, received "
-                    f"{getattr(self, name)!r}."
-                )
-        if not isinstance(self.views, (int, np.integer)) or self.views < 1:
-            raise ArgumentError(f"Expected views of 1 or more, received {self.views!r}.")
+            check_number(name, getattr(self, name), above=0, most=_LARGEST_RATE)
+        check_number("patience", self.patience, least=0, whole=True, optional=True)
+        check_number("views", self.views, least=1, most=10**4, whole=True)
+        check_number("seed", self.seed, least=0, most=LARGEST_SEED, whole=True)
         if self.batch_norm not in ("frozen", "adapt"):
             raise ArgumentError(
                 f"Expected batch_norm to be 'frozen' or 'adapt', received {self.batch_norm!r}."

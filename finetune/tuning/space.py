@@ -8,7 +8,7 @@ import keras
 import keras_tuner
 
 from finetune.backbones import default_depths, leaf_layers, resolve_depth, shallowest
-from finetune.tuning.hyperparameters import choose, is_space
+from finetune.tuning.hyperparameters import choose, is_space, outermost
 from finetune.tuning.settings import Settings
 
 # With several backbones to choose from a depth in layers means something else in each.
@@ -58,7 +58,11 @@ class SearchSpace:
         Raises:
             ArgumentError: If a value cannot work.
         """
-        self._without_depth(keras_tuner.HyperParameters())
+        first = self._without_depth(keras_tuner.HyperParameters())
+        for name, space in self._arguments.items():
+            if name != "freeze_depth" and not _is_size(name, space):
+                for value in outermost(space):
+                    replace(first, **{name: value}).check()
 
     def freeze_depths(self, settings: Settings) -> set[int]:
         """Every depth that trials on this backbone may use, as far as that is known."""

@@ -273,7 +273,7 @@ def test_a_function_as_schedule_and_a_keras_schedule_are_written_as_text(tune, d
         ({"dropout": [0.1, 0.2]}, "pass FineTuner.* to a KerasTuner tuner"),
         ({"schedule": "linear"}, "Expected schedule to be one of"),
         ({"optimizer": "adm"}, "Expected optimizer to be one of"),
-        ({"dropout": 2.0}, "Expected dropout to be at least 0 and below 1"),
+        ({"dropout": 2.0}, "Expected dropout of 0 or more and below 1"),
         ({"augment": "wild"}, "wild"),
         ({"freeze_depth": 99}, "Freeze depth 99 is outside the model"),
         ({"freeze_depth": "block_77"}, "names no layer or block"),

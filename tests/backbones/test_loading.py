@@ -16,9 +16,9 @@ from keras.src.applications import efficientnet as keras_efficientnet
 from keras.src.backend import config as keras_config
 from keras.src.utils import file_utils as keras_file_utils
 
-from finetune.backbones.architectures import ARCHITECTURES
+from finetune.backbones.architectures import ARCHITECTURES, list_backbones
 from finetune.backbones.freezing import apply_freeze_depth, blocks, describe, leaf_layers
-from finetune.backbones.loading import UNSET, Backbone, list_backbones, load_backbone
+from finetune.backbones.loading import UNSET, Backbone, load_backbone
 from finetune.backbones.preprocessing import identity, resolve_preprocess
 from finetune.backbones.weights import keras_home
 from finetune.exceptions import (
@@ -131,7 +131,8 @@ def test_options_of_the_table_are_those_of_the_constructor(name):
 def test_preprocessing_of_the_table_is_that_of_keras(name):
     constructor = getattr(keras.applications, ARCHITECTURES[name].constructor)
     expected = sys.modules[constructor.__module__].preprocess_input(PIXELS.copy())
-    prepared = ARCHITECTURES[name].preprocess(keras.ops.convert_to_tensor(PIXELS))
+    prepare = resolve_preprocess(ARCHITECTURES[name].preprocess, (96, 96))
+    prepared = prepare(keras.ops.convert_to_tensor(PIXELS))
     np.testing.assert_allclose(prepared, expected, rtol=1e-5, atol=1e-4)
 
 

@@ -104,6 +104,7 @@ def test_evaluate_scores_a_plain_folder_as_a_whole_and_says_what_was_trained_on(
     [
         (["fit", "/nowhere", *FIT], "/nowhere"),
         (["fit", "FOLDER", "--backbone", "resnet_9000"], "resnet_9000"),
+        (["fit", "FOLDER", "--backbone", "nope.keras"], "No model file at 'nope.keras'"),
         (["fit", "/nowhere", *FIT, "--learning-rate", "0"], "Expected --learning-rate above 0"),
         (["fit", "/nowhere", *FIT, "--schedule", "linear"], "Expected schedule to be one of"),
         (["predict", "/nowhere.keras", "a.png"], "there is none at"),
@@ -157,11 +158,12 @@ def test_backbones_are_listed():
     assert "mobilenet_v2" in result.stdout.splitlines()
 
 
-def test_help_does_not_load_tensorflow():
+def test_help_and_the_list_of_backbones_do_not_load_tensorflow():
     script = (
         "import sys; from typer.testing import CliRunner; from finetune.cli import app; "
         "assert 'fit' in CliRunner().invoke(app, ['--help']).output; "
         "assert CliRunner().invoke(app, ['fit', '--help']).exit_code == 0; "
+        "assert 'resnet50' in CliRunner().invoke(app, ['backbones']).output; "
         "print([name for name in ('tensorflow', 'keras', 'keras_tuner') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -189,7 +189,7 @@ def test_half_precision_takes_half_the_room(source, tmp_path):
     assert cache.get(source, "train", "a", [], means([])).inputs[0].dtype == np.float16
     with pytest.raises(ArgumentError, match="Expected cache_dtype to be 'float32' or 'float16'"):
         FeatureCache(folder=tmp_path, dtype="int8")
-    with pytest.raises(ArgumentError, match="Expected cache_budget of 0 bytes or more"):
+    with pytest.raises(ArgumentError, match="Expected cache_budget of 0 or more"):
         FeatureCache(budget=-1, folder=tmp_path)
 
 

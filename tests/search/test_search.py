@@ -353,6 +353,14 @@ def test_time_budget_stops_in_mid_trial_and_more_of_it_goes_on(
     same_board(again.folder, whole.folder)
 
 
+@pytest.mark.parametrize("name", ["max_trials", "executions", "keep", "max_failures", "workers"])
+@pytest.mark.parametrize("value", [0, -1, 2.5, "3"])
+def test_counts_are_whole_numbers_above_0(search, tmp_path, name, value):
+    with pytest.raises(ArgumentError, match=f"Expected {name} as a whole number of 1 or more"):
+        search(**{name: value})
+    assert not (tmp_path / "study").exists()
+
+
 def test_executions_give_the_finalists_a_mean_and_an_interval_over_seeds(search):
     result = search(strategy="grid", executions=3, keep=2)
     best, second, third = result.trials[:3]

@@ -56,9 +56,12 @@ def test_the_seed_decides_the_weights():
     ("arguments", "text"),
     [
         ({"task": "ranking"}, "Expected task to be one of .* received 'ranking'"),
-        ({"dropout": 1.0}, "Expected dropout to be at least 0 and below 1, received 1.0"),
+        ({"dropout": 1.0}, "Expected dropout of 0 or more and below 1, received 1.0"),
         ({"dropout": -0.1}, "received -0.1"),
-        ({"hidden_units": -1}, "Expected hidden_units to be 0 .* received -1"),
+        (
+            {"hidden_units": -1},
+            "hidden_units as a whole number of 0 or more.* received -1",
+        ),
     ],
 )
 def test_bad_heads_are_refused(arguments, text):
@@ -96,7 +99,7 @@ def test_losses_by_task():
 @pytest.mark.parametrize(
     ("task", "smoothing", "text"),
     [
-        ("multiclass", 1.0, "label_smoothing to be at least 0 and below 1, received 1.0"),
+        ("multiclass", 1.0, "label_smoothing of 0 or more and below 1, received 1.0"),
         ("regression", 0.1, "label_smoothing has no meaning for task='regression'"),
     ],
 )

@@ -37,9 +37,9 @@ def test_settings_reach_keras():
     [
         ({"name": "adm"}, "Expected optimizer to be one of .* received 'adm'"),
         ({"name": keras.optimizers.SGD}, "Expected optimizer to be one of"),
-        ({"clip_norm": 0.0}, "Expected clip_norm above 0, received 0.0"),
-        ({"weight_decay": -1.0}, "weight_decay of 0 or more, got -1.0"),
-        ({"ema": 1.0}, "Expected ema between 0 and 1, received 1.0"),
+        ({"clip_norm": 0.0}, "Expected clip_norm above 0, or None, received 0.0"),
+        ({"weight_decay": -1.0}, "weight_decay of 0 or more, or None, received -1.0"),
+        ({"ema": 1.0}, "Expected ema above 0 and below 1, or None, received 1.0"),
     ],
 )
 def test_bad_settings_are_refused(arguments, text):
