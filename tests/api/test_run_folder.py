@@ -252,7 +252,7 @@ def test_an_unfinished_run_of_something_else_is_refused_by_name(tune, data):
     assert str(refused.value) == (
         f"{stopped.folder} holds an unfinished run of something else:\n"
         "  dropout: 0.2 in it, 0.5 now\n"
-        "  seed: 0 in it, 3 now\n"
+        "  seed of FineTuner: 0 in it, 3 now\n"
         "Give the same again to go on with it, replace it with overwrite=True (--overwrite), or "
         "name another folder with out= (--out)."
     )

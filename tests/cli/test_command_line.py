@@ -82,7 +82,11 @@ def test_a_closed_output_is_none_and_disturbs_no_file(fit, tmp_path):
 def test_a_signal_to_end_acts_like_ctrl_c(fit, tmp_path, number, code):
     out = tmp_path / "run"
     with subprocess.Popen(
-        [*fit, "--epochs", "2000", "--out", str(out)], stdout=subprocess.PIPE, text=True
+        [*fit, "--epochs", "2000", "--out", str(out)],
+        stdout=subprocess.PIPE,
+        text=True,
+        # The tests may have been begun with nohup, which commands heed.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         while not (out / "state.npz").exists():
@@ -157,7 +161,7 @@ def test_exhausted_memory_says_what_to_do(error, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     result = fail_with(error, monkeypatch)
     assert result.exit_code == 1
-    assert "give a smaller batch_size, image_size or cache_budget" in result.stderr
+    assert "give a smaller --batch-size, --image-size or --cache-budget" in result.stderr
 
 
 def test_a_traceback_is_shown_where_no_file_can_be_written(monkeypatch, tmp_path):
