@@ -213,7 +213,7 @@ def test_loss_that_is_not_finite_is_a_failure_and_never_scored(data, make_backbo
         learning_rate=[1e-3, 1e6],
         epochs=2,
         head_epochs=2,
-        optimizer="sgd",
+        optimizer="adam",
     )
     result = tuner.search(data, strategy="grid", out=tmp_path / "study", verbose=0)
     good, bad = result.trials
