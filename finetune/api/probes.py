@@ -208,8 +208,11 @@ def _features(
 
 
 def _mark(shared: SharedBackbone, depths: Sequence[int]) -> dict[int, str]:
-    """Names of what crosses each depth, averaged over the image."""
-    names = {depth: f"probe {depth}" for depth in depths}
+    """Names of what crosses each depth, averaged over the image; at the last, where heads begin."""
+    names = {
+        depth: f"probe {depth}" if depth < shared.head_only else shared.mark_pooled()
+        for depth in depths
+    }
     new = [depth for depth, name in names.items() if not shared.frozen.marked(name)]
     leaves = [id(leaf) for leaf in leaf_layers(shared.backbone.model)]
     for depth, tensors in zip(new, _crossings(shared.frozen.flat, leaves, new), strict=True):

@@ -111,4 +111,6 @@ def _plain(value: Any, frozen: bool, places: dict[str, int]) -> Any:
 
 def _is_automatic(name: Any, class_name: str) -> bool:
     """Whether Keras made the name, of the class and how many of it there were before."""
-    return re.sub(r"_\d+$", "", str(name)).replace("_", "") == class_name.lower()
+    made_of = re.sub(r"_\d+$", "", str(name)).replace("_", "")
+    # The input of a copied model is named for the tensor.
+    return made_of == class_name.lower() or (class_name, made_of) == ("InputLayer", "kerastensor")

@@ -229,8 +229,9 @@ class SharedBackbone:
         if 0 < depth < self._leaves and (source.key, depth) not in self._rooms:
             try:
                 cut = self._cut(depth)
-                self._mark_pooled()
-                place = cut.depth and self.frozen.place(source, self._name(cut), cut.values, POOLED)
+                place = cut.depth and self.frozen.place(
+                    source, self._name(cut), cut.values, self.mark_pooled()
+                )
             except CannotSplit:
                 place = True  # the refusal is told where the program is built
             self._rooms[source.key, depth] = depth if place else 0
@@ -253,19 +254,20 @@ class SharedBackbone:
     def _name(self, cut: Cut) -> str:
         return self.frozen.name_of(cut.tensors)
 
-    def _mark_pooled(self) -> None:
+    def mark_pooled(self) -> str:
+        """Name of the place where heads begin: the output, averaged over the image."""
         if not self.frozen.marked(POOLED):
             output: Any = self.frozen.graph.output
             with self._building():
                 self.frozen.mark(POOLED, [pooling_layer(len(output.shape))(output)])
+        return POOLED
 
     def features(self, program: Program, source: Source, split_name: str) -> Features:
         """What the frozen part computes for every image where this program begins."""
-        self._mark_pooled()
         return self.frozen.features(source, split_name, program.point, self._wanted())
 
     def _wanted(self) -> list[str]:
-        points = [POOLED]
+        points = [self.mark_pooled()]
         for depth in sorted(self.freeze_depths):
             if 0 < depth < self._leaves:
                 try:

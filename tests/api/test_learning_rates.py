@@ -23,6 +23,7 @@ from finetune.api.learning_rates import (
 from finetune.cli.main import app
 from finetune.data import load_data
 from finetune.exceptions import ArgumentError, StorageError, TrainingError
+from finetune.reuse.sources import StoredSource
 
 
 @pytest.fixture(scope="module")
@@ -265,3 +266,18 @@ def test_the_command_says_what_is_wrong(tmp_path):
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: ")
     assert "Traceback" not in result.output
+
+
+def test_what_training_kept_is_used_and_nothing_computed_again(
+    make_tuner, data, tmp_path, monkeypatch
+):
+    tuner = make_tuner(cache_dir=tmp_path)
+    settings = tuner.trainer.settings()
+    tuner.trainer.train(settings, tuner.trainer.source_of(data, settings))
+
+    def refuse(self, split):
+        raise AssertionError("gone through again")
+
+    monkeypatch.setattr(StoredSource, "passes", refuse)
+    another = make_tuner(cache_dir=tmp_path)
+    assert find_learning_rate(another, data, steps=20).rates

@@ -18,6 +18,7 @@ from finetune.api.probes import (
 from finetune.backbones.freezing import describe
 from finetune.data import load_data
 from finetune.exceptions import ArgumentError, FreezeDepthError
+from finetune.reuse.sources import StoredSource
 
 
 @pytest.fixture(scope="module")
@@ -123,16 +124,45 @@ def test_training_goes_on_after_probes_as_without_them(make_tuner, data):
     assert losses(make_tuner(**options), True) == losses(make_tuner(**options), False)
 
 
-def test_the_images_are_gone_through_once(make_tuner, data, tmp_path, monkeypatch):
+@pytest.fixture
+def passes(monkeypatch):
+    """The splits that were gone through, in order."""
+    seen: list[str] = []
+    through = StoredSource.passes
+    monkeypatch.setattr(
+        StoredSource, "passes", lambda self, split: seen.append(split) or through(self, split)
+    )
+    return seen
+
+
+def test_the_images_are_gone_through_once(make_tuner, data, tmp_path, passes):
     tuner = make_tuner(cache_dir=tmp_path)
     shared, source = parts(tuner, data)
-    passes = []
-    through = type(source).passes
-    monkeypatch.setattr(
-        type(source), "passes", lambda self, split: passes.append(split) or through(self, split)
-    )
     probe_depths(shared, source, [0, 4, 10, 16])
     probe_depths(shared, source, [4, 16])
+    assert passes == ["train", "validation"]
+
+
+def test_what_training_kept_is_read_by_probes_and_the_other_way_round(
+    make_tuner, data, tmp_path, passes
+):
+    for order in (("train", "probe"), ("probe", "train")):
+        folder = tmp_path / order[0]
+        tuner = make_tuner(cache_dir=folder, freeze_depth=16, head_epochs=1, epochs=0)
+        shared, source = parts(tuner, data)
+        for use in order:
+            if use == "train":
+                tuner.trainer.train(tuner.trainer.settings(), source)
+            else:
+                probe_depths(shared, source, [shared.head_only])
+        assert passes == ["train", "validation"]
+        passes.clear()
+
+
+def test_another_tuner_finds_what_probes_kept(make_tuner, data, tmp_path, passes):
+    for _ in range(2):
+        shared, source = parts(make_tuner(cache_dir=tmp_path), data)
+        probe_depths(shared, source, [4, 10])
     assert passes == ["train", "validation"]
 
 
