@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from archive_members import rewrite
 from finetune import load
 from finetune.exceptions import ModelFileError
 from finetune.model import FineTunedModel, ModelCard
@@ -23,15 +24,6 @@ def saved(tmp_path):
     model = keras.Model(pixels, keras.layers.Dense(3, activation="softmax")(pooled))
     card = ModelCard("multiclass", ("a", "b", "c"), (8, 8), "pad")
     return FineTunedModel(model, card).save(tmp_path / "model.keras")
-
-
-def rewrite(path, change, compression=zipfile.ZIP_STORED):
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    change(members)
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
 
 
 def set_card(path, card):

@@ -8,9 +8,10 @@ import pytest
 
 from finetune import FineTuner
 from finetune.data import ImageData
+from finetune.search.runner import Runner
 from finetune.search.search_result import SearchResult
 from finetune.search.study import read_trials
-from finetune.search.trials import Trial
+from finetune.search.trials import Job, Outcome, Trial
 
 EPOCHS = 4
 
@@ -36,6 +37,20 @@ def search(tuner: FineTuner, data: ImageData, tmp_path: Path) -> Callable[..., S
         return tuner.search(data, **{"out": tmp_path / "study", "verbose": 0, **options})
 
     return run
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the trials that are trained from now on, in order."""
+    names: list[str] = []
+    run = Runner.run
+
+    def noted(self: Runner, job: Job, **options: Any) -> Outcome:
+        names.append(job.name)
+        return run(self, job, **options)
+
+    monkeypatch.setattr(Runner, "run", noted)
+    return names
 
 
 @pytest.fixture

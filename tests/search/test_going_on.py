@@ -10,7 +10,6 @@ import pytest
 from finetune import FineTuner, load_data
 from finetune.exceptions import StudyError
 from finetune.search.options import NOT_COMPARED, SearchOptions
-from finetune.search.runner import Runner
 from finetune.search.study import read_trials
 from finetune.tuning.decisions import NOT_OF_DATA, NOT_OF_TUNER, deciding
 from tiny import SIZE
@@ -43,20 +42,6 @@ def search(shared_tuner, data, tmp_path):
         return tuner.search(images, **{**defaults, **options})
 
     return run
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    """Names of the trials that are trained from now on, in order."""
-    names = []
-    run = Runner.run
-
-    def noted(self, job, **options):
-        names.append(job.name)
-        return run(self, job, **options)
-
-    monkeypatch.setattr(Runner, "run", noted)
-    return names
 
 
 def lines_of(error):

@@ -6,22 +6,6 @@ import shutil
 import numpy as np
 import pytest
 
-from finetune.search.runner import Runner
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    """Names of the trials that are trained from now on, in order."""
-    names = []
-    run = Runner.run
-
-    def noted(self, job, **options):
-        names.append(job.name)
-        return run(self, job, **options)
-
-    monkeypatch.setattr(Runner, "run", noted)
-    return names
-
 
 def lose(path, other):
     path.unlink()

@@ -1,13 +1,13 @@
 import io
 import json
 import pickle
-import zipfile
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 import pytest
 
+from archive_members import rewrite
 from finetune.exceptions import DamagedFileError, StorageError
 from finetune.support import read_arrays, values_of, write_arrays
 
@@ -29,16 +29,6 @@ def file(tmp_path):
     path = tmp_path / "arrays.npz"
     write_arrays(path, {"epochs": 3}, ARRAYS)
     return path
-
-
-def rewrite(path, change, compression=zipfile.ZIP_STORED):
-    """Change the members of an archive, whatever that makes of it."""
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    change(members)
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
 
 
 def npy(array, **options):
