@@ -1,5 +1,6 @@
 """Features on disk: complete and unharmed or not there, in a folder of our own, shared in peace."""
 
+import contextlib
 import json
 import logging
 import multiprocessing
@@ -291,25 +292,33 @@ def test_what_is_pruned_is_gone_at_once(tmp_path, monkeypatch):
 CONTEXT = multiprocessing.get_context("spawn")
 
 
-def _hold(folder, begun, go_on):
+def _hold(folder, parent):
     """Begins to write an entry, and finishes it when it is told to."""
     with FeatureStore(folder, 10**6).writing(["key"]) as (writer,):
         writer.add([ROWS])
-        begun.set()
-        assert go_on.wait(60)
+        parent.send("begun")
+        parent.recv()
         writer.finish()
 
 
 @pytest.fixture
 def writing(store):
     """Another process that is writing an entry, and what lets it finish."""
-    begun, go_on = CONTEXT.Event(), CONTEXT.Event()
-    process = CONTEXT.Process(target=_hold, args=(store.folder.parent, begun, go_on))
+    # A pipe: an event of multiprocessing waits for ever for a listener that was killed.
+    here, there = CONTEXT.Pipe()
+    process = CONTEXT.Process(target=_hold, args=(store.folder.parent, there))
     process.start()
-    assert begun.wait(60)
+    there.close()
+    assert here.recv() == "begun"
+
+    def go_on():
+        with contextlib.suppress(BrokenPipeError):  # it has been killed, or is done
+            here.send("go on")
+
     yield process, go_on
-    go_on.set()
+    go_on()
     process.join()
+    here.close()
 
 
 def test_a_live_writer_is_left_alone_whatever_its_process_number(store, writing, monkeypatch):
@@ -317,7 +326,7 @@ def test_a_live_writer_is_left_alone_whatever_its_process_number(store, writing,
     process, go_on = writing
     monkeypatch.setattr("psutil.pid_exists", lambda number: False)
     write(store, "another key")
-    go_on.set()
+    go_on()
     process.join()
     assert process.exitcode == 0
     assert store.read("key", len(ROWS)) is not None
@@ -334,7 +343,7 @@ def test_what_a_killed_process_left_is_removed(store: FeatureStore, writing):
 
 def test_who_needs_what_another_process_is_writing_waits_for_it(store, writing, caplog):
     _, go_on = writing
-    threading.Timer(0.3, go_on.set).start()
+    threading.Timer(0.3, go_on).start()
     with caplog.at_level(logging.INFO, logger="finetune"), store.writing(["key", "second"]):
         found = store.read("key", len(ROWS))
     assert found is not None
