@@ -13,6 +13,9 @@ JOBS ?= 2
 # Test processes share the cores; threads of their own would only get in each other's way.
 ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1
 
+# Tests of these extras would otherwise skip in silence where one is missing.
+EXTRAS := FINETUNE_EXPECTED_EXTRAS="ray pandas"
+
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -32,15 +35,15 @@ demo: $(VENV)/demo.stamp ## fine-tune the embedded backbone on a small made-up d
 	$(BIN)/finetune demo
 
 test: $(VENV)/dev.stamp ## all tests but the slow ones, and the examples in the docstrings
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(EXTRAS) $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-slow: $(VENV)/dev.stamp ## the slow tests
-	$(BIN)/python -m pytest -m slow
+	$(EXTRAS) $(BIN)/python -m pytest -m slow
 
 test-oldest: ## the tests on the oldest versions that pyproject.toml allows, in a venv of their own
 	@if $(OLDEST_PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 14))'; then \
 	  $(MAKE) --no-print-directory $(OLDEST)/test.stamp && \
-	  $(ONE_THREAD) $(OLDEST)/bin/python -m pytest -n $(JOBS) --dist loadfile; \
+	  $(EXTRAS) $(ONE_THREAD) $(OLDEST)/bin/python -m pytest -n $(JOBS) --dist loadfile; \
 	else \
 	  echo "Skipped: the oldest TensorFlow allowed has no wheels for Python 3.14 and newer, and" \
 	    "no older Python was found. Name one: make OLDEST_PYTHON=/path/to/python3.10 test-oldest"; \
@@ -52,7 +55,7 @@ test-wheel: $(VENV)/dev.stamp wheel ## the tests on the wheel, without the check
 	rm -rf "$(WHEEL)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  --target "$(WHEEL)" dist/*.whl
-	cd build && $(ONE_THREAD) PYTHONPATH="$(WHEEL)" FINETUNE_EXPECTED_IN="$(WHEEL)" \
+	cd build && $(EXTRAS) $(ONE_THREAD) PYTHONPATH="$(WHEEL)" FINETUNE_EXPECTED_IN="$(WHEEL)" \
 	  ../$(BIN)/python -m pytest -c ../pyproject.toml -n $(JOBS) --dist loadfile $(WHEEL_TESTS)
 
 wheel: | $(BIN)/pip ## the wheel, into dist/
@@ -89,7 +92,7 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(BIN)/pip
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing finetune, its extras and its tools (about 3 GB, once)"
-	$(PIP_INSTALL) -e ".[dev,docs,ray]"
+	$(PIP_INSTALL) -e ".[dev,docs,pandas,ray]"
 	@touch $@
 
 $(OLDEST)/bin/pip:
@@ -99,5 +102,5 @@ $(OLDEST)/bin/pip:
 $(OLDEST)/test.stamp: pyproject.toml constraints-oldest.txt | $(OLDEST)/bin/pip
 	@echo "Installing finetune and the oldest versions of what it needs (about 3 GB, once)"
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check \
-	  -c constraints-oldest.txt -e ".[test,ray]"
+	  -c constraints-oldest.txt -e ".[test,pandas,ray]"
 	@touch $@

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from extras import require
 from finetune.api.one_call import fine_tune
 from finetune.data import load_data
 from finetune.exceptions import ArgumentError, DataError, ModelFileError, StorageError
@@ -355,5 +356,5 @@ def test_a_table_of_pandas_needs_pandas(result, monkeypatch):
 
 
 def test_a_table_of_pandas_has_a_row_for_each_epoch(result):
-    pytest.importorskip("pandas", reason="pandas is an extra")
+    require("pandas")
     assert result.to_pandas()["phase"].tolist() == ["head"] * 3 + ["fine_tune"] * 2

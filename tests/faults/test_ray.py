@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from extras import require
 from faults.victim import Victim
 from finetune.search.study import read_trials
 
-ray = pytest.importorskip("ray", reason="the extra keras-finetuner[ray] is not installed")
+require("ray")
 
 pytestmark = [
     pytest.mark.slow,

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from extras import require
 from finetune import FineTuner
 from finetune.data import load_data
 from finetune.exceptions import ArgumentError, StorageError
@@ -172,7 +173,7 @@ def test_a_missing_pandas_is_named_with_what_to_do(result, monkeypatch):
 
 
 def test_a_frame_has_the_rows(result):
-    pytest.importorskip("pandas", reason="pandas is an extra")
+    require("pandas")
     frame = result.to_pandas(test=False)
     assert frame["trial"].tolist() == [row["trial"] for row in result.rows(test=False)]
     assert list(frame.columns) == list(result.rows(test=False)[0])
