@@ -54,6 +54,11 @@ class SearchOptions:
         check_number("gpus_per_trial", self.gpus_per_trial, least=0, optional=True)
         check_number("seed", self.seed, least=0, most=LARGEST_SEED, whole=True)
 
+    @property
+    def on_ray(self) -> bool:
+        """Whether trials are trained by other processes, which Ray looks after."""
+        return self.workers > 1 or self.ray_address is not None
+
     def deciding(self) -> dict[str, Any]:
         """Those that decide how trials are drawn and trained, as JSON can hold them."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}

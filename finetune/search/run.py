@@ -28,7 +28,7 @@ from finetune.search.search_result import SearchResult, conclude
 from finetune.search.strategies import Strategy, build_strategy, grid_size, near
 from finetune.search.study import Study, begun_with
 from finetune.search.trials import Job
-from finetune.search.workers import OwnProcess, RayWorkers, Workers
+from finetune.search.workers import OwnProcess, RayWorkers, Workers, leave_gpus_to_workers
 from finetune.support import check_outside, environment, new_console, new_folder
 from finetune.training import monitor_for
 from finetune.tuning import (
@@ -69,6 +69,8 @@ def run_search(trainer: Trainer, data: ImageData, options: SearchOptions) -> Sea
     """See `FineTuner.search`."""
     seconds = parse_seconds(options.time_budget)
     check_outside(options.out, data.arguments)
+    if options.on_ray:
+        leave_gpus_to_workers()
     folder = Path(options.out) if options.out is not None else new_folder("search-")
     plan = _plan(trainer, data, options, folder)
     console = new_console(quiet=not options.verbose)
@@ -140,7 +142,7 @@ def _plan(trainer: Trainer, data: ImageData, options: SearchOptions, folder: Pat
 
 
 def _workers(work: Work, options: SearchOptions) -> Workers:
-    if options.workers > 1 or options.ray_address is not None:
+    if options.on_ray:
         return RayWorkers(
             work,
             count=options.workers,

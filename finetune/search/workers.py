@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from finetune.exceptions import ArgumentError, StorageError
@@ -74,6 +74,28 @@ class OwnProcess:
 _RUNNERS: dict[str, Runner] = {}
 
 
+# Times that a job is begun again after the process or machine that ran it was lost: what kills its
+# process each time would do so for ever.
+RETRIES = 3
+
+
+@dataclass
+class _Task:
+    """A call that a worker is to make for a job.
+
+    Args:
+        call: The Ray function.
+        job: The job.
+        end: Monotonic time at which it has to stop; None for never.
+        deaths: Workers that were lost while they ran it.
+    """
+
+    call: Any
+    job: Job
+    end: float | None = None
+    deaths: int = 0
+
+
 class RayWorkers:
     """Runs jobs as Ray tasks; a worker or node that dies is replaced, and its job resumed.
 
@@ -110,47 +132,105 @@ class RayWorkers:
         if gpus is None:
             gpus = min(1.0, ray.cluster_resources().get("GPU", 0) / count)
         folder = work.folder.resolve()
-        self._work = ray.put(replace(work, folder=folder))
-        self._key = f"{folder}/{os.getpid()}/{time.time()}"
-        # Tasks that are retried: whoever kills a worker or a node costs no trial.
-        options = {"num_cpus": each, "num_gpus": gpus, "max_retries": -1}
+        key = f"{folder}/{os.getpid()}/{time.time()}"
+        self._arguments = ray.put(replace(work, folder=folder)), key, each
+        self._batch_size = work.data.batch_size
+        # Ray's own retries know no bound where memory was short.
+        options = {"num_cpus": each, "num_gpus": gpus, "max_retries": 0}
         self._run = ray.remote(**options)(_run)
         self._measure = ray.remote(**options)(_measure)
-        self._threads = each
-        self._jobs: dict[Any, Job] = {}
+        self._tasks: dict[Any, _Task] = {}
 
     def submit(self, job: Job, seconds: float | None) -> None:
         """Give a job to the next worker that is free."""
-        reference = self._run.remote(self._work, self._key, self._threads, job, seconds)
-        self._jobs[reference] = job
+        end = None if seconds is None else time.monotonic() + seconds
+        self._begin(_Task(self._run, job, end))
 
     def wait(self) -> tuple[Job, Outcome]:
         """Wait for any of them."""
-        ready, _ = self._ray.wait(list(self._jobs), num_returns=1)
-        job = self._jobs.pop(ready[0])
-        try:
-            return job, self._ray.get(ready[0])
-        except self._ray.exceptions.RayTaskError as error:
-            cause = getattr(error, "cause", None)
-            if isinstance(cause, StorageError):
-                raise cause from error
-            return job, Outcome(error=str(error))
-        except self._ray.exceptions.RayError as error:
-            return job, Outcome(error=f"{type(error).__name__}: {error}")
+        task, result = self._next()
+        if isinstance(result, StorageError):
+            raise result
+        if isinstance(result, Exception):
+            result = self._failure(task, result)
+        return task.job, result
 
     def measure(self, jobs: Sequence[Job]) -> list[float]:
         """Measure them on the workers."""
-        arguments = self._work, self._key, self._threads
-        return self._ray.get([self._measure.remote(*arguments, job) for job in jobs])
+        for job in jobs:
+            self._begin(_Task(self._measure, job))
+        seconds = {}
+        for _ in jobs:
+            task, result = self._next()
+            if isinstance(result, Exception):
+                log.warning("An epoch could not be measured: %s", self._failure(task, result).error)
+                result = 0.0
+            seconds[id(task.job)] = result
+        return [seconds[id(job)] for job in jobs]
 
     def close(self) -> None:
         """Cancel what is under way."""
-        for reference in self._jobs:
+        for reference in self._tasks:
             with contextlib.suppress(self._ray.exceptions.RayError):
                 self._ray.cancel(reference, force=True)
-        self._jobs.clear()
+        self._tasks.clear()
         if self._own:
             self._ray.shutdown()
+
+    def _begin(self, task: _Task) -> None:
+        seconds = None if task.end is None else task.end - time.monotonic()
+        self._tasks[task.call.remote(*self._arguments, task.job, seconds)] = task
+
+    def _next(self) -> tuple[_Task, Any]:
+        """The next task that is over, with its result or with why there is none."""
+        while True:
+            (reference,), _ = self._ray.wait(list(self._tasks), num_returns=1)
+            task = self._tasks.pop(reference)
+            try:
+                return task, self._ray.get(reference)
+            except self._ray.exceptions.RayTaskError as error:
+                return task, error.cause if isinstance(error.cause, StorageError) else error
+            except self._ray.exceptions.RayError as error:
+                if not isinstance(error, self._lost()) or task.deaths == RETRIES:
+                    return task, error
+                task.deaths += 1
+                log.info("Job %s lost its worker, and is begun again.", task.job.name)
+                self._begin(task)
+
+    def _lost(self) -> tuple[type[Exception], ...]:
+        """What Ray raises where a process or machine is gone, through no fault of the job's."""
+        errors = self._ray.exceptions
+        return errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError
+
+    def _failure(self, task: _Task, error: Exception) -> Outcome:
+        """What became of a job that has no outcome of its own."""
+        if isinstance(error, self._ray.exceptions.OutOfMemoryError):
+            size = task.job.batch_size or self._batch_size
+            return Outcome(error=str(error), out_of_memory=True, batch_size=size)
+        if isinstance(error, self._lost()):
+            told = (
+                f"{type(error).__name__}: the process that ran this was lost {task.deaths + 1} "
+                "times, which the job itself may have done: a crash, or memory that ran short. "
+                "Train it alone, with workers=1, to see what it says."
+            )
+            return Outcome(error=told)
+        return Outcome(error=f"{type(error).__name__}: {error}")
+
+
+def leave_gpus_to_workers() -> None:
+    """Keep this process, which only decides what is tried, off the GPUs that others train on."""
+    import tensorflow as tf
+
+    if not tf.config.list_physical_devices("GPU"):
+        return
+    try:
+        tf.config.set_visible_devices([], "GPU")
+        log.info(
+            "The workers have the GPUs; this process uses the CPU from now on. To train on a GPU "
+            "here later, begin a new process."
+        )
+    except RuntimeError:
+        log.info("This process has used a GPU before, and goes on holding what it took of it.")
 
 
 def _start(ray: Any, address: str | None) -> None:
@@ -193,5 +273,5 @@ def _run(work: Work, key: str, threads: int, job: Job, seconds: float | None) ->
     return _runner(work, key, threads).run(job, seconds=seconds)
 
 
-def _measure(work: Work, key: str, threads: int, job: Job) -> float:
+def _measure(work: Work, key: str, threads: int, job: Job, seconds: float | None) -> float:
     return _runner(work, key, threads).measure(job)
