@@ -19,7 +19,8 @@ def board_rows(ranking: list[Ranked]) -> list[dict[str, Any]]:
     Returns:
         "id", "hyperparameters", "score", "interval", "epochs", "seconds", "status" and "error"
         (the traceback, or None); "n" validation images, "executions", the number of seeds, and
-        "remark", such as "batch 16, out of memory at 32", or "".
+        "remark", such as "head kept" (training did not improve on it) or "batch 16, out of
+        memory at 32", or "".
     """
     rows = []
     for entry in ranking:

@@ -21,7 +21,7 @@ from finetune.reuse import VALIDATION, Source
 from finetune.search.study import state_file, weights_file
 from finetune.search.trials import Job, KeptWeights, Outcome
 from finetune.support import values_of, write_arrays
-from finetune.training import FINE_TUNE, StateFile, refuse_callbacks, seconds_per_epoch
+from finetune.training import FINE_TUNE, HEAD, StateFile, refuse_callbacks, seconds_per_epoch
 from finetune.tuning import Settings, Trainer
 
 log = logging.getLogger("finetune")
@@ -206,6 +206,7 @@ class Runner:
             score=metrics[record.monitor],
             lowest_loss=min(row["val_loss"] for row in trained or record.epochs),
             cut=cut,
+            head_kept=record.best_epoch["phase"] == HEAD,
         )
 
     def measure(self, job: Job) -> float:

@@ -141,6 +141,12 @@ class SearchResult:
         return self.chosen.trial.values
 
     @property
+    def head_is_best(self) -> bool:
+        """Whether no training of the backbone improved on the trained head alone."""
+        outcome = self.chosen.trial.outcome
+        return outcome is not None and outcome.head_kept
+
+    @property
     def trials(self) -> list[dict[str, Any]]:
         """All trials, the best first, see `finetune board --json`."""
         return board_rows(self.ranking)
@@ -162,9 +168,9 @@ class SearchResult:
             images), "val_loss" (as in training, label smoothing included) and "val_n", the
             number of images; "test_accuracy", "test_interval", "test_loss" (without smoothing)
             and "test_n", or None where they were not measured; "epochs" of the second phase;
-            "seconds" of wall time; "status"; "remark", such as "batch 16, out of memory at 32",
-            or ""; and "history", one entry per epoch as in `FineTuneResult.history`, empty for
-            trials of studies that did not keep it yet.
+            "seconds" of wall time; "status"; "remark", such as "head kept" or "batch 16, out of
+            memory at 32", or ""; and "history", one entry per epoch as in `FineTuneResult.history`,
+            empty for trials of studies that did not keep it yet.
         """
         scores = scores_of_kept(self.work, self.ranking) if test else {}
         return trial_rows(self.work, self.ranking, scores)
@@ -222,7 +228,13 @@ class SearchResult:
                 f"The weights of trial {' and '.join(lost)} are gone or damaged: the model is of "
                 "the next best."
             )
-        lines.append(f"Best: trial {best.trial.trial}, {describe_values(best.trial.values)}")
+        if self.head_is_best:
+            lines.append(
+                "Nothing beat the head: the model is the unchanged backbone with the head that "
+                f"trial {best.trial.trial} began with."
+            )
+        else:
+            lines.append(f"Best: trial {best.trial.trial}, {describe_values(best.trial.values)}")
         if best.trial.remark:
             lines.append(f"      {best.trial.remark}")
         lines.append(
@@ -230,7 +242,7 @@ class SearchResult:
             "optimistic)"
         )
         lines.append(f"test:       {self.test}" if self.test else "test:       no test images")
-        if self.verdict is not None:
+        if self.verdict is not None and not self.head_is_best:
             lines.append(str(self.verdict))
         lines.append(f"{format_seconds(self.seconds)}, saved in {self.folder}")
         return "\n".join(lines)
@@ -355,6 +367,7 @@ def _facts(result: SearchResult) -> dict[str, Any]:
         "best": {
             "id": result.chosen.trial.trial,
             "hyperparameters": result.best,
+            "head_is_best": result.head_is_best,
             "remark": result.chosen.trial.remark,
         },
         "validation": result.validation.to_dict(),

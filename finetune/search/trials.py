@@ -60,6 +60,8 @@ class Outcome:
         out_of_memory: Whether it failed because memory was short.
         history: Every epoch so far, as `TrainingRecord.epochs` has it; empty in studies that were
             begun before it was kept.
+        head_kept: Whether the best epoch is one of the head phase: what was trained after it has
+            not become better.
     """
 
     metrics: dict[str, AnyFloat] = field(default_factory=dict)
@@ -77,6 +79,7 @@ class Outcome:
     cut: bool = False
     out_of_memory: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
+    head_kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,9 +165,12 @@ class Trial:
     @property
     def remark(self) -> str:
         """What is to be known when it is compared with others; empty where nothing is."""
-        if self.out_of_memory is None or self.batch_size is None:
-            return ""
-        return f"batch {self.batch_size}, out of memory at {self.out_of_memory}"
+        remarks = []
+        if self.outcome is not None and self.outcome.head_kept and self.outcome.epochs:
+            remarks.append("head kept")
+        if self.out_of_memory is not None and self.batch_size is not None:
+            remarks.append(f"batch {self.batch_size}, out of memory at {self.out_of_memory}")
+        return "; ".join(remarks)
 
     def job(self, until: int | None) -> Job:
         """The job that trains this trial up to an epoch."""

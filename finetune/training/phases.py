@@ -335,4 +335,4 @@ def _run_phase(
         )
     finally:
         for shown in progress:
-            shown.end_phase()
+            shown.end_phase(best.record)

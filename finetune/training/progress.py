@@ -1,11 +1,14 @@
 """What is shown while training goes on: phase, epoch, loss, accuracy and time left."""
 
+import math
 import time
 from typing import Any
 
 import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+
+from finetune.training.records import HEAD, TrainingRecord, epoch_score
 
 # In a log file: often enough to see that it lives, seldom enough to read.
 _SECONDS_BETWEEN_LINES = 10
@@ -19,8 +22,12 @@ class PhaseCallback(keras.callbacks.Callback):
     def start_phase(self, name: str, epochs: int, first_epoch: int) -> None:
         """Called before the phase's training begins."""
 
-    def end_phase(self) -> None:
-        """Called when the phase is over, also where it was stopped or failed."""
+    def end_phase(self, record: TrainingRecord) -> None:
+        """Called when the phase is over, also where it was stopped or failed.
+
+        Args:
+            record: All epochs until then.
+        """
 
 
 class TrainingProgress(PhaseCallback):
@@ -34,7 +41,7 @@ class TrainingProgress(PhaseCallback):
         super().__init__()
         self._console = console
         self._bar: Progress | None = None
-        self._name = ""
+        self._phase = ""
         self._epochs = 0
         self._first = 0
         self._started = 0.0
@@ -43,7 +50,7 @@ class TrainingProgress(PhaseCallback):
 
     def start_phase(self, name: str, epochs: int, first_epoch: int) -> None:
         """Open the phase's bar."""
-        self._name = _TITLES.get(name, name)
+        self._phase = name
         self._epochs = epochs
         self._first = first_epoch
         self._text = ""
@@ -57,7 +64,7 @@ class TrainingProgress(PhaseCallback):
                 console=self._console,
             )
             self._bar.start()
-            self._task = self._bar.add_task(self._name, total=epochs, text="compiling")
+            self._task = self._bar.add_task(self._title, total=epochs, text="compiling")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Move the bar on."""
@@ -70,18 +77,40 @@ class TrainingProgress(PhaseCallback):
             self._bar.update(self._task, completed=done, text=self._text + ends)
         elif time.monotonic() - self._printed > _SECONDS_BETWEEN_LINES and done < self._epochs:
             self._printed = time.monotonic()
-            text = f"{self._name} {done}/{self._epochs}: {self._text}  {left:.0f}s left"
+            text = f"{self._title} {done}/{self._epochs}: {self._text}  {left:.0f}s left"
             self._console.print(text)
 
-    def end_phase(self) -> None:
-        """Close the bar."""
-        text = f"{self._text}  {time.monotonic() - self._started:.0f}s"
+    def end_phase(self, record: TrainingRecord) -> None:
+        """Close the bar, and say how good the phase became instead of how its last epoch was."""
+        told = _outcome(record, self._phase, self._epochs)
+        text = f"{told}  {time.monotonic() - self._started:.0f}s"
         if self._bar is not None:
             self._bar.update(self._task, text=text)
             self._bar.stop()
             self._bar = None
-        elif self._text:
-            self._console.print(f"{self._name}: {text}")
+        elif told:
+            done = len(record.phase(self._phase))
+            self._console.print(f"{self._title} {done}/{self._epochs}: {text}")
+
+    @property
+    def _title(self) -> str:
+        return _TITLES.get(self._phase, self._phase)
+
+
+def _outcome(record: TrainingRecord, phase: str, epochs: int) -> str:
+    """The best epoch of a phase, and what else is to be known of its end."""
+    rows = record.phase(phase)
+    finite = [row for row in rows if math.isfinite(row["val_loss"])]
+    if not finite:
+        return "the loss was not finite" if rows else ""
+    best = max(finite, key=lambda row: epoch_score(row, record.monitor))
+    note = ""
+    if phase != HEAD and record.best_epoch["phase"] == HEAD:
+        note = ", head kept"
+    elif record.finished and rows[-1]["epoch"] < epochs:
+        note = ", early stop"
+    validated = {name: value for name, value in best.items() if name.startswith("val_")}
+    return f"{describe_epoch(validated)} (epoch {best['epoch']}{note})"
 
 
 def describe_epoch(logs: dict[str, Any]) -> str:

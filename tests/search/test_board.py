@@ -1,5 +1,7 @@
 """The board as text."""
 
+from dataclasses import replace
+
 import pytest
 
 from finetune.search.board import render
@@ -39,3 +41,16 @@ def test_a_rate_that_was_not_searched_has_no_column():
     values = {"freeze_depth": 116}
     text = render(rank([trial("0000", values, COMPLETED, GOOD)], "val_accuracy"), "val_accuracy")
     assert "rate" not in text
+
+
+def test_a_row_says_where_its_training_did_not_improve_on_the_head():
+    kept = replace(GOOD, head_kept=True)
+    trials = [
+        trial("0000", VALUES, COMPLETED, kept),
+        trial("0001", VALUES, COMPLETED, replace(kept, epochs=0)),  # the head alone, as was asked
+        trial("0002", VALUES, COMPLETED, GOOD),
+    ]
+    trials[0].batch_size, trials[0].out_of_memory = 16, 32
+    rows = render(rank(trials, "val_accuracy"), "val_accuracy").splitlines()[-3:]
+    ends = {row.split()[1]: row.partition("completed")[2].strip() for row in rows}
+    assert ends == {"0000": "head kept; batch 16, out of memory at 32", "0001": "", "0002": ""}

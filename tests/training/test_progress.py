@@ -5,17 +5,30 @@ import io
 from rich.console import Console
 
 from finetune.training.progress import TrainingProgress, describe_epoch
+from finetune.training.records import TrainingRecord
 
 LOGS = {"loss": 1.25, "accuracy": 0.5, "val_loss": 1.5, "val_accuracy": 0.25}
 
 
-def show(**options):
+def epochs(phase, *accuracies):
+    """Rows of a record, whose losses do not tell one from another."""
+    return [
+        {"phase": phase, "epoch": number, **LOGS, "val_accuracy": accuracy}
+        for number, accuracy in enumerate(accuracies, start=1)
+    ]
+
+
+def show(record, of, **options):
+    """What is shown of the last phase of a record, which could have had so many epochs."""
     text = io.StringIO()
     progress = TrainingProgress(Console(file=text, **options))
-    progress.start_phase("fine_tune", 2, 1)
-    progress.on_epoch_end(1, LOGS)
-    progress.on_epoch_end(2, LOGS)
-    progress.end_phase()
+    phase = record.epochs[-1]["phase"]
+    rows = record.phase(phase)
+    first = len(record.epochs) - len(rows)
+    progress.start_phase(phase, of, first)
+    for row in rows:
+        progress.on_epoch_end(first + row["epoch"] - 1, row)
+    progress.end_phase(record)
     return text.getvalue()
 
 
@@ -25,18 +38,33 @@ def test_epochs_are_described_in_one_line():
     assert describe_epoch({}) == ""
 
 
-def test_without_a_terminal_a_phase_is_one_line():
-    assert show(width=120) == f"Fine-tuning: {describe_epoch(LOGS)}  0s\n"
+def test_a_phase_ends_with_its_best_epoch_and_not_with_its_last():
+    record = TrainingRecord(epochs("head", 0.25, 0.75, 0.5), best=1, finished=True)
+    assert show(record, of=3) == "Head 3/3: val loss 1.5000 acc 0.750 (epoch 2)  0s\n"
+
+
+def test_a_phase_that_ended_before_its_epochs_says_so():
+    record = TrainingRecord(epochs("head", 0.25, 0.75, 0.5), best=1, finished=True)
+    shown = show(record, of=60)
+    assert shown == "Head 3/60: val loss 1.5000 acc 0.750 (epoch 2, early stop)  0s\n"
+
+
+def test_fine_tuning_that_did_not_beat_the_head_says_that_the_head_is_kept():
+    rows = [*epochs("head", 0.75), *epochs("fine_tune", 0.25, 0.5)]
+    shown = show(TrainingRecord(rows, best=0, finished=True), of=2)
+    assert shown == "Fine-tuning 2/2: val loss 1.5000 acc 0.500 (epoch 2, head kept)  0s\n"
 
 
 def test_a_terminal_of_80_columns_shows_the_whole_line():
-    shown = show(width=80, force_terminal=True, no_color=True)
-    assert f"2/2 {describe_epoch(LOGS)}  0s" in shown
+    rows = [*epochs("head", 0.75), *epochs("fine_tune", 0.25, 0.5)]
+    record = TrainingRecord(rows, best=0, finished=True)
+    shown = show(record, of=2, width=80, force_terminal=True, no_color=True)
+    assert "2/2 val loss 1.5000 acc 0.500 (epoch 2, head kept)  0s\n" in shown
 
 
 def test_a_phase_that_failed_leaves_no_bar_behind():
     text = io.StringIO()
     progress = TrainingProgress(Console(file=text, force_terminal=True))
     progress.start_phase("head", 2, 0)
-    progress.end_phase()
+    progress.end_phase(TrainingRecord())
     assert text.getvalue().rstrip().endswith("\x1b[?25h")  # the cursor is back
