@@ -11,8 +11,7 @@ needs lies in the prefix too, and that layers which may not be cached lie behind
 """
 
 import math
-from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -31,8 +30,8 @@ from finetune.reuse.inference import heeds_training, is_frozen
 
 __all__ = ["CannotSplit", "Cut", "extractor", "find_cut", "flatten", "split"]
 
-# What a boundary costs, the calls before it, and the tensors that cross it.
-_Boundary: TypeAlias = tuple[int, list[Call], tuple[keras.KerasTensor, ...]]
+# The calls before a boundary, and the tensors that cross it.
+_Boundary: TypeAlias = tuple[list[Call], tuple[keras.KerasTensor, ...]]
 
 # Above every real number of values, and far enough below the largest int32 to add flows to.
 _UNLIMITED = 2**30
@@ -46,34 +45,38 @@ class Cut:
         depth: Number of leaf layers in the prefix; 0 where the cut is the input itself.
         tensors: The model's tensors that cross from prefix to suffix.
         values: Number of values per image that cross.
+        again: Multiply-adds per image of frozen layers behind it, which every step runs again.
+        frozen: Multiply-adds per image of all frozen layers.
         limit: Why the first frozen layer that may not be cached may not; None where all may.
     """
 
     depth: int
     tensors: tuple[keras.KerasTensor, ...]
     values: int
+    again: int = 0
+    frozen: int = 0
     limit: str | None = None
 
 
-def find_cut(model: keras.Model, freeze_depth: int, *, affordable: int = 0) -> Cut:
-    """Finds the boundary at or before the freeze depth where the fewest values cross.
+def find_cuts(model: keras.Model, freeze_depth: int) -> list[Cut]:
+    """Finds the boundaries at or before the freeze depth that are worth keeping values at.
 
-    A layer may lie before the cut if it is among the first `freeze_depth` leaf layers, has no
+    A layer may lie before a cut if it is among the first `freeze_depth` leaf layers, has no
     trainable weights, and computes a function of the image: frozen layers run in inference mode,
     so dropout and augmentation are off, but a layer of one's own may be random or keep state even
-    then, or add a loss. Among boundaries of equal size the deepest is taken. Frozen layers between
-    the cut and the freeze depth are run again in every step.
+    then, or add a loss. Frozen layers between the cut and the freeze depth are run again in every
+    step.
 
     Args:
         model: A functional model with frozen layers as `apply_freeze_depth` sets them; see
             `flatten` for models within it.
         freeze_depth: Number of leaf layers, counted from the input, that are frozen (0 to all).
-        affordable: Number of values per image that there is room for. The deepest boundary
-            that no more cross is taken, so that fewer frozen layers are run again; where there
-            is none, the cheapest. Default 0: always the cheapest.
 
     Returns:
-        The cut. Its depth is 0 where nothing cheaper than the input itself was found.
+        The cheapest boundary first, the deepest one last: each has more of the first frozen layers
+        before it than the one before, and no boundary that has these is crossed by fewer values.
+        Among boundaries of equal size the deepest is taken. The depth of the first is 0 where
+        nothing is cheaper than the input itself.
 
     Raises:
         CannotSplit: The model is no graph of layers, its input size is not fixed, or the
@@ -84,11 +87,8 @@ def find_cut(model: keras.Model, freeze_depth: int, *, affordable: int = 0) -> C
         >>> narrow = keras.layers.Dense(2, trainable=False)(inputs)
         >>> wide = keras.layers.Dense(16, trainable=False)(narrow)
         >>> model = keras.Model(inputs, keras.layers.Dense(1)(wide))
-        >>> cut = find_cut(model, 3)
-        >>> cut.depth, cut.values
-        (2, 2)
-        >>> find_cut(model, 3, affordable=16).depth
-        3
+        >>> [(cut.depth, cut.values, cut.again, cut.frozen) for cut in find_cuts(model, 3)]
+        [(2, 2, 32, 48), (3, 16, 0, 48)]
     """
     require_graph(model)
     if any(None in tensor.shape[1:] for tensor in model.inputs):
@@ -98,6 +98,7 @@ def find_cut(model: keras.Model, freeze_depth: int, *, affordable: int = 0) -> C
     place = {id(leaf): number for number, leaf in enumerate(leaves)}
     limits: dict[int, str] = {}
     blocked = set()
+    work: dict[int, int] = {}
     for call in calls:
         if call.is_input:
             continue
@@ -105,6 +106,7 @@ def find_cut(model: keras.Model, freeze_depth: int, *, affordable: int = 0) -> C
         if freeze_depth == 0 or any(place.get(id(layer), 0) >= freeze_depth for layer in inner):
             blocked.add(id(call))
             continue
+        work[id(call)] = _multiply_adds(call)
         reasons = [reason for layer in inner if (reason := _why_not_cached(layer))]
         if reasons:
             blocked.add(id(call))
@@ -114,23 +116,45 @@ def find_cut(model: keras.Model, freeze_depth: int, *, affordable: int = 0) -> C
     uncuttable: set[int] = set()
     while True:
         cut_behind = partial(_minimum_cut, model, calls, blocked, uncuttable)
-        _, before, tensors = _affordable_cut(
-            cut_behind, leaves[:freeze_depth], min(affordable, _UNLIMITED - 1)
-        )
-        mixed = _without_batch_axis(model, tensors)
+        boundaries = _frontier(cut_behind, leaves[:freeze_depth])
+        mixed = _without_batch_axis(model, [t for _, tensors in boundaries for t in tensors])
         if not mixed:
             break
         uncuttable |= mixed
 
     limit = limits[min(limits)] if limits else None
-    if all(call.is_input for call in before):
-        if limit:
-            raise CannotSplit(limit)
-        return Cut(depth=0, tensors=tensors, values=_values(tensors))
-    behind = {id(call) for call in calls} - {id(call) for call in before}
-    twice = _layer_ids(call for call in calls if id(call) in behind)
-    depth = len(_layer_ids(before).difference(twice) & set(place))
-    return Cut(depth=depth, tensors=tensors, values=_values(tensors), limit=limit)
+    cuts = []
+    for before, tensors in boundaries:
+        if all(call.is_input for call in before):
+            depth, again = 0, sum(work.values())
+        else:
+            behind = {id(call) for call in calls} - {id(call) for call in before}
+            twice = _layer_ids(call for call in calls if id(call) in behind)
+            depth = len(_layer_ids(before).difference(twice) & set(place))
+            again = sum(cost for call, cost in work.items() if call in behind)
+        cuts.append(Cut(depth, tensors, _values(tensors), again, sum(work.values()), limit))
+    if limit and not cuts[-1].depth:
+        raise CannotSplit(limit)
+    return cuts
+
+
+def find_cut(model: keras.Model, freeze_depth: int, *, affordable: int = 0) -> Cut:
+    """Finds the deepest cut that no more values cross than there is room for.
+
+    Args:
+        model: See `find_cuts`.
+        freeze_depth: Likewise.
+        affordable: Number of values per image. Where no cut is as small, the cheapest one is
+            taken; that is also the default.
+
+    Returns:
+        One of `find_cuts`.
+
+    Raises:
+        CannotSplit: See `find_cuts`.
+    """
+    first, *others = find_cuts(model, freeze_depth)
+    return next((cut for cut in reversed(others) if cut.values <= affordable), first)
 
 
 def split(model: keras.Model, cut: Cut) -> tuple[keras.Model, keras.Model]:
@@ -224,18 +248,32 @@ def _why_not_cached(layer: Any) -> str | None:
     return f"layer '{layer.name}' ({type(layer).__name__}) {why}"
 
 
-def _affordable_cut(
-    cut_behind: Callable[[list[keras.Layer], int], _Boundary],
-    frozen: list[keras.Layer],
-    affordable: int,
-) -> _Boundary:
-    """The deepest boundary that is affordable; where there is none, the cheapest."""
+def _multiply_adds(call: Call) -> int:
+    """Multiply-adds per image of the products with kernels: nearly all that a network does."""
+    layer = call.operation
+    kernels = [v for v in getattr(layer, "weights", ()) if "kernel" in v.name]
+    if not kernels:
+        return 0
+    places = max(math.prod(n or 1 for n in tensor.shape[1:-1]) for tensor in call.outputs)
+    return places * sum(math.prod(kernel.shape) for kernel in kernels)
 
-    def costs_more(depth: int) -> bool:
-        return cut_behind(frozen[:depth], affordable)[0] > affordable
 
-    depth = bisect_left(range(len(frozen) + 1), True, key=costs_more)
-    return cut_behind(frozen[: depth - 1], affordable) if depth else cut_behind([], 0)
+def _frontier(
+    cut_behind: Callable[[list[keras.Layer]], _Boundary | None], frozen: list[keras.Layer]
+) -> list[_Boundary]:
+    """The cheapest boundary, the cheapest that leaves one more layer before it, and so on."""
+    found: list[_Boundary] = []
+    wanted = 0
+    while wanted <= len(frozen):
+        boundary = cut_behind(frozen[:wanted])
+        if boundary is None:  # this layer cannot lie before a cut, nor any that comes after it
+            break
+        found.append(boundary)
+        before = _layer_ids(boundary[0])
+        while wanted < len(frozen) and id(frozen[wanted]) in before:
+            wanted += 1
+        wanted += 1
+    return found
 
 
 def _minimum_cut(
@@ -244,23 +282,20 @@ def _minimum_cut(
     blocked: set[int],
     uncuttable: set[int],
     wanted: list[keras.Layer],
-    affordable: int,
-) -> _Boundary:
-    """The deepest minimum cut; leaving wanted layers behind it costs what nobody can afford."""
+) -> _Boundary | None:
+    """The deepest of the cheapest boundaries that have wanted layers before them, if any has."""
     wanted_ids = {id(layer) for layer in wanted}
     tensors = [tensor for call in calls for tensor in call.outputs]
     number = {id(item): index for index, item in enumerate([*calls, *tensors])}
     producer = {id(tensor): number[id(call)] for call in calls for tensor in call.outputs}
-    source, sink, want = range(len(number), len(number) + 3)
+    sink, start, source = range(len(number), len(number) + 3)
 
     edges = {(number[id(tensor)], sink): _UNLIMITED for tensor in model.outputs}
-    edges[source, want] = affordable + 1
+    edges[source, start] = _UNLIMITED  # one edge for all that flows: sums stay in bounds
     for call in calls:
         place = number[id(call)]
-        if call.is_input:
-            edges[source, place] = _UNLIMITED
-        elif any(id(layer) in wanted_ids for layer in all_layers(call.operation)):
-            edges[want, place] = _UNLIMITED
+        if call.is_input or any(id(layer) in wanted_ids for layer in all_layers(call.operation)):
+            edges[start, place] = _UNLIMITED
         if id(call) in blocked:
             edges[place, sink] = _UNLIMITED
         for tensor in call.inputs:
@@ -272,9 +307,11 @@ def _minimum_cut(
 
     rows, columns = np.array(list(edges)).T
     capacity = csr_array(
-        (np.array(list(edges.values()), "int32"), (rows, columns)), shape=(want + 1, want + 1)
+        (np.array(list(edges.values()), "int32"), (rows, columns)), shape=(source + 1, source + 1)
     )
     flow = maximum_flow(capacity, source, sink)
+    if flow.flow_value >= _UNLIMITED:
+        return None
     residual = csr_array(capacity - flow.flow)
     residual.eliminate_zeros()
     behind = set(breadth_first_order(residual.T, sink, return_predecessors=False).tolist())
@@ -282,7 +319,7 @@ def _minimum_cut(
     crossing = [
         tensor for call in before for tensor in call.outputs if number[id(tensor)] in behind
     ]
-    return int(flow.flow_value), before, tuple(crossing)
+    return before, tuple(crossing)
 
 
 def _values(tensors: Iterable[keras.KerasTensor]) -> int:
@@ -290,7 +327,7 @@ def _values(tensors: Iterable[keras.KerasTensor]) -> int:
     return sum(math.prod(tensor.shape[1:]) for tensor in tensors)
 
 
-def _without_batch_axis(model: keras.Model, tensors: tuple[keras.KerasTensor, ...]) -> set[int]:
+def _without_batch_axis(model: keras.Model, tensors: Sequence[keras.KerasTensor]) -> set[int]:
     """Those tensors whose first axis is not the images of the batch."""
     batch = 7  # Any number that is unlikely to be a size in the model by chance.
     shapes = [(tensor.shape[0] or batch, *tensor.shape[1:]) for tensor in model.inputs]
