@@ -18,7 +18,7 @@ from finetune.training.program import Program
 from finetune.training.progress import PhaseCallback
 from finetune.training.records import BestEpoch, TrainingRecord, logs_of
 from finetune.training.relays import Pause, Replay, StateKeeper, StopRelay
-from finetune.training.schedules import StepRates, build_schedule, schedule_callbacks
+from finetune.training.schedules import StepRates, rate_table, schedule_callbacks
 from finetune.training.session import Session, refuse_callbacks
 from finetune.training.shared import SharedBackbone
 from finetune.training.states import SavedState, StateFile, TrainingState
@@ -301,8 +301,8 @@ def _run_phase(
         if state.record.finished or (until is not None and resumed >= until):
             return
     steps = batches.steps
-    schedule = build_schedule(phase.schedule, phase.learning_rate, steps * phase.epochs)
-    rates = StepRates(schedule, steps * phase.epochs, first_step=steps * resumed)
+    table = rate_table(phase.schedule, phase.learning_rate, steps * phase.epochs)
+    rates = StepRates(table, first_step=steps * resumed)
     rates.rates.extend(best.record.rates.get(phase.name, []))
     best.record.rates[phase.name] = rates.rates
     stateful = schedule_callbacks(phase.schedule, first_epoch)

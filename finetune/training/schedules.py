@@ -1,10 +1,12 @@
 """How the learning rate moves: Keras' schedules, worked out per step and recorded."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from finetune.exceptions import ArgumentError
 
@@ -70,6 +72,50 @@ def build_schedule(
     )
 
 
+def rate_table(schedule: Schedule, learning_rate: float, steps: int) -> np.ndarray | None:
+    """Work out the rate of every step of a phase, all at once.
+
+    Args:
+        schedule: See `build_schedule`.
+        learning_rate: Likewise.
+        steps: Number of optimizer steps in the phase, at least 1.
+
+    Returns:
+        One rate a step, float32; None where the rate is not a function of the step.
+
+    Raises:
+        ArgumentError: See `build_schedule`.
+
+    Example:
+        >>> [round(float(rate), 3) for rate in rate_table("piecewise", 0.5, steps=4)]
+        [0.5, 0.5, 0.5, 0.05]
+    """
+    if not isinstance(schedule, str):
+        built = build_schedule(schedule, learning_rate, steps)
+        return None if built is None else _evaluated(built, steps)
+    unit = _unit_table(schedule, steps)
+    return None if unit is None else np.float32(learning_rate) * unit
+
+
+@functools.lru_cache(maxsize=16)
+def _unit_table(name: str, steps: int) -> np.ndarray | None:
+    """The table for a rate of 1, from which that of every trial follows."""
+    built = build_schedule(name, 1.0, steps)
+    return None if built is None else _evaluated(built, steps)
+
+
+def _evaluated(schedule: keras.optimizers.schedules.LearningRateSchedule, steps: int) -> np.ndarray:
+    # Called step by step, 28,000 steps took 72 seconds.
+    try:
+        rates = tf.vectorized_map(
+            lambda step: tf.cast(schedule(step), "float32"), tf.range(steps, dtype="int64")
+        )
+        return np.asarray(rates)
+    except (TypeError, ValueError, AttributeError, NotImplementedError):
+        # A schedule of the user's may calculate with plain numbers.
+        return np.asarray([float(schedule(step)) for step in range(steps)], "float32")
+
+
 def rate_of(optimizer: Any) -> float:
     """The rate that an optimizer uses now, whatever kind of variable holds it."""
     return np.asarray(keras.ops.convert_to_numpy(optimizer.learning_rate)).item()
@@ -106,28 +152,20 @@ def schedule_callbacks(schedule: Schedule, first_epoch: int = 0) -> list[keras.c
 
 
 class StepRates(keras.callbacks.Callback):
-    """Sets the rate of every step from a schedule, and records what was used.
+    """Sets the rate of every step, and records what was used.
 
     The rate stays a plain variable of the optimizer, so one compiled step serves every
     schedule, and callbacks (or a user's hand between epochs) may set it where there is
     no schedule.
 
     Args:
-        schedule: A Keras schedule, or None to only record.
-        steps: Number of steps in the phase.
+        table: The rate of each step, see `rate_table`; None to only record.
         first_step: The step that training starts from; above 0 when it is resumed.
     """
 
-    def __init__(
-        self,
-        schedule: keras.optimizers.schedules.LearningRateSchedule | None,
-        steps: int,
-        first_step: int = 0,
-    ) -> None:
+    def __init__(self, table: np.ndarray | None, first_step: int = 0) -> None:
         super().__init__()
-        self._table = None
-        if schedule is not None:
-            self._table = np.asarray([float(schedule(step)) for step in range(steps)], "float32")
+        self._table = table
         self._step = first_step
         self.rates: list[float] = []
 

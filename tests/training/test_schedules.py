@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 
 from finetune.exceptions import ArgumentError
-from finetune.training.schedules import StepRates, build_schedule, schedule_callbacks
+from finetune.training.schedules import (
+    StepRates,
+    build_schedule,
+    rate_table,
+    schedule_callbacks,
+)
 
 
 def rates(name, steps=100):
@@ -73,17 +78,38 @@ class Recorder:
         self.optimizer = keras.optimizers.SGD(0.5)
 
 
+class Halving(keras.optimizers.schedules.LearningRateSchedule):
+    """Calculates with plain numbers, which no graph can do."""
+
+    def __call__(self, step):
+        return 0.5 ** int(step)
+
+
+@pytest.mark.parametrize("name", ["cosine", "exponential", "piecewise"])
+@pytest.mark.parametrize("steps", [1, 7, 200])
+def test_the_table_has_the_rate_that_the_schedule_of_keras_gives_each_step(name, steps):
+    schedule = build_schedule(name, 0.3, steps)
+    expected = [float(schedule(step)) for step in range(steps)]
+    np.testing.assert_allclose(rate_table(name, 0.3, steps), expected, rtol=1e-5, atol=1e-8)
+
+
+def test_schedules_of_the_users_have_a_table_too():
+    own = keras.optimizers.schedules.PolynomialDecay(0.1, 10)
+    np.testing.assert_allclose(rate_table(own, 9.9, 3), [0.1, 0.09001, 0.08002], rtol=1e-5)
+    assert rate_table(Halving(), 9.9, 4).tolist() == [1.0, 0.5, 0.25, 0.125]
+    assert rate_table("constant", 0.1, 4) is rate_table(lambda epoch, rate: rate, 0.1, 4) is None
+
+
 def test_the_rate_of_every_step_is_set_and_recorded():
-    schedule = build_schedule("cosine", 0.1, 20)
-    callback = StepRates(schedule, 20, first_step=5)
+    callback = StepRates(rate_table("cosine", 0.1, 20), first_step=5)
     callback.set_model(Recorder())
     for _ in range(15):
         callback.on_train_batch_begin(0)
-    assert callback.rates == pytest.approx(rates("cosine", 20)[5:20])
+    assert callback.rates == pytest.approx(rates("cosine", 20)[5:20], rel=1e-5)
 
 
 def test_without_a_schedule_the_rate_is_only_recorded():
-    callback = StepRates(None, 3)
+    callback = StepRates(None)
     model = Recorder()
     callback.set_model(model)
     for rate in (0.5, 0.25, 0.125):
