@@ -63,7 +63,7 @@ def read_config(path: Path, options: Sequence[Option]) -> dict[str, Any]:
         StorageError: If it cannot be read.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text("utf-8", "surrogateescape"))
     except OSError as error:
         raise StorageError(
             f"Expected a TOML file that can be read at {path}: {error}. Name another with --config."

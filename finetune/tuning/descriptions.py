@@ -15,6 +15,7 @@ from keras_tuner.engine.hyperparameters import HyperParameter
 
 from finetune.backbones import UNSET
 from finetune.reuse import UnknownCode, code_of, identity
+from finetune.support import as_text
 
 log = logging.getLogger("finetune")
 
@@ -43,8 +44,9 @@ def describe(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, (str, os.PathLike)):
-        text = os.fspath(value)
-        return {"of": text, "content": _digest_of_file(text)} if _is_file(text) else text
+        path = os.fspath(value)
+        text = as_text(path)
+        return {"of": text, "content": _digest_of_file(path)} if _is_file(path) else text
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, tuple):
