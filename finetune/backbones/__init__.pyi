@@ -1,3 +1,4 @@
+from .architectures import find_name as find_name
 from .architectures import list_backbones as list_backbones
 from .freezing import BatchNorm as BatchNorm
 from .freezing import FreezeDescription as FreezeDescription
