@@ -211,8 +211,8 @@ def test_unknown_name_gives_the_nearest():
         load_backbone("mobilnet")
     assert str(caught.value) == (
         "Unknown backbone 'mobilnet'. Nearest: mobilenet, mobilenet_v2, mobilenet_v3_small, "
-        "mobilenet_v3_large. `finetune.list_backbones()` lists all names; a `keras.Model` or the "
-        "path of a .keras file is also accepted."
+        "mobilenet_v3_large. `finetune.list_backbones()` lists all names; a `keras.Model`, or the "
+        "path of a .keras file or of a run such as ./a, is also accepted."
     )
 
 
@@ -486,7 +486,7 @@ def test_keras_file_is_a_new_model_at_each_call(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "text"),
     [
-        ("none.keras", None, "No model file at '{path}'. Expected a .keras file."),
+        ("none.keras", None, "No model file at '{path}'. Expected a .keras file, or"),
         (
             "some.weights.h5",
             "",
