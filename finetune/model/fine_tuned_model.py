@@ -225,10 +225,7 @@ class FineTunedModel:
         if path.suffix != ".keras":
             raise ArgumentError(f"Expected a file name ending in '.keras', received {str(path)!r}.")
         partial = path.with_name(f".{path.stem}.partial.keras")
-        # Without the optimizer: a third of the size, and nothing of this package to reload.
-        plain = keras.Model(
-            self.keras_model.inputs, self.keras_model.outputs, name=self.keras_model.name
-        )
+        plain = self._plain()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             plain.save(partial)
@@ -242,6 +239,15 @@ class FineTunedModel:
         finally:
             partial.unlink(missing_ok=True)
         return path
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickle and joblib take: all but the compiled function, which is made anew."""
+        return {"keras_model": self._plain(), "card": self.card, "known": self.known}
+
+    def _plain(self) -> keras.Model:
+        """The model without its optimizer: a third of the size, and nothing of this package."""
+        whole = self.keras_model
+        return keras.Model(whole.inputs, whole.outputs, name=whole.name)
 
     @cached_property
     def _run(self) -> Callable[[Any], tuple[Any, ...]]:

@@ -1,6 +1,15 @@
-"""What a search hands over: a model of its own."""
+"""What a search hands over: a model of its own, and what it is worth."""
 
+import pickle
+from dataclasses import replace
+
+import joblib
+import keras
 import numpy as np
+import pytest
+
+from finetune.data import load_data
+from finetune.search.search_result import Verdict
 
 
 def test_a_result_keeps_its_model_whatever_is_trained_afterwards(search, tuner, data, tmp_path):
@@ -14,3 +23,53 @@ def test_a_result_keeps_its_model_whatever_is_trained_afterwards(search, tuner, 
     assert first.model.keras_model is not second.model.keras_model
     score = first.model.evaluate(data, "test")
     assert (score.accuracy, score.n) == (first.test.accuracy, first.test.n)
+
+
+def test_a_result_goes_through_pickle_and_joblib_whatever_watched_it(search, data, tmp_path):
+    watching = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None)
+    result = search(strategy="grid", max_trials=1, callbacks=[watching])
+    images = data.splits["test"].images
+    before = result.predict(images).probabilities
+    joblib.dump(result, tmp_path / "result.joblib")
+    for copy in (pickle.loads(pickle.dumps(result)), joblib.load(tmp_path / "result.joblib")):
+        np.testing.assert_array_equal(copy.predict(images).probabilities, before)
+        assert copy.rows(test=False) == result.rows(test=False)
+        (row,), (expected,) = copy.rows(), result.rows()
+        assert row["test_loss"] == pytest.approx(expected["test_loss"], rel=1e-5)
+        assert copy.summary() == result.summary()
+
+
+TESTED = Verdict("test", 40, 0.9, (0.8, 1.0), 0.7, (0.1, 0.3))
+SAID = (
+    "Fine-tuning is better than the head alone: 0.900 against 0.700, difference +0.200 [+0.100, "
+    "+0.300] ({split}, n=40)."
+)
+
+
+def test_a_verdict_on_images_that_chose_the_model_says_so():
+    assert str(TESTED) == SAID.format(split="test")
+    assert str(replace(TESTED, split="validation")) == (
+        f"{SAID.format(split='validation')} These images chose the model: optimistic."
+    )
+
+
+@pytest.mark.parametrize(
+    ("difference", "word", "said"),
+    [
+        ((0.01, 0.2), "better", "Fine-tuning is better than the head alone: "),
+        ((-0.2, -0.01), "worse", "Fine-tuning is worse than the head alone: "),
+        ((0.0, 0.2), "not shown", "40 images do not show a difference between "),
+        ((-0.2, 0.0), "not shown", "40 images do not show a difference between "),
+    ],
+)
+def test_a_verdict_says_what_the_interval_of_the_difference_shows(difference, word, said):
+    verdict = replace(TESTED, difference=difference)
+    assert verdict.word == word
+    assert str(verdict).startswith(said)
+
+
+def test_without_test_images_the_validation_images_judge_and_it_is_said(tuner, arrays, tmp_path):
+    data = load_data(arrays, image_size=16, batch_size=16, augment="none")
+    result = tuner.search(data, strategy="grid", max_trials=1, out=tmp_path / "a", verbose=0)
+    assert result.verdict.split == "validation"
+    assert "These images chose the model: optimistic." in result.summary()
