@@ -1,10 +1,7 @@
 """What a search hands over: a model of its own, and what it is worth."""
 
-import pickle
 from dataclasses import replace
 
-import joblib
-import keras
 import numpy as np
 import pytest
 
@@ -23,20 +20,6 @@ def test_a_result_keeps_its_model_whatever_is_trained_afterwards(search, tuner, 
     assert first.model.keras_model is not second.model.keras_model
     score = first.model.evaluate(data, "test")
     assert (score.accuracy, score.n) == (first.test.accuracy, first.test.n)
-
-
-def test_a_result_goes_through_pickle_and_joblib_whatever_watched_it(search, data, tmp_path):
-    watching = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None)
-    result = search(strategy="grid", max_trials=1, callbacks=[watching])
-    images = data.splits["test"].images
-    before = result.predict(images).probabilities
-    joblib.dump(result, tmp_path / "result.joblib")
-    for copy in (pickle.loads(pickle.dumps(result)), joblib.load(tmp_path / "result.joblib")):
-        np.testing.assert_array_equal(copy.predict(images).probabilities, before)
-        assert copy.rows(test=False) == result.rows(test=False)
-        (row,), (expected,) = copy.rows(), result.rows()
-        assert row["test_loss"] == pytest.approx(expected["test_loss"], rel=1e-5)
-        assert copy.summary() == result.summary()
 
 
 TESTED = Verdict("test", 40, 0.9, (0.8, 1.0), 0.7, (0.1, 0.3))
