@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,10 +79,11 @@ class Verdict:
             "not shown": f"{self.n} images do not show a difference between fine-tuning and the "
             "head alone",
         }[self.word]
+        chose = "" if self.split == "test" else " These images chose the model: optimistic."
         return (
             f"{said}: {self.tuned:.3f} against {self.head_only:.3f}, difference "
             f"{self.tuned - self.head_only:+.3f} [{low:+.3f}, {high:+.3f}] "
-            f"({self.split}, n={self.n})."
+            f"({self.split}, n={self.n}).{chose}"
         )
 
 
@@ -305,7 +306,7 @@ def conclude(
         monitor,
         seconds,
         folder,
-        work,
+        replace(work, callbacks=()),  # which may not be fit to be pickled
         interrupted,
     )
     write_text(folder / "result.json", json.dumps(_facts(result), indent=2, default=str) + "\n")

@@ -120,6 +120,7 @@ def test_stock_tuners_search_over_it(hyper, data, options, cls, extra):
 def test_datasets_are_searched_as_kerastuner_does_it(make_tuner, data, options):
     tuner = keras_tuner.RandomSearch(make_tuner(freeze_depth=10), max_trials=2, **options)
     tuner.search(data.train, validation_data=data.validation, verbose=0)
+    assert len(tuner.oracle.trials) == 2
     check_board(tuner, data.validation)
 
 

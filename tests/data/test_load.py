@@ -68,10 +68,10 @@ def test_renaming_and_duplicates_do_not_change_the_split(shoes: Path):
         (file.parent / f"a copy of {file.name}").write_bytes(file.read_bytes())
         file.rename(file.with_name(f"new {file.name}"))
     after = membership(load(shoes))
-    for item, name in before.items():
-        if item.startswith("boots/"):
-            stem = item.removeprefix("boots/")
-            assert after[f"boots/new {stem}"] == after[f"boots/a copy of {stem}"] == name
+    boots = {item[6:]: name for item, name in before.items() if item.startswith("boots/")}
+    assert len(boots) == 20
+    assert {stem: after[f"boots/new {stem}"] for stem in boots} == boots
+    assert {stem: after[f"boots/a copy of {stem}"] for stem in boots} == boots
 
 
 def test_splitting_off_a_test_set_moves_no_image_between_the_others(shoes: Path):
