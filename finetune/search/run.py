@@ -17,6 +17,7 @@ from finetune.data import ImageData
 from finetune.exceptions import ArgumentError
 from finetune.search import ranking
 from finetune.search.budget import Forecast, format_seconds, parse_seconds
+from finetune.search.conclusion import conclude
 from finetune.search.display import SearchDisplay
 from finetune.search.kept_weights import take_up_lost
 from finetune.search.loop import Limits, Search
@@ -24,7 +25,7 @@ from finetune.search.older_studies import translated
 from finetune.search.options import SearchOptions
 from finetune.search.runner import Runner, Work
 from finetune.search.saved import Beginning, BegunWith
-from finetune.search.search_result import SearchResult, conclude
+from finetune.search.search_result import SearchResult
 from finetune.search.strategies import Strategy, build_strategy, grid_size, near
 from finetune.search.study import Study, begun_with
 from finetune.search.trials import Job
