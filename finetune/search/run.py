@@ -14,7 +14,7 @@ import keras_tuner
 from rich.console import Console
 
 from finetune.data import ImageData
-from finetune.exceptions import ArgumentError
+from finetune.exceptions import ArgumentError, OutOfTimeError
 from finetune.search import ranking
 from finetune.search.budget import Forecast, format_seconds, parse_seconds
 from finetune.search.conclusion import conclude
@@ -30,7 +30,14 @@ from finetune.search.strategies import Strategy, build_strategy, grid_size, near
 from finetune.search.study import Study, begun_with
 from finetune.search.trials import Job
 from finetune.search.workers import OwnProcess, RayWorkers, Workers
-from finetune.support import check_outside, environment, new_console, new_folder
+from finetune.support import (
+    Deadline,
+    check_outside,
+    environment,
+    new_console,
+    new_folder,
+    time_limit,
+)
 from finetune.training import monitor_for
 from finetune.tuning import (
     FREEZE_DEPTH,
@@ -68,7 +75,13 @@ class _Plan:
 
 def run_search(trainer: Trainer, data: ImageData, options: SearchOptions) -> SearchResult:
     """See `FineTuner.search`."""
-    seconds = parse_seconds(options.time_budget)
+    with time_limit(parse_seconds(options.time_budget)) as deadline:
+        return _search(trainer, data, options, deadline)
+
+
+def _search(
+    trainer: Trainer, data: ImageData, options: SearchOptions, deadline: Deadline
+) -> SearchResult:
     check_outside(options.out, data.arguments)
     folder = Path(options.out) if options.out is not None else new_folder("search-")
     plan = _plan(trainer, data, options, folder)
@@ -85,20 +98,20 @@ def run_search(trainer: Trainer, data: ImageData, options: SearchOptions) -> Sea
                 study,
                 plan.strategy,
                 workers,
-                Limits(seconds, options.max_failures, options.executions, options.keep),
+                Limits(deadline, options.max_failures, options.executions, options.keep),
                 epochs=plan.epochs,
                 monitor=plan.monitor,
                 display=display,
             )
             take_up_lost(work, search.ranked(), options.keep)
             _announce(study, plan.space, data, console)
-            interrupted = _go_through(search, plan, workers, display, console)
+            stopped = _go_through(search, plan, workers, display, console)
         return conclude(
             work,
             search.ranked(),
             monitor=plan.monitor,
             seconds=search.clock,
-            interrupted=interrupted,
+            stopped=stopped,
         )
 
 
@@ -153,33 +166,33 @@ def _workers(work: Work, options: SearchOptions) -> Workers:
 
 def _go_through(
     search: Search, plan: _Plan, workers: Workers, display: SearchDisplay, console: Console
-) -> bool:
-    """Search to the end, and tell how long that takes; True if the user stopped it."""
+) -> KeyboardInterrupt | OutOfTimeError | None:
+    """Search to the end, and tell how long that takes; gives what stopped it before."""
     fresh = not search.begun
     expected, started = 0.0, time.monotonic()
 
     def prepare() -> Forecast:
         nonlocal expected, started
-        forecast = _measure(workers, plan.space, console)
+        forecast = _measure(workers, plan.space, search.seconds_left(), console)
         expected = forecast.seconds(plan.strategy.remaining_epochs(plan.epochs) or 0)
-        _promise(expected if fresh else 0, search.limits.seconds, plan.space, console)
+        _promise(expected if fresh else 0, search.seconds_left(), plan.space, console)
         started = time.monotonic()
         display.start()
         return forecast
 
     try:
         search.run(prepare)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OutOfTimeError) as stop:
         search.pause()
-        return True
+        return stop
     display.close()
-    if expected and fresh:
+    if expected and fresh and search.out_of_time is None:
         log.info(
             "The trials took %s; %s were expected.",
             format_seconds(time.monotonic() - started),
             format_seconds(expected),
         )
-    return False
+    return search.out_of_time
 
 
 def _first(
@@ -209,12 +222,18 @@ def _announce(
         )
 
 
-def _measure(workers: Workers, space: keras_tuner.HyperParameters, console: Console) -> Forecast:
+def _measure(
+    workers: Workers,
+    space: keras_tuner.HyperParameters,
+    seconds: float | None,
+    console: Console,
+) -> Forecast:
     """Measure what an epoch takes at each freeze depth."""
     jobs = _samples(space)
-    measured = dict(zip(jobs, workers.measure(list(jobs.values())), strict=True))
-    each = ", ".join(f"{value:.2f} s at depth {depth}" for depth, value in measured.items())
-    console.print(f"An epoch takes {each}.")
+    measured = dict(zip(jobs, workers.measure(list(jobs.values()), seconds), strict=True))
+    known = [f"{value:.2f} s at depth {depth}" for depth, value in measured.items() if value]
+    if known:
+        console.print(f"An epoch takes {', '.join(known)}.")
     return Forecast(measured, workers.count)
 
 

@@ -78,6 +78,7 @@ class SearchResult:
         folder: The study's folder.
         work: What all trials had in common.
         interrupted: Whether the user stopped it before its end.
+        time_up: Seconds of the time budget, where that ended it.
 
     Example:
         >>> import keras, tempfile
@@ -109,6 +110,7 @@ class SearchResult:
     folder: Path
     work: Work = field(repr=False)
     interrupted: bool = False
+    time_up: float | None = None
 
     @property
     def best(self) -> dict[str, Any]:
@@ -191,6 +193,10 @@ class SearchResult:
         lines = [self.table(), *error_lines(self.ranking), ""]
         if self.interrupted:
             lines.append("Stopped before its end: the same command goes on.")
+        if self.time_up is not None:
+            compared = "" if self.verdict else ", without a comparison with the head alone"
+            told = f"Time was up after {format_seconds(self.time_up)}{compared}"
+            lines.append(f"{told}: the same command goes on.")
         lost = [entry.trial.trial for entry in self.ranking[: self.ranking.index(best)]]
         if lost:
             lines.append(

@@ -12,8 +12,13 @@ from typing import Any, Protocol
 from finetune.exceptions import ArgumentError, StorageError
 from finetune.search.runner import Runner, Work
 from finetune.search.trials import Job, Outcome
+from finetune.support import Deadline
 
 log = logging.getLogger("finetune")
+
+# Share of a time budget after which no further freeze depth is measured: what is compiled for
+# that serves the trials at this depth alone.
+_MEASURING = 0.25
 
 
 class Workers(Protocol):
@@ -29,8 +34,8 @@ class Workers(Protocol):
         """Wait for a job that was begun to end."""
         ...
 
-    def measure(self, jobs: Sequence[Job]) -> list[float]:
-        """Seconds that an epoch of each job takes."""
+    def measure(self, jobs: Sequence[Job], seconds: float | None) -> list[float]:
+        """Seconds that an epoch of each job takes, 0 where that is not known in time."""
         ...
 
     def close(self) -> None:
@@ -61,9 +66,14 @@ class OwnProcess:
         job, seconds = self._job
         return job, self._runner.run(job, seconds=seconds)
 
-    def measure(self, jobs: Sequence[Job]) -> list[float]:
-        """Measure them one after the other."""
-        return [self._runner.measure(job) for job in jobs]
+    def measure(self, jobs: Sequence[Job], seconds: float | None) -> list[float]:
+        """Measure them one after the other; most of the time is for the trials."""
+        share = Deadline(seconds and seconds * _MEASURING)
+        first, *others = jobs
+        measured = [self._runner.measure(first, seconds=seconds)]
+        for job in others:
+            measured.append(0.0 if share.reached else self._runner.measure(job))
+        return measured
 
     def close(self) -> None:
         """Nothing was taken."""
@@ -138,10 +148,10 @@ class RayWorkers:
         except self._ray.exceptions.RayError as error:
             return job, Outcome(error=f"{type(error).__name__}: {error}")
 
-    def measure(self, jobs: Sequence[Job]) -> list[float]:
+    def measure(self, jobs: Sequence[Job], seconds: float | None) -> list[float]:
         """Measure them on the workers."""
         arguments = self._work, self._key, self._threads
-        return self._ray.get([self._measure.remote(*arguments, job) for job in jobs])
+        return self._ray.get([self._measure.remote(*arguments, job, seconds) for job in jobs])
 
     def close(self) -> None:
         """Cancel what is under way."""
@@ -193,5 +203,5 @@ def _run(work: Work, key: str, threads: int, job: Job, seconds: float | None) ->
     return _runner(work, key, threads).run(job, seconds=seconds)
 
 
-def _measure(work: Work, key: str, threads: int, job: Job) -> float:
-    return _runner(work, key, threads).measure(job)
+def _measure(work: Work, key: str, threads: int, job: Job, seconds: float | None) -> float:
+    return _runner(work, key, threads).measure(job, seconds=seconds)

@@ -163,7 +163,6 @@ class Trainer:
         start: list[np.ndarray] | None = None,
         until: int | None = None,
         file: StateFile | None = None,
-        pauses: Sequence[keras.callbacks.Callback] = (),
     ) -> tuple[keras.Model, TrainingRecord]:
         """Train once with these settings on the backbone that trials share.
 
@@ -176,7 +175,6 @@ class Trainer:
             start: Weights to start from; None for pretrained ones and a new head.
             until: Epoch of the second phase after which to pause, see `finetune.training.train`.
             file: Where the state is kept, to go on from; likewise.
-            pauses: Callbacks that may stop training for now; likewise.
 
         Returns:
             The shared model with the best epoch's weights (the next training changes them),
@@ -195,7 +193,6 @@ class Trainer:
             initial_epoch=initial_epoch,
             until=until,
             file=file,
-            pauses=pauses,
         )
         return model, record
 

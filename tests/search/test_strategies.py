@@ -1,6 +1,7 @@
 """Strategies, budgets and ranking apart from training."""
 
 import itertools
+import time
 from dataclasses import replace
 
 import keras_tuner
@@ -13,6 +14,7 @@ from finetune.search.budget import Forecast, format_seconds, parse_seconds
 from finetune.search.ranking import promising, rank
 from finetune.search.strategies import build_strategy, near, rungs
 from finetune.search.trials import Outcome, Step, Trial
+from finetune.search.workers import OwnProcess
 
 OBJECTIVE = keras_tuner.Objective("val_accuracy", "max")
 
@@ -208,6 +210,17 @@ def test_halving_knows_how_much_is_to_come():
 def test_time_budget_that_says_nothing_is_refused(text):
     with pytest.raises(ArgumentError, match="time budget such as '20m'"):
         parse_seconds(text)
+
+
+def test_no_further_depth_is_measured_once_a_quarter_of_the_time_is_gone():
+    class Slow:
+        def measure(self, job, seconds=None):
+            time.sleep(0.02)
+            return 1.0
+
+    here = OwnProcess(Slow())
+    assert here.measure(["a", "b", "c"], 0.04) == [1.0, 0.0, 0.0]
+    assert here.measure(["a", "b", "c"], None) == [1.0, 1.0, 1.0]
 
 
 def test_times_are_written_as_people_say_them():
