@@ -45,6 +45,7 @@ from finetune.tuning import (
     Settings,
     Trainer,
     deciding,
+    spread,
     write_arguments,
 )
 
@@ -125,6 +126,7 @@ def _plan(trainer: Trainer, data: ImageData, options: SearchOptions, folder: Pat
             "Expected something to search, but every argument has one value. Give lists or "
             "ranges, such as learning_rate=(1e-5, 1e-3), or call fine_tune."
         )
+    trainer.freeze_depths(settings)  # refuses what the backbone does not have
     epochs = settings.epochs if options.epochs is None else options.epochs
     monitor = monitor_for(data.task)
     searched = {parameter.name.removesuffix("_index") for parameter in space.space}
@@ -228,13 +230,19 @@ def _measure(
     seconds: float | None,
     console: Console,
 ) -> Forecast:
-    """Measure what an epoch takes at each freeze depth."""
-    jobs = _samples(space)
-    measured = dict(zip(jobs, workers.measure(list(jobs.values()), seconds), strict=True))
+    """Measure what an epoch takes at a few freeze depths, all else at its default."""
+    defaults = {parameter.name: parameter.default for parameter in space.space}
+    searched = [parameter for parameter in space.space if parameter.name == "freeze_depth"]
+    depths = spread(searched[0]) if searched else ["given"]
+    jobs = [
+        Job("measure", {**defaults, "freeze_depth": depth} if searched else defaults)
+        for depth in depths
+    ]
+    measured = dict(zip(depths, workers.measure(jobs, seconds), strict=True))
     known = [f"{value:.2f} s at depth {depth}" for depth, value in measured.items() if value]
     if known:
         console.print(f"An epoch takes {', '.join(known)}.")
-    return Forecast(measured, workers.count)
+    return Forecast(measured, spread(searched[0], 101) if searched else depths, workers.count)
 
 
 def _promise(
@@ -252,14 +260,3 @@ def _promise(
         parts.append(f"at most {format_seconds(budget)}")
     if parts:
         console.print(", ".join(parts) + ".")
-
-
-def _samples(space: keras_tuner.HyperParameters) -> dict[Any, Job]:
-    """A job for each freeze depth that can be chosen, all else at its default."""
-    defaults = {parameter.name: parameter.default for parameter in space.space}
-    depths = next(
-        (p.values for p in space.space if p.name == "freeze_depth" and hasattr(p, "values")), None
-    )
-    if not depths:
-        return {defaults.get("freeze_depth", "given"): Job("measure", defaults)}
-    return {depth: Job("measure", {**defaults, "freeze_depth": depth}) for depth in depths}
