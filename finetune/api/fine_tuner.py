@@ -282,8 +282,9 @@ class FineTuner(keras_tuner.HyperModel):
                 `keras_tuner.Oracle`.
             max_trials: Most choices of values. Default: all of a grid and of hyperband; 12
                 otherwise. With more of them the same call extends a search.
-            time_budget: Time after which to stop, such as "20m" or seconds; counts earlier
-                runs of the same search. Default: none.
+            time_budget: Time after which to stop, such as "20m" or seconds, with the best so
+                far: of features, head, trials and measuring together. The same call has all of
+                it again, and goes on. Default: none.
             epochs: Epochs of the second phase of a trial that is trained to its end. Default: the
                 tuner's own.
             executions: Seeds that each of the best `keep` trials is trained with. Default 1.
@@ -307,6 +308,7 @@ class FineTuner(keras_tuner.HyperModel):
             ArgumentError: If nothing is left open, or an argument is not allowed.
             StudyError: If the folder is in use, or holds another search.
             SearchError: If too many trials fail.
+            OutOfTimeError: If time was up before a trial had an epoch.
             StorageError: If the folder cannot be written; what is in it stays readable.
 
         Example:

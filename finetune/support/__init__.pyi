@@ -3,6 +3,9 @@ from .array_files import read_arrays as read_arrays
 from .array_files import write_arrays as write_arrays
 from .config_file import ONLY_PYTHON as ONLY_PYTHON
 from .config_file import write_config as write_config
+from .deadlines import Deadline as Deadline
+from .deadlines import current_deadline as current_deadline
+from .deadlines import time_limit as time_limit
 from .figures import BLUE as BLUE
 from .figures import GREY as GREY
 from .figures import ORANGE as ORANGE

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from finetune.api.fine_tuner import FineTuner
 from finetune.data import load_data
-from finetune.exceptions import ArgumentError, DataError, ImageSizeError
+from finetune.exceptions import ArgumentError, DataError, FreezeDepthError, ImageSizeError
 from finetune.search.options import SearchOptions
 from finetune.tuning.settings import Facts, Settings
 
@@ -89,6 +89,21 @@ def test_depths_by_name_and_fraction_become_layers(make_tuner):
     tuner.build(hp)
     depth = next(parameter for parameter in hp.space if parameter.name == "freeze_depth")
     assert list(depth.values) == [10, 8, 16]
+
+
+@pytest.mark.parametrize(
+    "depth", [300, [0, 300], (0, 300), keras_tuner.engine.hyperparameters.Int("d", 0, 300)]
+)
+def test_a_depth_that_the_backbone_does_not_have_is_refused_before_anything_is_trained(
+    make_tuner, data, tmp_path, depth
+):
+    told = "Freeze depth 300 is outside the model. Expected a number of layers from 0 to 16"
+    tuner = make_tuner(num_classes=3, freeze_depth=depth)
+    with pytest.raises(FreezeDepthError, match=told):
+        tuner.build(keras_tuner.HyperParameters())
+    with pytest.raises(FreezeDepthError, match=told):
+        tuner.search(data, out=tmp_path / "study", verbose=0)
+    assert not (tmp_path / "study").exists()
 
 
 def test_several_backbones_are_cut_by_fraction():

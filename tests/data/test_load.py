@@ -13,9 +13,11 @@ from finetune.exceptions import (
     EmptyClassError,
     ImageSizeError,
     MissingClassError,
+    OutOfTimeError,
     TooFewClassesError,
     UnreadableImageError,
 )
+from finetune.support import time_limit
 
 Write = Callable[..., list[Path]]
 
@@ -298,3 +300,8 @@ def test_a_model_trains_on_a_folder(shoes: Path):
         data.train, validation_data=data.validation, epochs=2, shuffle=False, verbose=0
     )
     assert len(history.epoch) == 2
+
+
+def test_decoding_ends_where_time_is_up():
+    with time_limit(0.0), pytest.raises(OutOfTimeError, match="0 of 40 images were decoded"):
+        load(arrays())

@@ -1,5 +1,7 @@
 """Training with reuse ends where training without it does, whatever else is asked for."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -134,3 +136,29 @@ def test_a_graph_that_cannot_be_split_trains_whole_to_the_same_result(twice_name
     assert [row["val_loss"] for row in with_reuse.epochs] == pytest.approx(
         [row["val_loss"] for row in without.epochs], rel=1e-4
     )
+
+
+def test_depths_of_a_range_start_from_the_features_of_a_few(backbone, data):
+    tuner = FineTuner(
+        backbone,
+        preprocess="tf",
+        freeze_depth=(0, 16),  # a range: 0, 4, 8, 12 and 16 stand for it
+        learning_rate=0.01,
+        epochs=1,
+        head_epochs=1,
+        dropout=0.0,
+    )
+    values = replace(tuner.trainer.settings(), freeze_depth=8)
+    source = tuner.trainer.source_of(data, values)
+    tuner.trainer.train(values, source)
+    kept = {*tuner.trainer.shared(values).cache.kept}
+    assert len(kept) == 2 * 4
+    _, record = tuner.trainer.train(replace(values, freeze_depth=11), source)
+    assert {*tuner.trainer.shared(values).cache.kept} == kept
+    _, alone = train(backbone, data, True, freeze_depth=11, epochs=1, head_epochs=1)
+    for one, other in zip(record.epochs, alone.epochs, strict=True):
+        for name in ("loss", "val_loss", "learning_rate"):
+            assert one[name] == pytest.approx(other[name], rel=1e-4)
+    # Before the first of them nothing is kept that it could start from.
+    tuner.trainer.train(replace(values, freeze_depth=3), source)
+    assert len(tuner.trainer.shared(values).cache.kept) == 2 * 5
