@@ -86,5 +86,9 @@ class StudyError(FineTuneError):
     """A study's folder cannot be used: it is held, was begun otherwise, or is no study."""
 
 
+class OutOfTimeError(FineTuneError):
+    """Time was up before there was anything to give back."""
+
+
 class SearchError(FineTuneError):
     """A search cannot go on: too many trials failed one after the other."""

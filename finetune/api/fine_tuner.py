@@ -43,8 +43,9 @@ class FineTuner(keras_tuner.HyperModel):
     guide's page on results).
 
     Args:
-        backbone: Name of a `keras.applications` architecture, a `keras.Model` or a `.keras`
-            file. Default "MobileNetV2": small, and quick without a GPU.
+        backbone: Name of a `keras.applications` architecture, a `keras.Model`, a `.keras` file,
+            or the folder of a run such as "runs/a", whose model is gone on from without its head.
+            Default "MobileNetV2": small, and quick without a GPU.
         weights: "imagenet" (default), a weights file, or None for random weights.
         image_size: Pixels, an integer or (height, width). Default: that of the data, else the
             backbone's own, such as 224.
@@ -53,7 +54,8 @@ class FineTuner(keras_tuner.HyperModel):
         task: "binary", "multiclass", "multilabel" or "regression". Default: that of the data;
             before there is any, "binary" for 2 classes, "multiclass" for more.
         preprocess: How a model of your own wants its images: "tf", "torch", "caffe", a Keras
-            layer, a function or None, see `load_backbone`. Default: the architecture's own.
+            layer, a function or None, see `load_backbone`. Default: the architecture's own, or
+            that of a model made by this package.
         backbone_options: Options of the architecture, such as {"alpha": 0.35}. Default: none.
         freeze_depth: Number of backbone layers, from the input, that stay frozen in the second
             phase; or a fraction; or the name of the last layer or block that does. Default: a
@@ -280,8 +282,9 @@ class FineTuner(keras_tuner.HyperModel):
                 `keras_tuner.Oracle`.
             max_trials: Most choices of values. Default: all of a grid and of hyperband; 12
                 otherwise. With more of them the same call extends a search.
-            time_budget: Time after which to stop, such as "20m" or seconds; counts earlier
-                runs of the same search. Default: none.
+            time_budget: Time after which to stop, such as "20m" or seconds, with the best so
+                far: of features, head, trials and measuring together. The same call has all of
+                it again, and goes on. Default: none.
             epochs: Epochs of the second phase of a trial that is trained to its end. Default: the
                 tuner's own.
             executions: Seeds that each of the best `keep` trials is trained with. Default 1.
@@ -305,6 +308,7 @@ class FineTuner(keras_tuner.HyperModel):
             ArgumentError: If nothing is left open, or an argument is not allowed.
             StudyError: If the folder is in use, or holds another search.
             SearchError: If too many trials fail.
+            OutOfTimeError: If time was up before a trial had an epoch.
             StorageError: If the folder cannot be written; what is in it stays readable.
 
         Example:

@@ -1,6 +1,5 @@
 """fine_tune: from data to a fine-tuned model in one call."""
 
-import difflib
 import inspect
 import os
 import time
@@ -20,7 +19,7 @@ from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData, load_data, scan_folder
 from finetune.exceptions import ArgumentError
 from finetune.model import FineTunedModel, ModelCard, remember, score
-from finetune.support import check_outside, new_console
+from finetune.support import check_outside, did_you_mean, new_console
 from finetune.training import TrainingProgress
 from finetune.tuning import FREEZE_DEPTH, LEARNING_RATE, Settings, Trainer, deciding
 
@@ -168,9 +167,7 @@ def _sorted(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """All arguments of `FineTuner`, and all of `load_data`, given ones and defaults."""
     for name in options:
         if name not in _TRAINING and name not in _LOADING:
-            known = [*inspect.signature(fine_tune).parameters]
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-            hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+            hint = did_you_mean(name, inspect.signature(fine_tune).parameters)
             raise ArgumentError(
                 f"fine_tune has no argument {name!r}.{hint} Expected one of its own, of load_data "
                 "or of FineTuner."

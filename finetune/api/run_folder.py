@@ -232,7 +232,7 @@ def _finish_replacing(place: Path) -> None:
 
 def _elsewhere(write: Callable[[Path], None]) -> str:
     """Write the files to the first place that has room for them; says where."""
-    for parent in (tempfile.gettempdir(), os.getcwd(), Path.home()):
+    for parent in (tempfile.gettempdir(), os.curdir, os.path.expanduser("~")):
         try:
             folder = Path(tempfile.mkdtemp(prefix="finetune-run-", dir=parent))
         except OSError:

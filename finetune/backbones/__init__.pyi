@@ -1,3 +1,4 @@
+from .architectures import find_name as find_name
 from .architectures import list_backbones as list_backbones
 from .freezing import BatchNorm as BatchNorm
 from .freezing import FreezeDescription as FreezeDescription
@@ -11,4 +12,9 @@ from .freezing import shallowest as shallowest
 from .loading import UNSET as UNSET
 from .loading import Backbone as Backbone
 from .loading import load_backbone as load_backbone
+from .model_files import looks_like_path as looks_like_path
+from .model_files import model_file as model_file
 from .model_files import read_model as read_model
+from .whole_models import FINE_TUNED as FINE_TUNED
+from .whole_models import HEAD_LAYER as HEAD_LAYER
+from .whole_models import POOL_LAYER as POOL_LAYER

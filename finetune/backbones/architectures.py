@@ -114,7 +114,7 @@ def find_name(name: str) -> str:
     hint = f" Nearest: {', '.join(by_key[key] for key in nearest)}." if nearest else ""
     raise UnknownBackboneError(
         f"Unknown backbone {name!r}.{hint} `finetune.list_backbones()` lists all names; a "
-        "`keras.Model` or the path of a .keras file is also accepted."
+        "`keras.Model`, or the path of a .keras file or of a run such as ./a, is also accepted."
     )
 
 

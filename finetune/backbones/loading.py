@@ -1,22 +1,24 @@
 """Backbones: what can be wrapped, and how its images must be prepared.
 
-A named architecture brings its own preprocessing and sizes. A model or `.keras` file of the
-user's is wrapped as it is, with the preprocessing that the user names.
+A named architecture brings its own preprocessing and sizes, and so does a model that this package
+made. Any other model or `.keras` file of the user's is wrapped as it is, with the preprocessing
+that the user names.
 """
 
 import numbers
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from finetune.backbones.architectures import ARCHITECTURES, check_options, find_name
-from finetune.backbones.model_files import read_model
+from finetune.backbones.model_files import looks_like_path, model_file, read_model
 from finetune.backbones.preprocessing import Preprocess, resolve_preprocess
 from finetune.backbones.weights import build_with_weights
+from finetune.backbones.whole_models import WholeModel, take_apart
 from finetune.exceptions import (
     ArgumentError,
     ImageSizeError,
@@ -68,8 +70,9 @@ def load_backbone(
 
     Args:
         backbone: A name of `list_backbones()` (case, `_` and `-` do not matter), a
-            `keras.Model` with one image input, or the path of a `.keras` file. A model is
-            wrapped as it is, not copied: what is later frozen or trained is that model.
+            `keras.Model` with one image input, or the path of a `.keras` file or of the folder
+            of a run. A model is wrapped as it is, not copied: what is later frozen or trained is
+            that model. Of a model that this package made the backbone is taken, without the head.
         weights: "imagenet" (default, as in Keras; downloaded once to Keras' cache), the
             path of a weights file (`.h5`, `.weights.h5` or `.keras`, saved without the
             top), or None for random weights. A file for EfficientNet B0-B7 is taken for
@@ -80,7 +83,8 @@ def load_backbone(
         preprocess: For a model or file of yours, how it wants its images: "tf" (-1..1),
             "torch" (ImageNet's mean and deviation), "caffe" (BGR, minus the mean), a Keras
             layer, a function on Keras tensors, or None, which must be said aloud, for 0..255
-            pixels as they are. For a name the default is the architecture's own.
+            pixels as they are. For a name the default is the architecture's own. A model that
+            this package made prepares its images itself.
         **options: Options of the architecture: `alpha` (width multiplier, default 1.0) for
             the MobileNets, `depth_multiplier` for MobileNet, `minimalistic` for MobileNetV3.
 
@@ -118,19 +122,25 @@ def _load(
     preprocess: Any,
     options: dict[str, Any],
 ) -> Backbone:
-    if isinstance(backbone, str) and not _looks_like_path(backbone):
+    if isinstance(backbone, str) and not looks_like_path(backbone):
         return _load_architecture(backbone, weights, size, preprocess, options)
     if isinstance(backbone, keras.Model):
-        _refuse_for_own_model(f"model {backbone.name!r}", weights, preprocess, options)
-        return _wrap_model(backbone, size, preprocess)
-    if isinstance(backbone, str | os.PathLike):
-        model = _read_model(Path(backbone))  # first: it may be misspelt
-        _refuse_for_own_model(f"file {os.fspath(backbone)!r}", weights, preprocess, options)
-        return _wrap_model(model, size, preprocess)
-    raise ArgumentError(
-        "A backbone must be a name of `finetune.list_backbones()`, a `keras.Model` or the path "
-        f"of a .keras file. Received: {backbone!r} of type {type(backbone).__name__}."
-    )
+        model, label = backbone, f"model {backbone.name!r}"
+    elif isinstance(backbone, str | os.PathLike):
+        model = _read_model(model_file(backbone))  # first: it may be misspelt
+        label = f"file {os.fspath(backbone)!r}"
+    else:
+        raise ArgumentError(
+            "A backbone must be a name of `finetune.list_backbones()`, a `keras.Model` (such as "
+            "the `keras_model` of a FineTunedModel) or the path of a .keras file or of a run. "
+            f"Received: {backbone!r} of type {type(backbone).__name__}."
+        )
+    _refuse_for_own_model(label, weights, options)
+    whole = take_apart(model)
+    if whole is not None:
+        return _go_on_from(whole, label, size, preprocess)
+    _refuse_unsaid(label, preprocess)
+    return _wrap_model(model, size, preprocess)
 
 
 def _parse_image_size(image_size: Any) -> tuple[int, int]:
@@ -145,10 +155,6 @@ def _parse_image_size(image_size: Any) -> tuple[int, int]:
             f"Received: {image_size!r}."
         )
     return int(size[0]), int(size[1])
-
-
-def _looks_like_path(name: str) -> bool:
-    return Path(name).suffix in {".keras", ".h5", ".hdf5"} or "/" in name or os.sep in name
 
 
 def _load_architecture(
@@ -177,10 +183,8 @@ def _load_architecture(
     return Backbone(canonical, model, size, prepare)
 
 
-def _refuse_for_own_model(
-    label: str, weights: Any, preprocess: Any, options: dict[str, Any]
-) -> None:
-    """Refuses what only a named architecture has, and a preprocessing left unsaid."""
+def _refuse_for_own_model(label: str, weights: Any, options: dict[str, Any]) -> None:
+    """Refuses what only a named architecture has."""
     if weights != "imagenet":
         raise ArgumentError(
             f"`weights` is for named architectures; the {label} keeps its own. Received: "
@@ -191,6 +195,23 @@ def _refuse_for_own_model(
             f"The {label} takes no options. Received: {', '.join(sorted(options))}. Options such "
             "as alpha are for named architectures."
         )
+
+
+def _go_on_from(
+    whole: WholeModel, label: str, size: tuple[int, int] | None, preprocess: Any
+) -> Backbone:
+    """The backbone of a model that this package made, which knows how to prepare its images."""
+    if preprocess is not None and not isinstance(preprocess, _Unset):
+        raise PreprocessingError(
+            f"The {label} was made by this package and prepares its images itself. Received: "
+            f"preprocess={preprocess!r}. Leave preprocess out."
+        )
+    backbone = _wrap_model(whole.backbone, size or whole.image_size, whole.preprocess)
+    return replace(backbone, name=whole.name)
+
+
+def _refuse_unsaid(label: str, preprocess: Any) -> None:
+    """Refuses a preprocessing left unsaid where nothing but the user can tell."""
     if isinstance(preprocess, _Unset):
         raise PreprocessingError(
             f"How the {label} wants its images prepared is not known. Pass preprocess='tf' "
@@ -202,7 +223,9 @@ def _refuse_for_own_model(
 
 def _read_model(path: Path) -> keras.Model:
     if not path.is_file():
-        raise ModelFileError(f"No model file at '{path}'. Expected a .keras file.")
+        raise ModelFileError(
+            f"No model file at '{path}'. Expected a .keras file, or the folder of a run."
+        )
     if path.suffix != ".keras":
         raise ModelFileError(
             f"'{path}' is not a .keras file. Weights alone do not make a backbone: pass the "

@@ -1,5 +1,6 @@
 """Model files of Keras', read without being taken in by what they claim to hold."""
 
+import os
 from pathlib import Path
 
 import keras
@@ -9,6 +10,29 @@ from finetune.support import read_archive
 
 # Keras writes without compression; that of other tools makes weights a little smaller.
 _MOST_COMPRESSION = 100
+
+_OF_A_RUN = "model.keras"
+
+
+def model_file(place: str | os.PathLike[str]) -> Path:
+    """The `.keras` file that is meant: of a folder, the model of the run or search in it.
+
+    Example:
+        >>> model_file("shoes.keras").name
+        'shoes.keras'
+    """
+    path = Path(place)
+    return path / _OF_A_RUN if os.path.isdir(path) else path
+
+
+def looks_like_path(text: str) -> bool:
+    """Whether a text is the place of a model, and no name.
+
+    Example:
+        >>> [looks_like_path(text) for text in ("mobilenet_v2", "runs/a", "own.keras")]
+        [False, True, True]
+    """
+    return Path(text).suffix in {".keras", ".h5", ".hdf5"} or "/" in text or os.sep in text
 
 
 def read_model(path: Path) -> keras.Model:

@@ -22,6 +22,9 @@ _CACHE_NAMES = {
 # What Keras calls the widths in the file names of MobileNet (the first).
 _MOBILENET_WIDTHS = {"2_5": 0.25, "5_0": 0.5, "7_5": 0.75, "1_0": 1.0}
 
+# In file names of Keras' own the size of the images comes after the width.
+_WIDTH_AND_SIZE = re.compile(r"(?<![\d.])(\d\.\d+)_\d{2,3}(?!\d)")
+
 
 def build_with_weights(
     constructor: Callable[..., keras.Model],
@@ -75,6 +78,7 @@ def build_with_weights(
             f"{_describe_options(arguments)}: {str(error).rstrip('.')}. "
             f"{_hint(path, constructor, arguments)}"
         ) from error
+    _refuse_another_width(path, constructor, name, arguments)
     if name.startswith("efficientnet_b"):
         _match_imagenet_scaling(model)
     return model
@@ -117,14 +121,35 @@ def keras_home() -> Path:
     # Where Keras says that it is; it has no public function that tells.
     folder = os.environ.get("KERAS_HOME")
     if folder is None:
-        home = Path.home()
-        folder = (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"
-    return Path(folder).expanduser()
+        home = os.path.expanduser("~")  # as it stands where nobody knows the home
+        folder = os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras")
+    return Path(os.path.expanduser(folder))
 
 
 def _describe_options(arguments: dict[str, Any]) -> str:
     options = {k: v for k, v in arguments.items() if k not in ("include_top", "input_shape")}
     return f" ({', '.join(f'{key}={value}' for key, value in options.items())})" if options else ""
+
+
+def _refuse_another_width(
+    path: Path, constructor: Callable[..., keras.Model], name: str, arguments: dict[str, Any]
+) -> None:
+    """Refuses weights that fit by chance: widths that are near have the same rounded channels."""
+    said = _WIDTH_AND_SIZE.search(path.name)
+    width = float(said[1]) if said else None
+    if width is not None and _is_another_width(width, constructor, arguments):
+        raise WeightsError(
+            f"The weights in '{path}' are of another width than {name}"
+            f"{_describe_options(arguments)}, by the file's name, though they fit: its channels "
+            f"are rounded to the same. Pass alpha={width:g}."
+        )
+
+
+def _is_another_width(
+    width: float, constructor: Callable[..., keras.Model], arguments: dict[str, Any]
+) -> bool:
+    takes_alpha = "alpha" in inspect.signature(constructor).parameters
+    return takes_alpha and width != arguments.get("alpha", 1.0)
 
 
 def _hint(path: Path, constructor: Callable[..., keras.Model], arguments: dict[str, Any]) -> str:
@@ -135,8 +160,7 @@ def _hint(path: Path, constructor: Callable[..., keras.Model], arguments: dict[s
         width = float(decimal.group())
     else:
         width = _MOBILENET_WIDTHS.get(digits.group(1)) if digits else None
-    takes_alpha = "alpha" in inspect.signature(constructor).parameters
-    if takes_alpha and width is not None and width != arguments.get("alpha", 1.0):
+    if width is not None and _is_another_width(width, constructor, arguments):
         return f"Its name says {width:g}: try alpha={width:g}."
     return "Expected weights of the same architecture and options, saved without the top layers."
 

@@ -1,6 +1,5 @@
 """Configuration files: options by their names in Python, as TOML."""
 
-import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from finetune.cli.signatures import Option
 from finetune.cli.values import check_value
 from finetune.exceptions import ArgumentError, StorageError
-from finetune.support import ONLY_PYTHON
+from finetune.support import ONLY_PYTHON, did_you_mean
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -63,7 +62,7 @@ def read_config(path: Path, options: Sequence[Option]) -> dict[str, Any]:
         StorageError: If it cannot be read.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text("utf-8", "surrogateescape"))
     except OSError as error:
         raise StorageError(
             f"Expected a TOML file that can be read at {path}: {error}. Name another with --config."
@@ -86,8 +85,7 @@ def read_config(path: Path, options: Sequence[Option]) -> dict[str, Any]:
             except ArgumentError as error:
                 raise ArgumentError(f"{path}: {error}") from error
         else:
-            nearest = difflib.get_close_matches(name, ["data", *by_name], n=1, cutoff=0.4)
-            hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+            hint = did_you_mean(name, ["data", *by_name])
             raise ArgumentError(
                 f"{path}: {name!r} is no option of this command.{hint} `--help` lists them; in the "
                 "file, - is written as _."

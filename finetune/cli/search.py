@@ -1,7 +1,7 @@
 """`finetune search`: from images and a budget to the best model."""
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -19,6 +19,11 @@ from finetune.cli.shared_options import (
 )
 from finetune.cli.signatures import Option, merged, read_options
 from finetune.cli.terminal import notes, start_tensorflow
+from finetune.search import parse_seconds
+from finetune.support import time_limit
+
+if TYPE_CHECKING:
+    from finetune.search import SearchResult
 
 _SPACE = "What is searched (a value, choices as A,B,C, or a range as LOW:HIGH)"
 
@@ -52,26 +57,31 @@ def search(
     """Search freeze depth, learning rate and more; the same command goes on after a stop."""
     with notes(quiet):
         source, options = with_config(config, OPTIONS, data, given)
-        start_tensorflow()
-        from finetune.api import FineTuner
-        from finetune.data import load_data
-
-        options = with_alpha(options, alpha)
-        training = _of(options, *_TRAINING)
-        loading = _of(options, *_LOADING, "augment", "seed", "task")
-        if isinstance(loading.get("augment"), list):
-            training["augment"] = loading.pop("augment")
-        tuner = FineTuner(**training)
-        size = tuner.trainer.shared(tuner.trainer.settings()).backbone.image_size
-        images = load_data(source, image_size=size, **loading)
-        if str(images.report) and not quiet:
-            print(images.report)
-        result = tuner.search(images, **_of(options, *_SEARCH, "seed"), verbose=0 if quiet else 1)
+        # From here on, so that what comes before the search counts, decoding images above all.
+        with time_limit(parse_seconds(options.get("time_budget"))):
+            result = _search(source, with_alpha(options, alpha), quiet)
         if not quiet:
             print(result.summary())
             print(f"\nUse it: finetune predict {result.folder} IMAGES...")
         if result.interrupted:
             raise typer.Exit(STOPPED)
+
+
+def _search(source: Any, options: dict[str, Any], quiet: bool) -> "SearchResult":
+    start_tensorflow()
+    from finetune.api import FineTuner
+    from finetune.data import load_data
+
+    training = _of(options, *_TRAINING)
+    loading = _of(options, *_LOADING, "augment", "seed", "task")
+    if isinstance(loading.get("augment"), list):
+        training["augment"] = loading.pop("augment")
+    tuner = FineTuner(**training)
+    size = tuner.trainer.shared(tuner.trainer.settings()).backbone.image_size
+    images = load_data(source, image_size=size, **loading)
+    if str(images.report) and not quiet:
+        print(images.report)
+    return tuner.search(images, **_of(options, *_SEARCH, "seed"), verbose=0 if quiet else 1)
 
 
 def _of(options: dict[str, Any], *group: Option | str) -> dict[str, Any]:

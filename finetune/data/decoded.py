@@ -15,6 +15,7 @@ from finetune.data.items import Part, Source
 from finetune.data.storage import allocate
 from finetune.data.tfds import PREFIX, from_tfds
 from finetune.exceptions import ArgumentError, UnreadableImageError
+from finetune.support import current_deadline
 
 
 @dataclass
@@ -65,7 +66,12 @@ def open_source(
 def decode(
     parts: dict[str, Part], size: tuple[int, int], resize: str, memory_budget: int | None
 ) -> Decoded:
-    """Decodes all images, part by part; what cannot be read is listed in `skipped`."""
+    """Decodes all images, part by part; what cannot be read is listed in `skipped`.
+
+    Raises:
+        OutOfTimeError: If time is limited and up, see `finetune.support.time_limit`.
+    """
+    deadline = current_deadline()
     total = sum(part.count for part in parts.values())
     decoded = Decoded(allocate((total, *size, 3), memory_budget))
     for name, part in parts.items():
@@ -73,6 +79,8 @@ def decode(
         items, ahead = itertools.tee(part.items)
         results = decode_all((item.payload for item in ahead), size, resize)
         for item, result in zip(items, results, strict=True):
+            done = len(decoded.ids) + len(decoded.skipped)
+            deadline.check(f"{done:,} of {total:,} images were decoded")
             if isinstance(result, str):
                 file = isinstance(item.payload, os.PathLike)
                 decoded.skipped.append(SkippedFile(str(item.payload) if file else item.id, result))

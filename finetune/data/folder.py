@@ -13,6 +13,7 @@ from finetune.exceptions import (
     EmptyClassError,
     TooFewClassesError,
 )
+from finetune.support import as_text
 
 
 def scan_folder(folder: str | os.PathLike[str]) -> Source:
@@ -132,9 +133,9 @@ def _scan_classes(top: Path, root: Path, ignored: Counter[str]) -> tuple[list[st
         if any(os.path.samefile(entry, above) for above in (root, top)):
             ignored[MET_BEFORE] += 1
             continue
-        class_names.append(entry.name)
+        class_names.append(as_text(entry.name))
         for file in walk(entry, ignored, above=(root, top)):
-            items.append(Item(file.relative_to(root).as_posix(), file, entry.name))
+            items.append(Item(file.relative_to(root).as_posix(), file, class_names[-1]))
     return class_names, items
 
 

@@ -1,4 +1,4 @@
-"""One decoder for all images: from a file, its bytes or an array to upright RGB pixels.
+"""One decoder for all images: from a file, its bytes, a picture or an array to upright RGB pixels.
 
 Training, prediction on files and TFDS all read images here, so an image looks the same to
 the model wherever it came from. Nothing in this module needs TensorFlow.
@@ -49,7 +49,7 @@ _LARGEST_FILE = 512 * 2**20
 _BYTES = Room(_LARGEST_FILE)
 _PIXELS = Room(2**27)
 
-Payload: TypeAlias = "str | os.PathLike[str] | bytes | np.ndarray"
+Payload: TypeAlias = "str | os.PathLike[str] | bytes | np.ndarray | Image.Image"
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def read_image(
     says, transparency laid on white, 16 bits scaled to 8, and resized with antialiasing.
 
     Args:
-        source: A path, the bytes of a file, or uint8 pixels of shape (h, w), (h, w, 1),
-            (h, w, 3) or (h, w, 4).
+        source: A path, the bytes of a file, a PIL picture, or uint8 pixels of shape (h, w),
+            (h, w, 1), (h, w, 3) or (h, w, 4).
         image_size: Pixels: an integer or (height, width).
         resize: "pad" (default, see docs/data.md for why) scales the image until it fits inside and
             adds white bars; "crop" scales it until it covers the size and cuts the centre out;
@@ -143,8 +143,8 @@ def decode_all(
 ) -> Iterator[tuple[str, np.ndarray] | str]:
     """Decodes images with all cores, in order: (digest, pixels) each, or why it failed.
 
-    The digest is that of the file's bytes (or of the pixels of an array), so that the file is
-    read only once.
+    The digest is that of the file's bytes (or of the pixels of an array or picture), so that the
+    file is read only once.
     """
     stream = iter(payloads)
     pool = ThreadPoolExecutor(os.cpu_count() or 1)
@@ -167,6 +167,10 @@ def _decode(
         if isinstance(payload, np.ndarray):
             digest = _digest(f"{payload.dtype}{payload.shape}".encode(), payload.tobytes())
             return digest, resize_pixels(payload, image_size, resize)
+        if isinstance(payload, Image.Image):
+            upright = _upright(payload)
+            digest = _digest(f"{upright.mode}{upright.size}".encode(), upright.tobytes())
+            return digest, np.asarray(resize_image(to_rgb(upright), image_size, resize))
         if isinstance(payload, bytes):
             return _decode_bytes(payload, image_size, resize)
         path = Path(payload)
@@ -255,6 +259,8 @@ def _reason(error: Exception) -> str:
 def _name(source: Payload) -> str:
     if isinstance(source, bytes):
         return f"The data ({len(source)} bytes)"
+    if isinstance(source, Image.Image):
+        return f"The picture {getattr(source, 'filename', '')}".rstrip()
     return "The array" if isinstance(source, np.ndarray) else os.fspath(source)
 
 

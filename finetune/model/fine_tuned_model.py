@@ -1,7 +1,7 @@
 """A fine-tuned model with all that is needed to use it: class names, image size, resizing."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,25 +10,21 @@ from typing import Any
 import keras
 import numpy as np
 
-from finetune.backbones import read_model
+from finetune.backbones import model_file, read_model
 from finetune.data import (
     SPLITS,
     DataReport,
     ImageData,
     LabelledImages,
     SkippedFile,
-    check_pixels,
-    find_images,
     load_labelled,
     pixel_digests,
-    read_images,
-    resize_pixels,
-    to_uint8,
 )
 from finetune.exceptions import ArgumentError, DataError, ModelFileError, StorageError
 from finetune.model.card import ModelCard, read_card, write_card
 from finetune.model.evaluation import Evaluation, absent_classes, in_order_of, score
 from finetune.model.known_images import KnownImages, read_known, write_known
+from finetune.model.pictures import read_pictures
 from finetune.reuse import extractor, pass_batch
 from finetune.support import first_not_finite
 
@@ -97,11 +93,12 @@ class FineTunedModel:
         return FineTunedModel(copy, self.card, self.known)
 
     def predict(self, images: Any, *, batch_size: int = 32) -> Predictions:
-        """Classify files or arrays.
+        """Classify files, pictures or arrays.
 
         Args:
-            images: A path or a list of paths of image files or folders; or one image
-                (h, w, 3) or several (n, h, w, 3), pixels 0..255, of any size.
+            images: A path or a list of paths of image files or folders; or one image or a list of
+                images, each a PIL picture of any mode or an array (h, w, 3) with pixels 0..255,
+                of any size, also of several sizes; or an array (n, h, w, 3).
             batch_size: Images in a batch. Defaults to 32, as in Keras.
 
         Returns:
@@ -109,9 +106,9 @@ class FineTunedModel:
             in `skipped`.
 
         Raises:
-            DataError: If there is no readable image.
+            DataError: If there is no readable image, or what is given is something else.
         """
-        paths, pixels, skipped = self._read(images)
+        paths, pixels, skipped = read_pictures(images, self.card.image_size, self.card.resize)
         if not len(pixels):
             reasons = "; ".join(map(str, skipped)) or "nothing was given"
             raise DataError(f"Expected at least one readable image, received none: {reasons}.")
@@ -228,10 +225,7 @@ class FineTunedModel:
         if path.suffix != ".keras":
             raise ArgumentError(f"Expected a file name ending in '.keras', received {str(path)!r}.")
         partial = path.with_name(f".{path.stem}.partial.keras")
-        # Without the optimizer: a third of the size, and nothing of this package to reload.
-        plain = keras.Model(
-            self.keras_model.inputs, self.keras_model.outputs, name=self.keras_model.name
-        )
+        plain = self._plain()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             plain.save(partial)
@@ -246,34 +240,19 @@ class FineTunedModel:
             partial.unlink(missing_ok=True)
         return path
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickle and joblib take: all but the compiled function, which is made anew."""
+        return {"keras_model": self._plain(), "card": self.card, "known": self.known}
+
+    def _plain(self) -> keras.Model:
+        """The model without its optimizer: a third of the size, and nothing of this package."""
+        whole = self.keras_model
+        return keras.Model(whole.inputs, whole.outputs, name=whole.name)
+
     @cached_property
     def _run(self) -> Callable[[Any], tuple[Any, ...]]:
         """The model as a compiled function, which reads the variables anew in every call."""
         return extractor(self.keras_model)
-
-    def _read(self, images: Any) -> tuple[list[str], np.ndarray, tuple[SkippedFile, ...]]:
-        if isinstance(images, (str, os.PathLike)):
-            images = [images]
-        if isinstance(images, Sequence) and all(isinstance(i, (str, os.PathLike)) for i in images):
-            files = find_images(images)
-            pixels, skipped = read_images(files, self.card.image_size, self.card.resize)
-            lost = {str(file.path) for file in skipped}
-            return [str(file) for file in files if str(file) not in lost], pixels, tuple(skipped)
-        single = [np.asarray(images)] if np.ndim(images) == 3 else [np.asarray(i) for i in images]
-        for image in single:
-            if image.ndim != 3 or image.shape[-1] != 3:
-                raise DataError(
-                    "Expected images of shape (height, width, 3) with pixels 0..255, received "
-                    f"one of shape {image.shape}."
-                )
-        if not single:
-            return [], np.empty((0, *self.card.image_size, 3), np.uint8), ()
-        check_pixels(np.concatenate([image.ravel() for image in single]))
-        sized = [
-            resize_pixels(to_uint8(image), self.card.image_size, self.card.resize)
-            for image in single
-        ]
-        return [str(i) for i in range(len(sized))], np.stack(sized), ()
 
     def _decode(self, outputs: np.ndarray) -> tuple[list[Any], np.ndarray]:
         names = self.card.class_names
@@ -299,9 +278,7 @@ def load(path: str | os.PathLike[str]) -> FineTunedModel:
     Raises:
         ModelFileError: If there is no such file, or it was not written by this package.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / "model.keras"
+    path = model_file(path)
     if not path.is_file():
         raise ModelFileError(
             f"Expected a model file written by `finetune fit`, but there is none at {path}."

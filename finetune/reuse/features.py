@@ -24,7 +24,7 @@ from finetune.reuse.identities import MAKERS
 from finetune.reuse.sinks import Room, Sink
 from finetune.reuse.sources import TRAIN, VALIDATION, Source
 from finetune.reuse.store import FeatureStore
-from finetune.support import check_number
+from finetune.support import check_number, current_deadline
 
 log = logging.getLogger("finetune")
 
@@ -170,6 +170,7 @@ class FeatureCache:
 
         Raises:
             StorageError: If they fit neither memory nor disk.
+            OutOfTimeError: If time is limited and up; what was computed by then is lost.
         """
         on_disk = source.persistent and lasting
         points = dict.fromkeys([point, *wanted])
@@ -293,7 +294,11 @@ class FeatureCache:
         room = Room(self._room())
         sinks = [Sink(writers.get(point), room, dtype) for point in points]
         labels = []
+        deadline, done, rows = current_deadline(), 0, source.rows(split)
         for pixels, batch_labels in source.passes(split):
+            of = f"{done:,} of {rows:,}" if rows else f"{done:,}"
+            deadline.check(f"the features of {of} {split} images were computed")
+            done += len(pixels)
             labels.append(np.asarray(batch_labels))
             for sink, arrays in zip(sinks, extract(points, pixels), strict=True):
                 sink.add(arrays)

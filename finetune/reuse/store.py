@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from finetune.exceptions import StorageError
 from finetune.reuse.entries import DONE, EntryWriter, Shards, digest_of, read_entry, take_away
+from finetune.support import current_deadline
 
 log = logging.getLogger("finetune")
 
@@ -175,7 +176,12 @@ def _held(folder: Path, digest: str) -> Iterator[None]:
         lock = _lock(folder, digest, 0).acquire()
     except Timeout:
         log.info("Waiting for the features that another process is computing.")
-        lock = _lock(folder, digest, -1).acquire(poll_interval=_POLL)
+        deadline = current_deadline()
+        try:
+            longest = -1 if deadline.seconds is None else max(deadline.left, 0)
+            lock = _lock(folder, digest, longest).acquire(poll_interval=_POLL)
+        except Timeout as timeout:
+            raise deadline.error("another process was computing the features") from timeout
     with lock:
         yield
 

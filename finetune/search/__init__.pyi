@@ -1,6 +1,7 @@
 from .board import board_rows as board_rows
 from .board import error_lines as error_lines
 from .board import render as render
+from .budget import parse_seconds as parse_seconds
 from .options import SearchOptions as SearchOptions
 from .ranking import rank as rank
 from .run import run_search as run_search

@@ -70,13 +70,13 @@ def render(ranking: list[Ranked], monitor: str) -> str:
     for place, entry in enumerate(ranking, start=1):
         trial, outcome = entry.trial, entry.trial.outcome or Outcome()
         depth = outcome.freeze_depth
-        rate = trial.values.get("learning_rate")
+        rate = trial.values.get("learning_rate", "")
         table.add_row(
             str(place) if entry.score is not None else "",
             trial.trial,
             str(trial.values.get("freeze_depth", "") if depth is None else depth),
             outcome.block,
-            *(["" if rate is None else f"{rate:.1e}"] if rates else []),
+            *([f"{rate:.1e}" if isinstance(rate, float) else _cell(rate)] if rates else []),
             *(_cell(trial.values.get(name, "")) for name in others),
             str(outcome.epochs),
             _score(entry),

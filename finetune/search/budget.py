@@ -1,7 +1,10 @@
 """Budgets of time: reading them, and saying beforehand how long a search will take."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from finetune.exceptions import ArgumentError
 
@@ -57,13 +60,16 @@ class Forecast:
     """How long the rest will take, corrected by what the trials so far took.
 
     Args:
-        epoch_seconds: Measured seconds of an epoch, by freeze depth.
+        epoch_seconds: Measured seconds of an epoch, by freeze depth; 0 where nothing is trained, or
+            not known.
+        depths: Those that trials may have; those between measured ones take times between.
         workers: Trials at a time.
     """
 
-    def __init__(self, epoch_seconds: Mapping[int, float], workers: int) -> None:
-        known = [seconds for seconds in epoch_seconds.values() if seconds > 0]
-        self._mean = sum(known) / len(known) if known else 0.0
+    def __init__(
+        self, epoch_seconds: Mapping[Any, float], depths: Sequence[Any], workers: int
+    ) -> None:
+        self._mean = _mean_over(depths, epoch_seconds)
         self._workers = workers
         self._epochs = 0
         self._seconds = 0.0
@@ -80,3 +86,11 @@ class Forecast:
         weight = 5
         rate = (self._mean * weight + self._seconds) / (weight + self._epochs)
         return epochs * rate / self._workers
+
+
+def _mean_over(depths: Sequence[Any], epoch_seconds: Mapping[Any, float]) -> float:
+    known = {depth: seconds for depth, seconds in sorted(epoch_seconds.items()) if seconds > 0}
+    if any(isinstance(depth, str) for depth in known) or not known:
+        return sum(known.values()) / max(len(known), 1)
+    trained = [depth for depth in depths if epoch_seconds.get(depth) != 0]
+    return float(np.mean(np.interp(trained, [*known], [*known.values()])))

@@ -1,12 +1,13 @@
 """The loop of a search: asks a strategy, has jobs run, and keeps the study."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from finetune.exceptions import SearchError
+from finetune.exceptions import OutOfTimeError, SearchError
 from finetune.search import ranking
 from finetune.search.budget import Forecast
 from finetune.search.display import SearchDisplay
@@ -15,6 +16,7 @@ from finetune.search.strategies import Strategy
 from finetune.search.study import Study, state_file, weights_file
 from finetune.search.trials import COMPLETED, FAILED, PAUSED, PRUNED, RUNNING, Job, Step, Trial
 from finetune.search.workers import Workers
+from finetune.support import Deadline
 
 log = logging.getLogger("finetune")
 
@@ -24,13 +26,13 @@ class Limits:
     """When a search ends, and what it keeps.
 
     Args:
-        seconds: Time budget; None for none.
+        deadline: When time is up.
         max_failures: Trials that may fail one after the other.
         executions: Seeds that each finalist is trained with.
         keep: Number of finalists, whose weights are kept.
     """
 
-    seconds: float | None
+    deadline: Deadline
     max_failures: int
     executions: int
     keep: int
@@ -50,6 +52,7 @@ class Search:
 
     Attributes:
         begun: Whether an earlier run has done a part of it.
+        out_of_time: What to raise where there is no result, once time was up before the end.
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class Search:
         self._over = 0
         self._further = 0
         self._failures = 0
-        self._out_of_time = False
+        self.out_of_time: OutOfTimeError | None = None
         self._forecast: Forecast | None = None
 
     @property
@@ -94,18 +97,19 @@ class Search:
 
         Raises:
             SearchError: If too many trials failed one after the other.
+            OutOfTimeError: If time was up before the first job.
         """
         self._prepare = prepare
         self._replay()
         while job := self._next():
             self._finish(*job)
-        if not self._out_of_time:
+        if self.out_of_time is None:
             self._open = self._further_executions()
             self._further = len(self._open)
             while job := self._next(ask=False):
                 self._finish(*job)
         for trial in self._study.trials.values():
-            if trial.status == PAUSED and not self._out_of_time:
+            if trial.status == PAUSED and self.out_of_time is None:
                 trial.status = PRUNED
                 self._study.write(trial)
                 state_file(self._study.folder, trial.name).unlink(missing_ok=True)
@@ -163,20 +167,23 @@ class Search:
             self._running.append(job)
             if self._forecast is None:
                 self._forecast = self._prepare()
-            self._workers.submit(job, self._seconds_left())
+            self._workers.submit(job, self.seconds_left())
         return self._workers.wait() if self._running else None
 
-    def _seconds_left(self) -> float | None:
-        if self.limits.seconds is None:
-            return None
-        return self.limits.seconds - self.clock
+    def seconds_left(self) -> float | None:
+        """Of the time budget; None where there is none."""
+        left = self.limits.deadline.left
+        return left if math.isfinite(left) else None
+
+    def _time_is_up(self) -> bool:
+        if self.out_of_time is None and self.limits.deadline.reached:
+            self.out_of_time = self.limits.deadline.error("a trial was to begin")
+        return self.out_of_time is not None
 
     def _give_out(self, ask: bool) -> Job | None:
         """The next job that has to be trained."""
         while True:
-            left = self._seconds_left()
-            self._out_of_time |= left is not None and left <= 0
-            if self._out_of_time:
+            if self._again and self._time_is_up():
                 return None
             if self._again:
                 job = self._again.pop(0)
@@ -195,6 +202,8 @@ class Search:
             if step is not None and step.ended:
                 self._tell(job, step)
                 continue
+            if self._time_is_up():
+                return None
             if step is None:
                 step = Step(job.until, self._study.next_event(), clock=self.clock)
                 trial.steps.append(step)
@@ -245,9 +254,10 @@ class Search:
         if step.outcome is not None:  # cut by an earlier run's time budget
             outcome = replace(outcome, seconds=outcome.seconds + step.outcome.seconds)
         if outcome.cut:
-            # Good for the board until it is taken up again; the strategy does not hear of it.
-            step.outcome = outcome
-            self._out_of_time = True
+            self.out_of_time = OutOfTimeError(outcome.error)
+            if outcome.score is not None:
+                # Good for the board until it is taken up again; the strategy does not hear of it.
+                step.outcome = outcome
             trial.status = PAUSED
             self._study.write(trial)
             return
@@ -294,7 +304,7 @@ class Search:
         rows = self.ranked()
         epochs = self._strategy.remaining_epochs(self._epochs)
         left = None if epochs is None else self._forecast.seconds(epochs)
-        limit = self._seconds_left()
+        limit = self.seconds_left()
         if limit is not None:
             left = max(0.0, limit if left is None else min(left, limit))
         best = rows[0] if rows and rows[0].outcomes else None

@@ -14,9 +14,10 @@ import keras_tuner
 from rich.console import Console
 
 from finetune.data import ImageData
-from finetune.exceptions import ArgumentError
+from finetune.exceptions import ArgumentError, OutOfTimeError
 from finetune.search import ranking
 from finetune.search.budget import Forecast, format_seconds, parse_seconds
+from finetune.search.conclusion import conclude
 from finetune.search.display import SearchDisplay
 from finetune.search.kept_weights import take_up_lost
 from finetune.search.loop import Limits, Search
@@ -24,12 +25,19 @@ from finetune.search.older_studies import translated
 from finetune.search.options import SearchOptions
 from finetune.search.runner import Runner, Work
 from finetune.search.saved import Beginning, BegunWith
-from finetune.search.search_result import SearchResult, conclude
+from finetune.search.search_result import SearchResult
 from finetune.search.strategies import Strategy, build_strategy, grid_size, near
 from finetune.search.study import Study, begun_with
 from finetune.search.trials import Job
 from finetune.search.workers import OwnProcess, RayWorkers, Workers, leave_gpus_to_workers
-from finetune.support import check_outside, environment, new_console, new_folder
+from finetune.support import (
+    Deadline,
+    check_outside,
+    environment,
+    new_console,
+    new_folder,
+    time_limit,
+)
 from finetune.training import monitor_for
 from finetune.tuning import (
     FREEZE_DEPTH,
@@ -37,6 +45,7 @@ from finetune.tuning import (
     Settings,
     Trainer,
     deciding,
+    spread,
     write_arguments,
 )
 
@@ -67,7 +76,13 @@ class _Plan:
 
 def run_search(trainer: Trainer, data: ImageData, options: SearchOptions) -> SearchResult:
     """See `FineTuner.search`."""
-    seconds = parse_seconds(options.time_budget)
+    with time_limit(parse_seconds(options.time_budget)) as deadline:
+        return _search(trainer, data, options, deadline)
+
+
+def _search(
+    trainer: Trainer, data: ImageData, options: SearchOptions, deadline: Deadline
+) -> SearchResult:
     check_outside(options.out, data.arguments)
     if options.on_ray:
         leave_gpus_to_workers()
@@ -86,20 +101,20 @@ def run_search(trainer: Trainer, data: ImageData, options: SearchOptions) -> Sea
                 study,
                 plan.strategy,
                 workers,
-                Limits(seconds, options.max_failures, options.executions, options.keep),
+                Limits(deadline, options.max_failures, options.executions, options.keep),
                 epochs=plan.epochs,
                 monitor=plan.monitor,
                 display=display,
             )
             take_up_lost(work, search.ranked(), options.keep)
             _announce(study, plan.space, data, console)
-            interrupted = _go_through(search, plan, workers, display, console)
+            stopped = _go_through(search, plan, workers, display, console)
         return conclude(
             work,
             search.ranked(),
             monitor=plan.monitor,
             seconds=search.clock,
-            interrupted=interrupted,
+            stopped=stopped,
         )
 
 
@@ -113,6 +128,7 @@ def _plan(trainer: Trainer, data: ImageData, options: SearchOptions, folder: Pat
             "Expected something to search, but every argument has one value. Give lists or "
             "ranges, such as learning_rate=(1e-5, 1e-3), or call fine_tune."
         )
+    trainer.freeze_depths(settings)  # refuses what the backbone does not have
     epochs = settings.epochs if options.epochs is None else options.epochs
     monitor = monitor_for(data.task)
     searched = {parameter.name.removesuffix("_index") for parameter in space.space}
@@ -154,33 +170,33 @@ def _workers(work: Work, options: SearchOptions) -> Workers:
 
 def _go_through(
     search: Search, plan: _Plan, workers: Workers, display: SearchDisplay, console: Console
-) -> bool:
-    """Search to the end, and tell how long that takes; True if the user stopped it."""
+) -> KeyboardInterrupt | OutOfTimeError | None:
+    """Search to the end, and tell how long that takes; gives what stopped it before."""
     fresh = not search.begun
     expected, started = 0.0, time.monotonic()
 
     def prepare() -> Forecast:
         nonlocal expected, started
-        forecast = _measure(workers, plan.space, console)
+        forecast = _measure(workers, plan.space, search.seconds_left(), console)
         expected = forecast.seconds(plan.strategy.remaining_epochs(plan.epochs) or 0)
-        _promise(expected if fresh else 0, search.limits.seconds, plan.space, console)
+        _promise(expected if fresh else 0, search.seconds_left(), plan.space, console)
         started = time.monotonic()
         display.start()
         return forecast
 
     try:
         search.run(prepare)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OutOfTimeError) as stop:
         search.pause()
-        return True
+        return stop
     display.close()
-    if expected and fresh:
+    if expected and fresh and search.out_of_time is None:
         log.info(
             "The trials took %s; %s were expected.",
             format_seconds(time.monotonic() - started),
             format_seconds(expected),
         )
-    return False
+    return search.out_of_time
 
 
 def _first(
@@ -210,13 +226,25 @@ def _announce(
         )
 
 
-def _measure(workers: Workers, space: keras_tuner.HyperParameters, console: Console) -> Forecast:
-    """Measure what an epoch takes at each freeze depth."""
-    jobs = _samples(space)
-    measured = dict(zip(jobs, workers.measure(list(jobs.values())), strict=True))
-    each = ", ".join(f"{value:.2f} s at depth {depth}" for depth, value in measured.items())
-    console.print(f"An epoch takes {each}.")
-    return Forecast(measured, workers.count)
+def _measure(
+    workers: Workers,
+    space: keras_tuner.HyperParameters,
+    seconds: float | None,
+    console: Console,
+) -> Forecast:
+    """Measure what an epoch takes at a few freeze depths, all else at its default."""
+    defaults = {parameter.name: parameter.default for parameter in space.space}
+    searched = [parameter for parameter in space.space if parameter.name == "freeze_depth"]
+    depths = spread(searched[0]) if searched else ["given"]
+    jobs = [
+        Job("measure", {**defaults, "freeze_depth": depth} if searched else defaults)
+        for depth in depths
+    ]
+    measured = dict(zip(depths, workers.measure(jobs, seconds), strict=True))
+    known = [f"{value:.2f} s at depth {depth}" for depth, value in measured.items() if value]
+    if known:
+        console.print(f"An epoch takes {', '.join(known)}.")
+    return Forecast(measured, spread(searched[0], 101) if searched else depths, workers.count)
 
 
 def _promise(
@@ -234,14 +262,3 @@ def _promise(
         parts.append(f"at most {format_seconds(budget)}")
     if parts:
         console.print(", ".join(parts) + ".")
-
-
-def _samples(space: keras_tuner.HyperParameters) -> dict[Any, Job]:
-    """A job for each freeze depth that can be chosen, all else at its default."""
-    defaults = {parameter.name: parameter.default for parameter in space.space}
-    depths = next(
-        (p.values for p in space.space if p.name == "freeze_depth" and hasattr(p, "values")), None
-    )
-    if not depths:
-        return {defaults.get("freeze_depth", "given"): Job("measure", defaults)}
-    return {depth: Job("measure", {**defaults, "freeze_depth": depth}) for depth in depths}

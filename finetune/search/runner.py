@@ -16,11 +16,11 @@ import tensorflow as tf
 
 from finetune.backbones import FreezeDescription, describe, resolve_depth
 from finetune.data import ImageData
-from finetune.exceptions import ArgumentError, StorageError
+from finetune.exceptions import ArgumentError, OutOfTimeError, StorageError
 from finetune.reuse import VALIDATION, Source
 from finetune.search.study import state_file, weights_file
 from finetune.search.trials import Job, KeptWeights, Outcome
-from finetune.support import values_of, write_arrays
+from finetune.support import Deadline, time_limit, values_of, write_arrays
 from finetune.training import FINE_TUNE, HEAD, StateFile, refuse_callbacks, seconds_per_epoch
 from finetune.tuning import Settings, Trainer
 
@@ -28,25 +28,6 @@ log = logging.getLogger("finetune")
 
 # What TensorFlow and Python raise when memory is short.
 OUT_OF_MEMORY = (tf.errors.ResourceExhaustedError, MemoryError)
-
-
-class Deadline(keras.callbacks.Callback):
-    """Stops after the epoch in which time is up.
-
-    Args:
-        seconds: How long from now; None for ever.
-    """
-
-    def __init__(self, seconds: float | None) -> None:
-        super().__init__()
-        self._end = None if seconds is None else time.monotonic() + seconds
-        self.reached = False
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Stop if it is time."""
-        if self._end is not None and time.monotonic() >= self._end:
-            self.reached = True
-            self.model.stop_training = True  # pyright: ignore[reportOptionalMemberAccess]
 
 
 @dataclass(frozen=True)
@@ -115,7 +96,7 @@ class Runner:
 
         Args:
             job: What to train.
-            seconds: Time after which to stop, at the end of an epoch.
+            seconds: Time after which to stop; the outcome is that of the epochs until then.
 
         Returns:
             What became of it.
@@ -125,9 +106,12 @@ class Runner:
         """
         started = time.perf_counter()
         try:
-            return self._run(job, seconds)
+            with time_limit(seconds) as deadline:
+                return self._run(job, deadline)
         except StorageError:
             raise
+        except OutOfTimeError as error:
+            return Outcome(cut=True, error=str(error))
         except Exception as error:
             # Whatever it is concerns this trial: the search goes on, and the board tells.
             return Outcome(
@@ -144,20 +128,18 @@ class Runner:
             self._batched[size] = self._work.data.with_options(batch_size=size)
         return self._batched[size]
 
-    def _run(self, job: Job, seconds: float | None) -> Outcome:
+    def _run(self, job: Job, deadline: Deadline) -> Outcome:
         started = time.perf_counter()
         work, data = self._work, self._data(job)
         settings = work.settings(job.values)
         settings = replace(settings, seed=settings.seed + job.execution)
         source = work.trainer.source_of(data, settings)
         start = state_file(work.folder, job.after) if job.after else None
-        deadline = Deadline(seconds)
         model, record = work.trainer.train(
             settings,
             source,
             callbacks=work.callbacks_of(job),
             until=job.until,
-            pauses=[deadline],
             file=StateFile(state_file(work.folder, job.name), start),
         )
         if record.interrupted:
@@ -209,25 +191,40 @@ class Runner:
             head_kept=record.best_epoch["phase"] == HEAD,
         )
 
-    def measure(self, job: Job) -> float:
-        """Seconds that an epoch of this job takes, measured on a few steps; 0 for not known."""
+    def measure(self, job: Job, *, seconds: float | None = None) -> float:
+        """Seconds that an epoch of this job takes, measured on a few steps; 0 for not known.
+
+        Args:
+            job: What to measure.
+            seconds: Time after which to stop.
+
+        Raises:
+            OutOfTimeError: If not even the features, or an epoch of the head, were done in time.
+        """
         trainer, settings = self._work.trainer, self._work.settings(job.values)
         source = trainer.source_of(self._work.data, settings)
         try:
-            # First what comes before all trials: features and the head.
-            head_alone(trainer, settings, source)
-            return seconds_per_epoch(*trainer.prepare(settings, source), source)
+            with time_limit(seconds) as deadline:
+                # First what comes before all trials: features and the head.
+                if not head_alone(trainer, settings, source) or deadline.reached:
+                    return 0.0
+                return seconds_per_epoch(*trainer.prepare(settings, source), source)
         except OUT_OF_MEMORY as error:
             log.warning("An epoch could not be measured: out of memory (%s).", type(error).__name__)
             return 0.0
 
 
-def head_alone(trainer: Trainer, settings: Settings, source: Source) -> keras.Model:
-    """The shared model as the second phase finds it: the trained head, or a new one."""
+def head_alone(trainer: Trainer, settings: Settings, source: Source) -> bool:
+    """Make the shared model what the second phase finds: the trained head, or a new one.
+
+    Returns:
+        Whether the head is trained to its end; else time was up.
+    """
     if settings.head_epochs:
-        return trainer.train(replace(settings, epochs=0), source)[0]
+        return trainer.train(replace(settings, epochs=0), source)[1].finished
     shared, training = trainer.prepare(settings, source)
-    return shared.reset(training.head)
+    shared.reset(training.head)
+    return True
 
 
 def _advice(error: Exception) -> str:

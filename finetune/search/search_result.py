@@ -1,48 +1,22 @@
 """SearchResult: the board, the best model, and what it is worth."""
 
-import json
-import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import keras
-import numpy as np
-
-from finetune.exceptions import SearchError, StorageError
-from finetune.model import (
-    FineTunedModel,
-    Predictions,
-    Score,
-    remember,
-    right_answers,
-    score,
-)
+from finetune.model import FineTunedModel, Predictions, Score
 from finetune.search.board import board_rows, error_lines, render
 from finetune.search.budget import format_seconds
-from finetune.search.kept_weights import kept_weights
 from finetune.search.ranking import Ranked
-from finetune.search.rows import card_of, scores_of_kept, trial_rows
-from finetune.search.runner import Work, head_alone
+from finetune.search.rows import scores_of_kept, trial_rows
+from finetune.search.runner import Work
 from finetune.search.trial_curves import draw_search
-from finetune.search.trials import Trial
-from finetune.support import (
-    assign,
-    bootstrap_interval,
-    save_figure,
-    to_frame,
-    write_text,
-)
+from finetune.support import save_figure, to_frame
 from finetune.tuning import Settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-log = logging.getLogger("finetune")
-
-# Labels, and what a model says.
-Answers = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -79,10 +53,11 @@ class Verdict:
             "not shown": f"{self.n} images do not show a difference between fine-tuning and the "
             "head alone",
         }[self.word]
+        chose = "" if self.split == "test" else " These images chose the model: optimistic."
         return (
             f"{said}: {self.tuned:.3f} against {self.head_only:.3f}, difference "
             f"{self.tuned - self.head_only:+.3f} [{low:+.3f}, {high:+.3f}] "
-            f"({self.split}, n={self.n})."
+            f"({self.split}, n={self.n}).{chose}"
         )
 
 
@@ -104,9 +79,11 @@ class SearchResult:
         folder: The study's folder.
         work: What all trials had in common.
         interrupted: Whether the user stopped it before its end.
+        time_up: Seconds of the time budget, where that ended it.
 
     Example:
-        >>> import tempfile
+        >>> import keras, tempfile
+        >>> import numpy as np
         >>> from finetune import FineTuner, load_data
         >>> layers = [keras.layers.Conv2D(4, 3, name=name) for name in ("first", "second")]
         >>> model = keras.Sequential([keras.Input((16, 16, 3)), *layers])
@@ -134,6 +111,7 @@ class SearchResult:
     folder: Path
     work: Work = field(repr=False)
     interrupted: bool = False
+    time_up: float | None = None
 
     @property
     def best(self) -> dict[str, Any]:
@@ -222,6 +200,10 @@ class SearchResult:
         lines = [self.table(), *error_lines(self.ranking), ""]
         if self.interrupted:
             lines.append("Stopped before its end: the same command goes on.")
+        if self.time_up is not None:
+            compared = "" if self.verdict else ", without a comparison with the head alone"
+            told = f"Time was up after {format_seconds(self.time_up)}{compared}"
+            lines.append(f"{told}: the same command goes on.")
         lost = [entry.trial.trial for entry in self.ranking[: self.ranking.index(best)]]
         if lost:
             lines.append(
@@ -260,130 +242,3 @@ def describe_values(values: dict[str, Any]) -> str:
     """
     shown = (f"{v:.3g}" if isinstance(v, float) else str(v) for v in values.values())
     return ", ".join(f"{name} {value}" for name, value in zip(values, shown, strict=True))
-
-
-def conclude(
-    work: Work,
-    ranking: list[Ranked],
-    *,
-    monitor: str,
-    seconds: float,
-    interrupted: bool,
-) -> SearchResult:
-    """Take the best model out of a study, save it and measure it.
-
-    Raises:
-        SearchError: If there is no trial with a score.
-        KeyboardInterrupt: If the user stopped the search before there was one.
-    """
-    data, folder = work.data, work.folder
-    chosen, trained = _best(work, _scored(ranking, interrupted))
-    settings = work.settings(chosen.trial.values)
-    card = card_of(trained, data)
-    model = FineTunedModel(trained, card, remember(data, card.image_size))
-    model.save(folder / "model.keras")
-    answers = {
-        split: model.outputs(data, split)
-        for split in ("validation", "test")
-        if split in data.counts
-    }
-    verdict = None
-    if data.task in ("binary", "multiclass") and settings.head_epochs:
-        split = [*answers][-1]
-        # The shared model becomes the head alone for a moment.
-        head_alone(work.trainer, settings, work.trainer.source_of(data, settings))
-        verdict = _verdict(split, data.task, answers[split], model.outputs(data, split))
-        _restore(trained, work, chosen.trial)
-    result = SearchResult(
-        model.copy(),
-        ranking,
-        chosen,
-        settings,
-        score(*answers["validation"], data.task),
-        score(*answers["test"], data.task) if "test" in answers else None,
-        verdict,
-        monitor,
-        seconds,
-        folder,
-        work,
-        interrupted,
-    )
-    write_text(folder / "result.json", json.dumps(_facts(result), indent=2, default=str) + "\n")
-    return result
-
-
-def _scored(ranking: list[Ranked], interrupted: bool) -> list[Ranked]:
-    """The trials that can be the best."""
-    scored = [entry for entry in ranking if entry.outcomes]
-    if scored:
-        return scored
-    if interrupted:
-        raise KeyboardInterrupt
-    told = "\n".join(error_lines(ranking)) or "no trial had ended in time"
-    raise SearchError(
-        f"Expected at least one trial with a score, but there is none: {told}. Mend the cause, "
-        "or give it more time."
-    )
-
-
-def _best(work: Work, ranking: list[Ranked]) -> tuple[Ranked, keras.Model]:
-    """The best trial whose weights are there, and the shared model with them."""
-    for entry in ranking:
-        trained = work.model(work.settings(entry.trial.values))
-        if _restore(trained, work, entry.trial):
-            return entry, trained
-    raise SearchError(
-        f"The weights of the best trials are gone from {work.folder / 'weights'}. Search again in "
-        "another folder."
-    )
-
-
-def _restore(model: keras.Model, work: Work, trial: Trial) -> bool:
-    try:
-        values = kept_weights(work, trial, model)
-    except StorageError as error:
-        log.warning("The weights of trial %s cannot be used: %s", trial.name, error)
-        return False
-    assign(model.variables, values)
-    return True
-
-
-def _verdict(split: str, task: str, tuned: Answers, alone: Answers) -> Verdict:
-    """Compare two models on the same images."""
-    best, head = (right_answers(*answers, task).ravel().astype(float) for answers in (tuned, alone))
-    return Verdict(
-        split,
-        len(best),
-        float(best.mean()),
-        bootstrap_interval(best),
-        float(head.mean()),
-        bootstrap_interval(best - head),
-    )
-
-
-def _facts(result: SearchResult) -> dict[str, Any]:
-    verdict = result.verdict
-    return {
-        "best": {
-            "id": result.chosen.trial.trial,
-            "hyperparameters": result.best,
-            "head_is_best": result.head_is_best,
-            "remark": result.chosen.trial.remark,
-        },
-        "validation": result.validation.to_dict(),
-        "test": result.test.to_dict() if result.test else None,
-        "verdict": None
-        if verdict is None
-        else {
-            "word": verdict.word,
-            "split": verdict.split,
-            "n": verdict.n,
-            "tuned": verdict.tuned,
-            "tuned_interval": verdict.tuned_interval,
-            "head_only": verdict.head_only,
-            "difference": verdict.difference,
-        },
-        "seconds": round(result.seconds, 1),
-        "interrupted": result.interrupted,
-        "trials": len(result.ranking),
-    }

@@ -9,11 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from finetune.exceptions import ArgumentError, StorageError
+from finetune.exceptions import ArgumentError, FineTuneError, StorageError
 from finetune.search.runner import Runner, Work
 from finetune.search.trials import Job, Outcome
+from finetune.support import Deadline
 
 log = logging.getLogger("finetune")
+
+# Share of a time budget after which no further freeze depth is measured: what is compiled for
+# that serves the trials at this depth alone.
+_MEASURING = 0.25
 
 
 class Workers(Protocol):
@@ -29,8 +34,8 @@ class Workers(Protocol):
         """Wait for a job that was begun to end."""
         ...
 
-    def measure(self, jobs: Sequence[Job]) -> list[float]:
-        """Seconds that an epoch of each job takes."""
+    def measure(self, jobs: Sequence[Job], seconds: float | None) -> list[float]:
+        """Seconds that an epoch of each job takes, 0 where that is not known in time."""
         ...
 
     def close(self) -> None:
@@ -61,9 +66,14 @@ class OwnProcess:
         job, seconds = self._job
         return job, self._runner.run(job, seconds=seconds)
 
-    def measure(self, jobs: Sequence[Job]) -> list[float]:
-        """Measure them one after the other."""
-        return [self._runner.measure(job) for job in jobs]
+    def measure(self, jobs: Sequence[Job], seconds: float | None) -> list[float]:
+        """Measure them one after the other; most of the time is for the trials."""
+        share = Deadline(seconds and seconds * _MEASURING)
+        first, *others = jobs
+        measured = [self._runner.measure(first, seconds=seconds)]
+        for job in others:
+            measured.append(0.0 if share.reached else self._runner.measure(job))
+        return measured
 
     def close(self) -> None:
         """Nothing was taken."""
@@ -155,18 +165,21 @@ class RayWorkers:
             result = self._failure(task, result)
         return task.job, result
 
-    def measure(self, jobs: Sequence[Job]) -> list[float]:
+    def measure(self, jobs: Sequence[Job], seconds: float | None) -> list[float]:
         """Measure them on the workers."""
+        end = None if seconds is None else time.monotonic() + seconds
         for job in jobs:
-            self._begin(_Task(self._measure, job))
-        seconds = {}
+            self._begin(_Task(self._measure, job, end))
+        measured = {}
         for _ in jobs:
             task, result = self._next()
+            if isinstance(result, FineTuneError):
+                raise result
             if isinstance(result, Exception):
                 log.warning("An epoch could not be measured: %s", self._failure(task, result).error)
                 result = 0.0
-            seconds[id(task.job)] = result
-        return [seconds[id(job)] for job in jobs]
+            measured[id(task.job)] = result
+        return [measured[id(job)] for job in jobs]
 
     def close(self) -> None:
         """Cancel what is under way."""
@@ -189,7 +202,7 @@ class RayWorkers:
             try:
                 return task, self._ray.get(reference)
             except self._ray.exceptions.RayTaskError as error:
-                return task, error.cause if isinstance(error.cause, StorageError) else error
+                return task, error.cause if isinstance(error.cause, FineTuneError) else error
             except self._ray.exceptions.RayError as error:
                 if not isinstance(error, self._lost()) or task.deaths == RETRIES:
                     return task, error
@@ -274,4 +287,4 @@ def _run(work: Work, key: str, threads: int, job: Job, seconds: float | None) ->
 
 
 def _measure(work: Work, key: str, threads: int, job: Job, seconds: float | None) -> float:
-    return _runner(work, key, threads).measure(job)
+    return _runner(work, key, threads).measure(job, seconds=seconds)

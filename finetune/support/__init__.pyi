@@ -3,12 +3,16 @@ from .array_files import read_arrays as read_arrays
 from .array_files import write_arrays as write_arrays
 from .config_file import ONLY_PYTHON as ONLY_PYTHON
 from .config_file import write_config as write_config
+from .deadlines import Deadline as Deadline
+from .deadlines import current_deadline as current_deadline
+from .deadlines import time_limit as time_limit
 from .figures import BLUE as BLUE
 from .figures import GREY as GREY
 from .figures import ORANGE as ORANGE
 from .figures import new_figure as new_figure
 from .figures import save_figure as save_figure
 from .figures import tidy as tidy
+from .files import as_text as as_text
 from .files import remove_partial as remove_partial
 from .files import set_aside as set_aside
 from .files import write_text as write_text
@@ -22,6 +26,7 @@ from .folders import new_folder as new_folder
 from .folders import not_writable as not_writable
 from .folders import read_mark as read_mark
 from .folders import release as release
+from .misspelt import did_you_mean as did_you_mean
 from .numbers import LARGEST_SEED as LARGEST_SEED
 from .numbers import check_number as check_number
 from .output import SteadyOutput as SteadyOutput

@@ -10,12 +10,22 @@ from finetune.exceptions import DamagedFileError, StorageError
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file.
+    """Write a text file; names of files in it keep their bytes, whatever these are.
 
     Raises:
         StorageError: If it cannot be written.
     """
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_whole(path, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
+
+
+def as_text(name: str) -> str:
+    r"""The name of a file, which may hold bytes of no letter, as text that all formats take.
+
+    Example:
+        >>> as_text("caf\udce9")
+        'caf\\xe9'
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def open_regular(path: Path) -> IO[bytes]:

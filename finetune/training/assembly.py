@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import keras
 
-from finetune.backbones import Backbone
+from finetune.backbones import FINE_TUNED, Backbone
 from finetune.training.head import Head, build_classifier, pooling_layer
 
 
@@ -35,5 +35,5 @@ def assemble(backbone: Backbone, head: Head) -> Assembly:
     pool = pooling_layer(len(features.shape))
     pooled = pool(features)
     classifier = build_classifier(pooled.shape[-1], head)
-    model = keras.Model(pixels, classifier(pooled), name=f"fine_tuned_{backbone.name}")
+    model = keras.Model(pixels, classifier(pooled), name=f"{FINE_TUNED}{backbone.name}")
     return Assembly(model, backbone, prepare, pool, classifier)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from finetune.backbones import HEAD_LAYER, POOL_LAYER
 from finetune.exceptions import ArgumentError
 from finetune.support import check_number
 
@@ -48,10 +49,10 @@ class Head:
 def pooling_layer(feature_rank: int) -> keras.Layer:
     """The layer that turns a feature map or sequence into one vector per image."""
     if feature_rank == 4:
-        return keras.layers.GlobalAveragePooling2D(name="pool")
+        return keras.layers.GlobalAveragePooling2D(name=POOL_LAYER)
     if feature_rank == 3:
-        return keras.layers.GlobalAveragePooling1D(name="pool")
-    return keras.layers.Identity(name="pool")
+        return keras.layers.GlobalAveragePooling1D(name=POOL_LAYER)
+    return keras.layers.Identity(name=POOL_LAYER)
 
 
 def build_classifier(features: int, head: Head) -> keras.Model:
@@ -79,7 +80,7 @@ def build_classifier(features: int, head: Head) -> keras.Model:
         dtype="float32",
         name="predictions",
     )(x)
-    return keras.Model(vector, outputs, name="head")
+    return keras.Model(vector, outputs, name=HEAD_LAYER)
 
 
 # Known to Keras by name, so that what its ModelCheckpoint saved can be loaded as it was compiled.

@@ -2,22 +2,23 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 
 from finetune.compat import SwapAverages
-from finetune.exceptions import DamagedFileError, TrainingError
+from finetune.exceptions import DamagedFileError, OutOfTimeError, TrainingError
 from finetune.reuse import Source
-from finetune.support import assign, expected_tracing, values_of
+from finetune.support import assign, current_deadline, expected_tracing, values_of
 from finetune.training.head import monitor_for
 from finetune.training.head_store import TrainedHead
 from finetune.training.plan import Phase, Training
 from finetune.training.program import Program
 from finetune.training.progress import PhaseCallback
 from finetune.training.records import BestEpoch, TrainingRecord, logs_of
-from finetune.training.relays import Pause, Replay, StateKeeper, StopRelay
+from finetune.training.relays import InTime, Pause, Replay, StateKeeper, StopRelay
 from finetune.training.schedules import StepRates, rate_table, schedule_callbacks
 from finetune.training.session import Session, refuse_callbacks
 from finetune.training.shared import SharedBackbone
@@ -37,9 +38,11 @@ def train(
     initial_epoch: int = 0,
     until: int | None = None,
     file: StateFile | None = None,
-    pauses: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainingRecord:
     """Go through the phases and leave the best epoch's weights in the model.
+
+    Where time is limited and up (`finetune.support.time_limit`), it ends with the epochs that are
+    over, and the record says that it is not finished.
 
     Args:
         shared: The backbone with whatever was computed for earlier trainings; its model is
@@ -55,8 +58,6 @@ def train(
             `file`. Default: go through to the end.
         file: Where the state is kept after every epoch. If it holds one, training goes on from
             there; a head that trials share has a state of its own, see `HeadStore`.
-        pauses: Callbacks that may stop training for now, in any phase: the state says that it is
-            not over.
 
     Returns:
         What happened. After Ctrl-C that is what happened until then, if there is a best epoch.
@@ -64,6 +65,7 @@ def train(
     Raises:
         TrainingError: If no epoch had a finite loss, or there is no epoch to train.
         ArgumentError: If a callback cannot do here what it promises.
+        OutOfTimeError: If time was up before there was a best epoch.
     """
     for phase in training.phases:
         refuse_callbacks(callbacks, phase.schedule)
@@ -85,14 +87,14 @@ def train(
         if over:
             log.debug("Phase %s was over when training stopped.", phase.name)
         elif shares_head:
-            head = _shared_head(shared, training, phase, source, progress, pauses)
+            head = _shared_head(shared, training, phase, source, progress)
             if callbacks:  # which may look into the optimizer, though it is not needed any more
                 program = program_for(shared, training, phase, source, phase.freeze_depth)
                 program.restart(phase.learning_rate)
             session.show(first_epoch, logs_of(head.epochs[head.best]))
             best.adopt(head, phase.name, shared.assembly(training.head).classifier.variables)
         else:
-            try:
+            with _leaving_the_best(record):
                 _run_phase(
                     shared,
                     training,
@@ -105,14 +107,9 @@ def train(
                     resumed=resumed,
                     unchanged=unchanged,
                     until=until if phase is last else None,
-                    pauses=pauses,
                     file=file,
                     state=state,
                 )
-            except KeyboardInterrupt:
-                if record.best < 0:
-                    raise
-                record.interrupted = True
             best.restore()
             state = None
         first_epoch += 1 if shares_head else phase.epochs
@@ -132,6 +129,21 @@ def train(
     # Compiled for callbacks alone: who saves it now wants the model, not its optimizer.
     model.compiled = False
     return record
+
+
+@contextmanager
+def _leaving_the_best(record: TrainingRecord) -> Iterator[None]:
+    """After Ctrl-C, and where time is up, there is the best epoch until then, if there is any."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if record.best < 0:
+            raise
+        record.interrupted = True
+    except OutOfTimeError:
+        if record.best < 0:
+            raise
+        record.finished = False
 
 
 def _load(
@@ -164,7 +176,6 @@ def _shared_head(
     phase: Phase,
     source: Source,
     progress: Sequence[PhaseCallback],
-    pauses: Sequence[keras.callbacks.Callback],
 ) -> TrainedHead:
     """Train the head once for all trials that start from it, and put its weights in."""
     weights = tuple(sorted((training.class_weight or {}).items()))
@@ -178,7 +189,7 @@ def _shared_head(
         best = BestEpoch(record)
         path = shared.heads.state_file(key)
         file = StateFile(path) if path is not None else None
-        try:
+        with _leaving_the_best(record):
             _run_phase(
                 shared,
                 training,
@@ -188,14 +199,9 @@ def _shared_head(
                 None,
                 [*progress],
                 unchanged=phase.freeze_depth,
-                pauses=pauses,
                 file=file,
                 state=_load(file, shared, training, source),
             )
-        except KeyboardInterrupt:
-            if record.best < 0:
-                raise
-            record.interrupted = True
         best.restore()
         if record.best < 0:
             raise TrainingError(
@@ -251,9 +257,11 @@ def seconds_per_epoch(
     )
     started = time.perf_counter()
     program.trainee.fit(batches.dataset(), steps_per_epoch=steps, **options)
-    trained = time.perf_counter()
-    program.trainee.evaluate(validation.dataset(), verbose=0)
-    return (trained - started) / steps * batches.steps + time.perf_counter() - trained
+    trained = (time.perf_counter() - started) / steps
+    started, steps = time.perf_counter(), min(steps, validation.steps)
+    program.trainee.evaluate(validation.dataset(), steps=steps, verbose=0)
+    validated = (time.perf_counter() - started) / steps
+    return trained * batches.steps + validated * validation.steps
 
 
 def program_for(
@@ -285,11 +293,12 @@ def _run_phase(
     first_epoch: int = 0,
     resumed: int = 0,
     until: int | None = None,
-    pauses: Sequence[keras.callbacks.Callback] = (),
     file: StateFile | None = None,
     state: TrainingState | None = None,
 ) -> None:
     """Train one phase; the first `unchanged` layers still hold the pretrained weights."""
+    if state is None:  # else there may be a best epoch in it, which is worth the time
+        current_deadline().check("training was to begin")
     program = program_for(shared, training, phase, source, unchanged)
     batches, validation = shared.batches(program, source, seed=training.seed)
     program.restart(phase.learning_rate)
@@ -300,6 +309,7 @@ def _run_phase(
         best.resume(state.record, state.best)
         if state.record.finished or (until is not None and resumed >= until):
             return
+        current_deadline().check("training was to go on")
     steps = batches.steps
     table = rate_table(phase.schedule, phase.learning_rate, steps * phase.epochs)
     rates = StepRates(table, first_step=steps * resumed)
@@ -315,7 +325,7 @@ def _run_phase(
     watchers = [keras.callbacks.TerminateOnNaN(), *seen, best, *progress]
     if file is not None:
         watchers.append(StateKeeper(file, program, best, phase.name, first_epoch))
-    watchers.extend(pauses)
+    watchers.append(InTime())
     if until is not None:
         watchers.append(Pause(first_epoch + until - 1))
     relays: list[keras.callbacks.Callback] = [StopRelay(program.model, program.trainee)]

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from finetune.support import current_deadline
 from finetune.training.program import Program
 from finetune.training.records import BestEpoch
 from finetune.training.schedules import rate_of
@@ -52,6 +53,27 @@ class Pause(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Stop if it was the last one."""
         if epoch >= self._epoch:
+            self.model.stop_training = True  # pyright: ignore[reportOptionalMemberAccess]
+
+
+class InTime(keras.callbacks.Callback):
+    """Begins no epoch and no step once time is up, see `finetune.support.time_limit`.
+
+    An epoch that is cut is lost. Its validation is not cut: that takes a small part of what the
+    epoch took, which all of it would be lost for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._deadline = current_deadline()
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Raise if it is time."""
+        self._deadline.check("no epoch was over yet")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Stop if it is time, as if the user had: the number of epochs stays what it was."""
+        if self._deadline.reached:
             self.model.stop_training = True  # pyright: ignore[reportOptionalMemberAccess]
 
 

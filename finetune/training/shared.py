@@ -52,8 +52,9 @@ class SharedBackbone:
         precision: Dtype policy that its layers, and the head's, are made under.
         distribution: Strategy that its variables are made under, and that trains it; None for
             one device.
-        freeze_depths: Depths that trials are going to use, so that one pass over the images
-            yields the features of all of them.
+        freeze_depths: Depths that trials are going to use, or a few that stand for them. One pass
+            over the images yields the features at the cuts of all of them, and a depth between
+            two of them starts from the shallower one's.
         heads: Heads that were trained on it.
     """
 
@@ -137,7 +138,8 @@ class SharedBackbone:
             The program, to be restarted before it is used.
         """
         structure = replace(head, seed=0)
-        kept = self._affordable(source, min(freeze_depth, unchanged)) if source.reuse else 0
+        start = self._start(min(freeze_depth, unchanged))
+        kept = self._affordable(source, start) if source.reuse else 0
         key = (
             structure,
             source.reuse,
@@ -223,6 +225,15 @@ class SharedBackbone:
         features = fold_batch_norm(suffix)(inputs[0] if len(inputs) == 1 else inputs)
         outputs = assembly.classifier(assembly.pool(features))
         return self._name(cut), keras.Model(inputs, outputs)
+
+    def _start(self, depth: int) -> int:
+        """The depth at whose cut a phase with so many frozen layers starts.
+
+        Were it always its own, a search over a range would compute and keep the features of every
+        depth that is drawn. Running a few frozen layers in every step costs less.
+        """
+        before = [other for other in self.freeze_depths if 0 < other <= depth < self._leaves]
+        return max(before, default=depth)
 
     def _affordable(self, source: Source, depth: int) -> int:
         """The depth, or 0 where there is no room for what it would keep."""

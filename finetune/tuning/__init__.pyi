@@ -5,6 +5,7 @@ from .decisions import deciding as deciding
 from .decisions import spelled_out as spelled_out
 from .descriptions import describe as describe
 from .hyperparameters import Searchable as Searchable
+from .hyperparameters import spread as spread
 from .settings import FREEZE_DEPTH as FREEZE_DEPTH
 from .settings import LEARNING_RATE as LEARNING_RATE
 from .settings import Settings as Settings

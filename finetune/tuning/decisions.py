@@ -1,10 +1,13 @@
 """What decides the outcome of a training: all arguments but a few, so that none is forgotten."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from finetune.backbones import find_name
 from finetune.data import ImageData
+from finetune.exceptions import UnknownBackboneError
 from finetune.training import policy_name
 from finetune.tuning.descriptions import describe
 from finetune.tuning.inputs import pair
@@ -87,9 +90,28 @@ def spelled_out(given: Mapping[str, Any], trainer: Trainer, data: ImageData) -> 
         values["mixed_precision"] = policy_name(values["mixed_precision"])
     if values["augment"] is None:
         values["augment"] = "none"
+    values["backbone"] = _each(_backbone_name, values["backbone"])
+    values["optimizer"] = _each(_lower, values["optimizer"])
     if not isinstance(values["freeze_depth"], dict):  # a range, or a hyperparameter
         values["freeze_depth"] = trainer.depth_space(settings, values["freeze_depth"])
     return values
+
+
+def _each(name_of: Callable[[Any], Any], value: Any) -> Any:
+    """One name, or all of a choice."""
+    return [name_of(entry) for entry in value] if isinstance(value, list) else name_of(value)
+
+
+def _backbone_name(value: Any) -> Any:
+    """The one name of an architecture, of which there are many spellings."""
+    if isinstance(value, str):
+        with suppress(UnknownBackboneError):  # a path
+            return find_name(value)
+    return value
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
 
 
 def _loaded(data: ImageData) -> dict[str, Any]:

@@ -13,8 +13,9 @@ import keras
 import numpy as np
 from keras_tuner.engine.hyperparameters import HyperParameter
 
-from finetune.backbones import UNSET
+from finetune.backbones import UNSET, looks_like_path, model_file
 from finetune.reuse import UnknownCode, code_of, identity
+from finetune.support import as_text
 
 log = logging.getLogger("finetune")
 
@@ -43,8 +44,8 @@ def describe(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, (str, os.PathLike)):
-        text = os.fspath(value)
-        return {"of": text, "content": _digest_of_file(text)} if _is_file(text) else text
+        text, file = as_text(os.fspath(value)), _file(value)
+        return text if file is None else {"of": text, "content": _digest_of_file(file)}
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, tuple):
@@ -92,14 +93,20 @@ def _numbers(value: Any) -> dict[str, Any]:
     }
 
 
-def _is_file(text: str) -> bool:
-    # A file that is called like a choice, such as "adam", is not what was meant.
-    return os.path.splitext(text)[1] != "" and os.path.isfile(text)
+def _file(value: str | os.PathLike[str]) -> Path | None:
+    """The file that is meant, which may be the model of a run folder; None where there is none.
+
+    A file that is called like a choice, such as "adam", is not what was meant.
+    """
+    if isinstance(value, str) and not (Path(value).suffix or looks_like_path(value)):
+        return None
+    file = model_file(value)
+    return file if os.path.isfile(file) else None
 
 
-def _digest_of_file(path: str) -> str:
+def _digest_of_file(path: Path) -> str:
     digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
+    with path.open("rb") as file:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()[:16]

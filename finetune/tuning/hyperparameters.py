@@ -33,6 +33,35 @@ def outermost(space: Any) -> list[Any]:
     return [*space.values] if isinstance(space, engine.Choice) else []
 
 
+def spread(space: Any, count: int = 5) -> list[Any]:
+    """A few of the values that a space holds: both ends, and evenly between.
+
+    Args:
+        space: A range, a list of choices, or a hyperparameter.
+        count: How many at most, 2 or more. Default 5: enough where little changes from a value to
+            the next.
+
+    Returns:
+        The values, numbers in ascending order.
+
+    Example:
+        >>> spread((80, 100)), spread((0.2, 0.6), 3), spread([3, 1, 2])
+        ([80, 85, 90, 95, 100], [0.2, 0.4, 0.6], [1, 2, 3])
+    """
+    if isinstance(space, tuple):
+        hp = keras_tuner.HyperParameters()
+        _range(hp, "range", space)
+        (space,) = hp.space
+    if isinstance(space, engine.Float) and space.step is None:
+        low, high = space.min_value, space.max_value
+        return [*(low + (high - low) * part / (count - 1) for part in range(count - 1)), high]
+    values: list[Any] = [*(space if isinstance(space, list) else space.values)]
+    if not any(isinstance(value, str) for value in values):
+        values.sort()
+    gaps = min(count, len(values)) - 1
+    return [values[round(gap * (len(values) - 1) / max(gaps, 1))] for gap in range(gaps + 1)]
+
+
 def choose(hp: keras_tuner.HyperParameters, name: str, value: Any) -> Any:
     """Turn an argument into the value of this trial, declaring it as tunable if it is a space.
 

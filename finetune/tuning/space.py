@@ -6,9 +6,10 @@ from typing import Any
 
 import keras
 import keras_tuner
+from keras_tuner.engine.hyperparameters import HyperParameter
 
 from finetune.backbones import default_depths, leaf_layers, resolve_depth, shallowest
-from finetune.tuning.hyperparameters import choose, is_space, outermost
+from finetune.tuning.hyperparameters import choose, is_space, outermost, spread
 from finetune.tuning.settings import Settings
 
 # With several backbones to choose from a depth in layers means something else in each.
@@ -64,11 +65,26 @@ class SearchSpace:
                 for value in outermost(space):
                     replace(first, **{name: value}).check()
 
-    def freeze_depths(self, settings: Settings) -> set[int]:
-        """Every depth that trials on this backbone may use, as far as that is known."""
+    def freeze_depths(
+        self, settings: Settings, model: keras.Model | None = None
+    ) -> tuple[int, ...]:
+        """The depths that trials on this backbone may use; of a range a few that stand for it.
+
+        Args:
+            settings: Of any of these trials.
+            model: The backbone, where it is at hand.
+
+        Raises:
+            FreezeDepthError: If the backbone has no such depth.
+        """
         space = self.depth_space(settings, self._arguments["freeze_depth"])
-        depths = space if isinstance(space, list) else [settings.freeze_depth]
-        return {resolve_depth(self._model_of(settings), depth) for depth in depths}
+        if isinstance(space, (tuple, HyperParameter)):
+            depths = spread(space)
+        else:
+            depths = space if isinstance(space, list) else [settings.freeze_depth]
+        model = self._model_of(settings) if model is None else model
+        # From the deepest on, so that what is refused of a range is the end that was given.
+        return tuple(sorted({resolve_depth(model, depth) for depth in reversed(depths)}))
 
     def _without_depth(self, hp: keras_tuner.HyperParameters) -> Settings:
         values = {

@@ -77,8 +77,8 @@ class Trainer:
         """
         return self._space.settings(keras_tuner.HyperParameters() if hp is None else hp)
 
-    def freeze_depths(self, settings: Settings) -> set[int]:
-        """Every depth that trials on this backbone may use, as far as that is known."""
+    def freeze_depths(self, settings: Settings) -> tuple[int, ...]:
+        """The depths that trials on this backbone may use, see `SearchSpace.freeze_depths`."""
         return self._space.freeze_depths(settings)
 
     def depth_space(self, settings: Settings, freeze_depth: Any) -> Any:
@@ -118,6 +118,7 @@ class Trainer:
         with dtype_policy(policy_name(settings.mixed_precision)):
             loaded = self._pool.load(settings, self._image_size(settings))
             assembly = assemble(loaded, settings.head(facts))
+        self._space.freeze_depths(settings, loaded.model)  # refuses what it does not have
         depth = resolve_depth(loaded.model, settings.freeze_depth)
         apply_freeze_depth(loaded.model, depth, batch_norm=settings.batch_norm)
         assembly.model.compile(
@@ -163,7 +164,6 @@ class Trainer:
         start: list[np.ndarray] | None = None,
         until: int | None = None,
         file: StateFile | None = None,
-        pauses: Sequence[keras.callbacks.Callback] = (),
     ) -> tuple[keras.Model, TrainingRecord]:
         """Train once with these settings on the backbone that trials share.
 
@@ -176,7 +176,6 @@ class Trainer:
             start: Weights to start from; None for pretrained ones and a new head.
             until: Epoch of the second phase after which to pause, see `finetune.training.train`.
             file: Where the state is kept, to go on from; likewise.
-            pauses: Callbacks that may stop training for now; likewise.
 
         Returns:
             The shared model with the best epoch's weights (the next training changes them),
@@ -195,7 +194,6 @@ class Trainer:
             initial_epoch=initial_epoch,
             until=until,
             file=file,
-            pauses=pauses,
         )
         return model, record
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from finetune.api.fine_tuner import FineTuner
 from finetune.data import load_data
-from finetune.exceptions import ArgumentError, DataError, ImageSizeError
+from finetune.exceptions import ArgumentError, DataError, FreezeDepthError, ImageSizeError
 from finetune.search.options import SearchOptions
 from finetune.tuning.settings import Facts, Settings
 
@@ -91,6 +91,21 @@ def test_depths_by_name_and_fraction_become_layers(make_tuner):
     assert list(depth.values) == [10, 8, 16]
 
 
+@pytest.mark.parametrize(
+    "depth", [300, [0, 300], (0, 300), keras_tuner.engine.hyperparameters.Int("d", 0, 300)]
+)
+def test_a_depth_that_the_backbone_does_not_have_is_refused_before_anything_is_trained(
+    make_tuner, data, tmp_path, depth
+):
+    told = "Freeze depth 300 is outside the model. Expected a number of layers from 0 to 16"
+    tuner = make_tuner(num_classes=3, freeze_depth=depth)
+    with pytest.raises(FreezeDepthError, match=told):
+        tuner.build(keras_tuner.HyperParameters())
+    with pytest.raises(FreezeDepthError, match=told):
+        tuner.search(data, out=tmp_path / "study", verbose=0)
+    assert not (tmp_path / "study").exists()
+
+
 def test_several_backbones_are_cut_by_fraction():
     tuner = FineTuner(
         ["MobileNetV2", "MobileNet"], weights=None, image_size=32, num_classes=2, reuse=False
@@ -120,6 +135,7 @@ def test_stock_tuners_search_over_it(hyper, data, options, cls, extra):
 def test_datasets_are_searched_as_kerastuner_does_it(make_tuner, data, options):
     tuner = keras_tuner.RandomSearch(make_tuner(freeze_depth=10), max_trials=2, **options)
     tuner.search(data.train, validation_data=data.validation, verbose=0)
+    assert len(tuner.oracle.trials) == 2
     check_board(tuner, data.validation)
 
 

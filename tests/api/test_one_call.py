@@ -2,9 +2,11 @@
 
 import csv
 import json
+import pickle
 import sys
 from pathlib import Path
 
+import joblib
 import keras
 import numpy as np
 import pytest
@@ -125,6 +127,21 @@ def test_predictions_of_files_and_arrays_agree(result, folder):
     assert first.probabilities == pytest.approx(by_array.probabilities[:1], abs=1e-5)
     prediction = next(iter(by_file))
     assert prediction.label == max(prediction.probabilities, key=prediction.probabilities.get)
+
+
+def test_a_result_goes_through_pickle_and_joblib(result, tmp_path):
+    images = result.data.splits["train"].images[:5]
+    before = result.predict(images).probabilities
+    score = result.evaluate()  # makes a compiled function of the model
+    joblib.dump(result, tmp_path / "result.joblib")
+    for copy in (pickle.loads(pickle.dumps(result)), joblib.load(tmp_path / "result.joblib")):
+        np.testing.assert_array_equal(copy.predict(images).probabilities, before)
+        assert copy.evaluate() == score
+        assert copy.summary() == result.summary()
+    model = pickle.loads(pickle.dumps(result.model))
+    np.testing.assert_array_equal(model.predict(images).probabilities, before)
+    assert model.card == result.model.card
+    assert model.evaluate(result.data).known == score.known
 
 
 def test_a_whole_folder_is_predicted_and_unreadable_files_are_skipped(result, folder, tmp_path):
@@ -279,6 +296,12 @@ def test_a_function_as_schedule_and_a_keras_schedule_are_written_as_text(tune, d
         ({"freeze_depth": 99}, "Freeze depth 99 is outside the model"),
         ({"freeze_depth": "block_77"}, "names no layer or block"),
         ({"validation": None}, "Expected validation images"),
+        (
+            {"lr": 1e-3},
+            r"^fine_tune has no argument 'lr'\. Did you mean 'learning_rate'\? Expected",
+        ),
+        ({"bs": 8}, r"^fine_tune has no argument 'bs'\. Did you mean 'batch_size'\? Expected one"),
+        ({"validaton": 0.1}, r"no argument 'validaton'\. Did you mean 'validation'\?"),
     ],
 )
 def test_bad_arguments_are_refused(tune, arrays, arguments, text):

@@ -13,6 +13,7 @@ import pytest
 
 from finetune import load
 from finetune.api.one_call import fine_tune
+from finetune.api.run_folder import _elsewhere
 from finetune.exceptions import RunFolderError, StorageError, TrainingError
 
 resource = pytest.importorskip("resource", reason="limits of a process are known to Unix alone")
@@ -203,6 +204,33 @@ def test_a_model_that_cannot_be_written_is_written_elsewhere(tune, tmp_path, mon
     (tmp_path / "run" / ".partial").unlink()
     assert finished(tune(callbacks=[watch]).folder)
     assert watch.seen == []  # nothing is trained again
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_another_place_is_looked_for_where_nobody_has_a_home(tmp_path, monkeypatch, room):
+    """As in a container whose user has no entry in passwd."""
+    pwd = pytest.importorskip("pwd", reason="users are in passwd on Unix alone")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", lambda number: {}[number])
+    with pytest.raises(RuntimeError):
+        Path.home()
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.chdir(tmp_path)
+
+    def write(folder):
+        if folder.is_relative_to(tmp_path / "temporary") or not room:
+            raise StorageError("no room")
+        (folder / "model.keras").touch()
+
+    said = _elsewhere(write)
+    found = [path.parent.name for path in tmp_path.rglob("model.keras")]
+    assert len(found) == room
+    assert said == (
+        f"The run is whole, but in {found[0]}."
+        if room
+        else "There was no room for the run in any other place either."
+    )
 
 
 def test_a_state_that_cannot_be_written_stops_no_training(tune, tmp_path, monkeypatch, caplog):

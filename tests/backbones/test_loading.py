@@ -3,6 +3,8 @@
 import inspect
 import math
 import os
+import pwd
+import re
 import runpy
 import sys
 import types
@@ -211,8 +213,8 @@ def test_unknown_name_gives_the_nearest():
         load_backbone("mobilnet")
     assert str(caught.value) == (
         "Unknown backbone 'mobilnet'. Nearest: mobilenet, mobilenet_v2, mobilenet_v3_small, "
-        "mobilenet_v3_large. `finetune.list_backbones()` lists all names; a `keras.Model` or the "
-        "path of a .keras file is also accepted."
+        "mobilenet_v3_large. `finetune.list_backbones()` lists all names; a `keras.Model`, or the "
+        "path of a .keras file or of a run such as ./a, is also accepted."
     )
 
 
@@ -301,6 +303,14 @@ def test_weights_are_kept_where_keras_keeps_them(said, tmp_path, monkeypatch):
     )
 
 
+def test_who_has_no_home_has_weights_where_keras_keeps_them(monkeypatch):
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("KERAS_HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", lambda number: {}[number])
+    loaded = runpy.run_path(keras_config.__file__)
+    assert keras_home() == Path(loaded["keras_home"]()) == Path("/tmp/.keras")
+
+
 def save_weights(path, **options) -> np.ndarray:
     """Saves random MobileNetV2 weights; returns what they make of a picture."""
     model = load_backbone("mobilenet_v2", weights=None, image_size=32, **options).model
@@ -374,9 +384,20 @@ def test_a_broken_file_in_the_cache_is_reported(keras_cache):
     )
 
 
-def test_a_width_without_imagenet_weights_is_refused(keras_cache):
-    with pytest.raises(ArgumentError, match=r"^mobilenet_v2: .*alpha must be one of `0\.35`"):
-        load_backbone("mobilenet_v2", alpha=0.4)
+@pytest.mark.parametrize(
+    ("name", "alpha", "text"),
+    [
+        ("mobilenet_v2", 0.36, "`0.35`, `0.50`, `0.75`, `1.0`, `1.3` or `1.4` only"),
+        ("mobilenet", 0.26, "`0.25`, `0.50`, `0.75` or `1.0` only"),
+        ("mobilenet_v3_small", 0.5, "`0.75`, `1.0` for non minimalistic"),
+        ("mobilenet_v3_large", 0.76, "`0.75`, `1.0` for non minimalistic"),
+    ],
+)
+def test_a_width_without_imagenet_weights_is_refused_with_those_that_have_some(
+    keras_cache, name, alpha, text
+):
+    with pytest.raises(ArgumentError, match=f"^{name}: .*alpha .* one of *{re.escape(text)}"):
+        load_backbone(name, alpha=alpha)
 
 
 def test_missing_weights_file_is_reported(tmp_path):
@@ -403,6 +424,21 @@ def test_weights_of_another_width_suggest_it(tmp_path, name):
         f"The weights in '{tmp_path / name}' cannot be loaded into mobilenet_v2: "
     )
     assert str(caught.value).endswith(". Its name says 0.35: try alpha=0.35.")
+
+
+def test_weights_of_another_width_that_fit_by_chance_are_refused(tmp_path):
+    path = tmp_path / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5"
+    save_weights(path, alpha=0.35)
+    with pytest.raises(WeightsError) as caught:
+        load_backbone("mobilenet_v2", weights=path, image_size=32, alpha=0.36)
+    assert str(caught.value) == (
+        f"The weights in '{path}' are of another width than mobilenet_v2 (alpha=0.36), by the "
+        "file's name, though they fit: its channels are rounded to the same. Pass alpha=0.35."
+    )
+    # Another number in a name is no width.
+    mine = path.rename(tmp_path / "shoes_0.93.h5")
+    found = load_backbone("mobilenet_v2", weights=mine, image_size=32, alpha=0.35)
+    assert found.image_size == (32, 32)
 
 
 def test_keras_own_spelling_of_mobilenet_widths_is_understood(tmp_path):
@@ -486,7 +522,7 @@ def test_keras_file_is_a_new_model_at_each_call(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "text"),
     [
-        ("none.keras", None, "No model file at '{path}'. Expected a .keras file."),
+        ("none.keras", None, "No model file at '{path}'. Expected a .keras file, or"),
         (
             "some.weights.h5",
             "",

@@ -174,3 +174,21 @@ def test_a_traceback_is_shown_where_no_file_can_be_written(monkeypatch, tmp_path
 def test_signs_of_markup_in_a_path_are_shown_as_they_are(monkeypatch):
     result = CliRunner().invoke(app, ["predict", "x[red]y[/b].keras", "b.png"])
     assert "there is none at x[red]y[/b].keras" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files must be text there")
+def test_folders_whose_names_are_no_text_are_trained_on_and_loaded(fit, write_folder, tmp_path):
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    shutil.copytree(write_folder(4), odd / "images")
+    next((odd / "images").iterdir()).rename(odd / "images" / os.fsdecode(b"\xff\xfe"))
+    images, out, again = odd / "images", odd / "run", tmp_path / "again"
+    options = fit[fit.index("fit") + 2 :]
+    for arguments in (
+        [str(images), *options, "--out", str(out)],
+        ["--config", str(out / "config.toml"), "--out", str(again)],
+    ):
+        done = CliRunner().invoke(app, ["fit", *arguments])
+        assert done.exit_code == 0, done.output
+    for run in (out, again):
+        assert load(run).card.class_names[-1] == "\\xff\\xfe"
+    assert (again / "config.toml").read_bytes() == (out / "config.toml").read_bytes()

@@ -45,6 +45,14 @@ def test_the_same_command_goes_on(study):
     assert "An epoch takes" not in again.output  # nothing is left to be measured
 
 
+def test_its_time_is_counted_from_the_beginning_of_the_command(study, tmp_path):
+    arguments, _, _ = study
+    late = call(*arguments[:-1], tmp_path / "other", "--time-budget", "0.001")
+    assert late.exit_code == 1
+    assert "time was up when 0 of 36 images were decoded" in late.output
+    assert "Give a longer --time-budget, fewer images" in late.output
+
+
 def test_its_configuration_file_goes_on_and_more_trials_extend_it(study):
     _, folder, _ = study
     again = call("search", "--config", folder / "config.toml", "--out", folder, "--max-trials", "9")

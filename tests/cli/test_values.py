@@ -77,6 +77,16 @@ def test_a_text_of_no_kind_is_refused(kinds, text, message):
     assert str(refused.value) == message
 
 
+@pytest.mark.parametrize("text", ["1e-5-1e-3", "1e-5,abc", "1e-5:", "1e-5:1e-3:1e-2", "abc"])
+def test_neither_a_rate_nor_several_nor_a_range_is_refused_at_once(text):
+    with pytest.raises(ArgumentError) as refused:
+        read_text(option("float", name="learning_rate", searchable=True), text)
+    assert str(refused.value) == (
+        "Expected learning_rate as a number, or several of them as A,B,C or LOW:HIGH; received "
+        f"{text!r}."
+    )
+
+
 @pytest.mark.parametrize(
     ("kinds", "value", "message"),
     [

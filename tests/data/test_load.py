@@ -13,9 +13,11 @@ from finetune.exceptions import (
     EmptyClassError,
     ImageSizeError,
     MissingClassError,
+    OutOfTimeError,
     TooFewClassesError,
     UnreadableImageError,
 )
+from finetune.support import time_limit
 
 Write = Callable[..., list[Path]]
 
@@ -68,10 +70,10 @@ def test_renaming_and_duplicates_do_not_change_the_split(shoes: Path):
         (file.parent / f"a copy of {file.name}").write_bytes(file.read_bytes())
         file.rename(file.with_name(f"new {file.name}"))
     after = membership(load(shoes))
-    for item, name in before.items():
-        if item.startswith("boots/"):
-            stem = item.removeprefix("boots/")
-            assert after[f"boots/new {stem}"] == after[f"boots/a copy of {stem}"] == name
+    boots = {item[6:]: name for item, name in before.items() if item.startswith("boots/")}
+    assert len(boots) == 20
+    assert {stem: after[f"boots/new {stem}"] for stem in boots} == boots
+    assert {stem: after[f"boots/a copy of {stem}"] for stem in boots} == boots
 
 
 def test_splitting_off_a_test_set_moves_no_image_between_the_others(shoes: Path):
@@ -298,3 +300,8 @@ def test_a_model_trains_on_a_folder(shoes: Path):
         data.train, validation_data=data.validation, epochs=2, shuffle=False, verbose=0
     )
     assert len(history.epoch) == 2
+
+
+def test_decoding_ends_where_time_is_up():
+    with time_limit(0.0), pytest.raises(OutOfTimeError, match="0 of 40 images were decoded"):
+        load(arrays())

@@ -12,9 +12,17 @@ RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.py"))
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_imports_public_names_alone(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            assert not [n.name for n in node.names if n.name.startswith("finetune.")]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("finetune"):
-            assert node.module == "finetune"
-            assert {name.name for name in node.names} <= set(finetune.__all__)
+    nodes = [*ast.walk(ast.parse(path.read_text()))]
+    whole = {n.name for node in nodes if isinstance(node, ast.Import) for n in node.names}
+    parts = {
+        (node.module, name.name)
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("finetune")
+        for name in node.names
+    }
+    assert {name for name in whole if name.startswith("finetune")} == set()
+    assert parts <= {("finetune", name) for name in finetune.__all__}
+
+
+def test_recipes_import_the_package():
+    assert "from finetune import FineTuner" in "".join(path.read_text() for path in RECIPES)

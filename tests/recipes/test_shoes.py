@@ -68,12 +68,12 @@ def published(folder, tmp_path_factory):
 def test_prints_a_row_for_each_freeze_depth_and_each_rate(printed):
     lines, _ = printed
     expected = [
-        *(KEPT, f"| freeze_depth | {HEAD}", rf"\| 140 \| {FIGURES} \|"),
-        *(rf"\| 154 \| {FIGURES} \|", KEPT, f"| learning_rate | {HEAD}"),
+        *(re.escape(KEPT), re.escape(f"| freeze_depth | {HEAD}"), rf"\| 140 \| {FIGURES} \|"),
+        *(rf"\| 154 \| {FIGURES} \|", re.escape(KEPT), re.escape(f"| learning_rate | {HEAD}")),
         *(rf"\| 0.0001 \| {FIGURES} \|", rf"\| 1e-05 \| {FIGURES} \|"),
     ]
     for line, pattern in zip(lines, expected, strict=True):
-        assert line == pattern or re.fullmatch(pattern, line), line
+        assert re.fullmatch(pattern, line), line
 
 
 def test_published_rows_are_those_of_the_last_epoch_with_the_published_figures_beside_them(

@@ -430,20 +430,21 @@ def test_no_boundary_is_cheaper_than_the_cut(plan, fraction):
 
 
 @settings(max_examples=25)
-@given(PLANS, st.floats(0, 1), st.integers(1, 150))
-def test_no_affordable_boundary_leaves_fewer_layers_behind(plan, fraction, affordable):
+@given(PLANS, st.floats(0, 1), st.integers(0, 150))
+def test_no_affordable_boundary_leaves_fewer_layers_behind(plan, fraction, more):
     model = draw_graph(plan)
     depth = round(fraction * len(model.layers))
     apply_freeze_depth(model, depth)
     found = [(leading(model, b), values) for b, values in boundaries(model, depth)]
-    reachable = [lead for lead, values in found if values <= affordable]
+    cheapest = min(values for _, values in found)
+    affordable = cheapest + more
     cut = find_cut(model, depth, affordable=affordable)
-    if reachable:
-        prefix, _ = split(model, cut)
-        assert cut.values <= affordable
-        assert leading(model, {id(layer) for layer in prefix.layers}) == max(reachable)
-    else:
-        assert cut.values == min(values for _, values in found)
+    prefix, _ = split(model, cut)
+    assert cut.values <= affordable
+    behind = leading(model, {id(layer) for layer in prefix.layers})
+    assert behind == max(lead for lead, values in found if values <= affordable)
+    # Where no boundary is affordable it is the cheapest.
+    assert find_cut(model, depth, affordable=cheapest - 1).values == cheapest
 
 
 @settings(max_examples=25)

@@ -17,11 +17,13 @@ import pytest
 
 from finetune.api.fine_tuner import FineTuner
 from finetune.data import load_data
-from finetune.exceptions import ArgumentError, StorageError
+from finetune.exceptions import ArgumentError, OutOfTimeError, StorageError
 from finetune.reuse import entries
 from finetune.reuse.entries import EntryWriter
 from finetune.reuse.features import DISK, MEMORY, FeatureCache
 from finetune.reuse.sources import StoredSource
+from finetune.reuse.store import FeatureStore
+from finetune.support import current_deadline, time_limit
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
 
@@ -344,3 +346,31 @@ def test_memory_disk_and_no_room_at_all_train_to_the_same_result(make_backbone, 
         losses.append([row["val_loss"] for row in record.epochs])
     assert losses[0] == losses[1]
     np.testing.assert_allclose(losses[0], losses[2], rtol=1e-4)
+
+
+def test_a_pass_ends_where_time_is_up_and_says_how_far_it_came(source, tmp_path):
+    def slowly(points, pixels):
+        current_deadline().seconds = 0.0
+        return means([])(points, pixels)
+
+    cache = FeatureCache(folder=tmp_path)
+    count = len(source.data.splits["train"])
+    with (
+        time_limit(3600),
+        pytest.raises(OutOfTimeError, match=f"features of 16 of {count} train images were"),
+    ):
+        cache.get(source, "train", "a", [], slowly)
+    assert not list(tmp_path.glob("*/done")), "what was computed in part is never served"
+    calls: list[int] = []
+    cache.get(source, "train", "a", [], means(calls))
+    assert sum(calls) == count
+
+
+def test_waiting_for_another_process_ends_where_time_is_up(source, tmp_path):
+    cache, store = FeatureCache(folder=tmp_path), FeatureStore(tmp_path, 10**9)
+    with (
+        store.writing([cache._name(source.key, "train", "a")]),
+        time_limit(0.0),
+        pytest.raises(OutOfTimeError, match="up when another process was computing the features"),
+    ):
+        cache.get(source, "train", "a", [], refuse)

@@ -54,3 +54,9 @@ def test_a_row_says_where_its_training_did_not_improve_on_the_head():
     rows = render(rank(trials, "val_accuracy"), "val_accuracy").splitlines()[-3:]
     ends = {row.split()[1]: row.partition("completed")[2].strip() for row in rows}
     assert ends == {"0000": "head kept; batch 16, out of memory at 32", "0001": "", "0002": ""}
+
+
+def test_values_that_are_no_numbers_are_shown_as_they_are():
+    values = {"freeze_depth": 116, "learning_rate": "fast"}
+    text = render(rank([trial("0000", values, COMPLETED, GOOD)], "val_accuracy"), "val_accuracy")
+    assert " fast " in text

@@ -1,8 +1,11 @@
 """What a search tells of every trial: rows, tables and figures."""
 
 import json
+import pickle
 import sys
 
+import joblib
+import keras
 import numpy as np
 import pytest
 
@@ -23,7 +26,9 @@ MEASURED = ("test_accuracy", "test_interval", "test_loss", "test_n")
 def result(tuner, data, tmp_path_factory):
     """Six trials of a grid, of which the best two keep their weights and get a second seed."""
     out = tmp_path_factory.mktemp("rows") / "study"
-    return tuner.search(data, strategy="grid", executions=2, keep=2, out=out, verbose=0)
+    options = {"strategy": "grid", "executions": 2, "keep": 2, "out": out, "verbose": 0}
+    unpicklable = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None)
+    return tuner.search(data, callbacks=[unpicklable], **options)
 
 
 def without_history(row):
@@ -224,3 +229,13 @@ def test_a_row_does_not_change_with_what_is_done_to_an_earlier_one(result):
     result.rows(test=False)[0]["history"].clear()
     assert [without_history(row) for row in result.rows(test=False)] == first
     assert result.rows(test=False)[0]["history"]
+
+
+def test_a_result_goes_through_pickle_and_joblib_whatever_watched_it(result, data, tmp_path):
+    images = data.splits["test"].images
+    before = result.predict(images).probabilities
+    joblib.dump(result, tmp_path / "result.joblib")
+    for copy in (pickle.loads(pickle.dumps(result)), joblib.load(tmp_path / "result.joblib")):
+        np.testing.assert_array_equal(copy.predict(images).probabilities, before)
+        assert copy.rows(test=False) == result.rows(test=False)
+        assert copy.summary() == result.summary()

@@ -1,6 +1,7 @@
 """Strategies, budgets and ranking apart from training."""
 
 import itertools
+import time
 from dataclasses import replace
 
 import keras_tuner
@@ -11,8 +12,11 @@ from hypothesis import strategies as some
 from finetune.exceptions import ArgumentError
 from finetune.search.budget import Forecast, format_seconds, parse_seconds
 from finetune.search.ranking import promising, rank
+from finetune.search.run import _measure
 from finetune.search.strategies import build_strategy, near, rungs
 from finetune.search.trials import Outcome, Step, Trial
+from finetune.search.workers import OwnProcess
+from finetune.support import new_console
 
 OBJECTIVE = keras_tuner.Objective("val_accuracy", "max")
 
@@ -210,6 +214,17 @@ def test_time_budget_that_says_nothing_is_refused(text):
         parse_seconds(text)
 
 
+def test_no_further_depth_is_measured_once_a_quarter_of_the_time_is_gone():
+    class Slow:
+        def measure(self, job, seconds=None):
+            time.sleep(0.02)
+            return 1.0
+
+    here = OwnProcess(Slow())
+    assert here.measure(["a", "b", "c"], 0.04) == [1.0, 0.0, 0.0]
+    assert here.measure(["a", "b", "c"], None) == [1.0, 1.0, 1.0]
+
+
 def test_times_are_written_as_people_say_them():
     assert [format_seconds(s) for s in (0.4, 59, 60, 3599, 7260)] == [
         *("0 s", "59 s", "1 min", "59 min 59 s", "2 h 01 min"),
@@ -217,10 +232,40 @@ def test_times_are_written_as_people_say_them():
 
 
 def test_forecast_is_corrected_by_what_trials_took():
-    forecast = Forecast({0: 4.0, 50: 2.0, 154: 0.0}, workers=2)
+    forecast = Forecast({0: 4.0, 50: 2.0, 154: 0.0}, [0, 50, 154], workers=2)
     assert forecast.seconds(10) == pytest.approx(10 * 3.0 / 2)
     forecast.learn(1000, 1000.0)
     assert forecast.seconds(10) == pytest.approx(10 * 1.0 / 2, rel=0.02)
+
+
+def test_forecast_takes_depths_that_were_not_measured_for_between_those_that_were():
+    measured = {0: 5.0, 50: 1.0, 100: 0.0}  # of the head alone nothing is trained
+    assert Forecast(measured, [0, 10, 50], workers=1).seconds(1) == pytest.approx((5 + 4.2 + 1) / 3)
+    assert Forecast({"a": 1.0, "b": 3.0}, ["a", "b", "c"], workers=1).seconds(1) == 2.0
+    assert Forecast({0: 0.0}, [0], workers=1).seconds(1) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("make", "measured"),
+    [
+        (lambda hp: hp.Int("freeze_depth", 80, 100), [80, 85, 90, 95, 100]),
+        (lambda hp: hp.Choice("freeze_depth", [0, 36, 81]), [0, 36, 81]),
+        (lambda hp: hp.Float("freeze_depth", 0.5, 1.0), [0.5, 0.625, 0.75, 0.875, 1.0]),
+        (lambda hp: hp.Float("learning_rate", 1e-5, 1e-3), [None]),
+    ],
+)
+def test_a_few_depths_are_measured_before_the_first_trial(make, measured):
+    class Listed:
+        count = 1
+
+        def measure(self, jobs, seconds):
+            self.depths = [job.values.get("freeze_depth") for job in jobs]
+            return [2.0] * len(jobs)
+
+    workers, hp = Listed(), keras_tuner.HyperParameters()
+    make(hp)
+    assert _measure(workers, hp, None, new_console(quiet=True)).seconds(3) == pytest.approx(6.0)
+    assert workers.depths == measured
 
 
 def test_equal_scores_rank_by_loss_and_several_seeds_before_one():

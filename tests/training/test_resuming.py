@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from finetune import FineTuner
+from finetune.exceptions import OutOfTimeError
+from finetune.support import current_deadline, time_limit
 from finetune.training.progress import PhaseCallback
 from finetune.training.records import FINE_TUNE, HEAD
 from finetune.training.states import StateFile
@@ -35,14 +37,29 @@ class Watch(PhaseCallback):
             raise Killed
 
 
-class Stop(keras.callbacks.Callback):
-    """Pauses at the end of every epoch."""
+class Late(Watch):
+    """Time is up at the end of an epoch, or in the midst of it."""
+
+    def __init__(self, phase, epoch, batch):
+        super().__init__()
+        self._when = phase, epoch, batch
+
+    def _notice(self, batch):
+        if (self._name, self._epoch - self._first + 1, batch) == self._when:
+            current_deadline().seconds = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._notice(batch)
 
     def on_epoch_end(self, epoch, logs=None):
-        self.model.stop_training = True
+        super().on_epoch_end(epoch, logs)
+        self._notice(None)
 
 
-def train(backbone, data, folder: Path, watch, *, reuse, pauses=()):
+def train(backbone, data, folder: Path, watch, *, reuse):
     """As in a process of its own: nothing but the folder is left of what was before."""
     keras.utils.clear_session()  # layers are numbered from the beginning again
     tuner = FineTuner(
@@ -65,7 +82,6 @@ def train(backbone, data, folder: Path, watch, *, reuse, pauses=()):
         tuner.trainer.source_of(data, values),
         file=StateFile(folder / "state.npz"),
         progress=[watch],
-        pauses=pauses,
     )
     return model.get_weights(), record
 
@@ -101,17 +117,34 @@ def test_killed_in_either_phase_goes_on_to_the_very_same_end(
     assert_same(resumed, whole)
 
 
-def test_paused_in_the_head_phase_waits_there_with_its_best_epoch(
+def test_where_time_is_up_in_either_phase_it_waits_there_with_its_best_epoch(
     backbone, data, tmp_path, unbroken
 ):
     reuse, whole = unbroken
-    watch = Watch()
-    _, paused = train(backbone, data, tmp_path, watch, reuse=reuse, pauses=[Stop()])
-    assert watch.trained == [(HEAD, 1)]
-    assert not paused.finished
-    assert paused.best == 0
-    for _ in range(HEAD_EPOCHS + EPOCHS - 1):
-        again, record = train(backbone, data, tmp_path, watch, reuse=reuse, pauses=[Stop()])
-    assert watch.trained == [(HEAD, n) for n in (1, 2, 3, 4)] + [(FINE_TUNE, n) for n in (1, 2, 3)]
-    assert record.finished
-    assert_same((again, record), whole)
+    trained = []
+    for watch in (Late(HEAD, 3, batch=1), Late(FINE_TUNE, 1, batch=None), Watch()):
+        with time_limit(3600):
+            model, record = train(backbone, data, tmp_path, watch, reuse=reuse)
+        trained.append(watch.trained)
+        assert record.best >= 0
+        assert record.finished == (len(trained) == 3)
+    head = [(HEAD, epoch) for epoch in (1, 2, 3, 4)]
+    assert (
+        trained
+        == [
+            head[:2],  # the third is lost
+            [*head[2:], (FINE_TUNE, 1)],
+            [(FINE_TUNE, 2), (FINE_TUNE, 3)],
+        ]
+    )
+    assert_same((model, record), whole)
+
+
+def test_where_time_is_up_before_the_first_epoch_there_is_nothing_to_give_back(
+    backbone, data, tmp_path
+):
+    with (
+        time_limit(0.0),
+        pytest.raises(OutOfTimeError, match="time was up when training was to begin"),
+    ):
+        train(backbone, data, tmp_path, Watch(), reuse=False)

@@ -1,12 +1,13 @@
 """Training with reuse ends where training without it does, whatever else is asked for."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 
 from finetune import FineTuner, load_data
 from finetune.compat import all_layers
-from finetune.training import dtype_policy
 from finetune.training.head import loss_for
 
 
@@ -41,9 +42,7 @@ def train(backbone, data, reuse, callbacks=(), **settings):
 )
 def test_history_is_the_same_with_and_without_reuse(backbone, data, settings, tolerance):
     model, with_reuse = train(backbone, data, True, **settings)
-    mixed = "mixed_precision" in settings
-    computed = {layer.compute_dtype for layer in model.get_layer("tiny").layers[1:]}
-    assert computed == {"bfloat16" if mixed else "float32"}
+    assert {layer.compute_dtype for layer in model.get_layer("tiny").layers[1:]} == {"float32"}
     _, without = train(backbone, data, False, **settings)
     assert [row["phase"] for row in with_reuse.epochs] == [row["phase"] for row in without.epochs]
     for one, other in zip(with_reuse.epochs, without.epochs, strict=True):
@@ -91,9 +90,7 @@ def test_history_is_the_same_where_frozen_layers_would_be_random(make, depth, si
 def test_half_precision_is_used_with_and_without_reuse(make_backbone, data):
     losses = {}
     for reuse in (True, False):
-        with dtype_policy("mixed_bfloat16"):
-            backbone = make_backbone()
-        model, record = train(backbone, data, reuse, mixed_precision="mixed_bfloat16")
+        model, record = train(make_backbone(), data, reuse, mixed_precision="mixed_bfloat16")
         convolutions = [la for la in all_layers(model) if isinstance(la, keras.layers.Conv2D)]
         assert {layer.compute_dtype for layer in convolutions} == {"bfloat16"}
         losses[reuse] = [row["val_loss"] for row in record.epochs]
@@ -139,3 +136,29 @@ def test_a_graph_that_cannot_be_split_trains_whole_to_the_same_result(twice_name
     assert [row["val_loss"] for row in with_reuse.epochs] == pytest.approx(
         [row["val_loss"] for row in without.epochs], rel=1e-4
     )
+
+
+def test_depths_of_a_range_start_from_the_features_of_a_few(backbone, data):
+    tuner = FineTuner(
+        backbone,
+        preprocess="tf",
+        freeze_depth=(0, 16),  # a range: 0, 4, 8, 12 and 16 stand for it
+        learning_rate=0.01,
+        epochs=1,
+        head_epochs=1,
+        dropout=0.0,
+    )
+    values = replace(tuner.trainer.settings(), freeze_depth=8)
+    source = tuner.trainer.source_of(data, values)
+    tuner.trainer.train(values, source)
+    kept = {*tuner.trainer.shared(values).cache.kept}
+    assert len(kept) == 2 * 4
+    _, record = tuner.trainer.train(replace(values, freeze_depth=11), source)
+    assert {*tuner.trainer.shared(values).cache.kept} == kept
+    _, alone = train(backbone, data, True, freeze_depth=11, epochs=1, head_epochs=1)
+    for one, other in zip(record.epochs, alone.epochs, strict=True):
+        for name in ("loss", "val_loss", "learning_rate"):
+            assert one[name] == pytest.approx(other[name], rel=1e-4)
+    # Before the first of them nothing is kept that it could start from.
+    tuner.trainer.train(replace(values, freeze_depth=3), source)
+    assert len(tuner.trainer.shared(values).cache.kept) == 2 * 5

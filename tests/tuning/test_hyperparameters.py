@@ -4,7 +4,7 @@ import keras_tuner
 import pytest
 
 from finetune.exceptions import ArgumentError
-from finetune.tuning.hyperparameters import choose, is_space
+from finetune.tuning.hyperparameters import choose, is_space, spread
 
 
 @pytest.fixture
@@ -98,3 +98,25 @@ def test_what_leaves_a_choice():
     assert is_space(keras_tuner.engine.hyperparameters.Boolean("x"))
     assert not is_space("adam")
     assert not is_space(None)
+
+
+@pytest.mark.parametrize(
+    ("space", "few"),
+    [
+        ((80, 100), [80, 85, 90, 95, 100]),
+        ((3, 5), [3, 4, 5]),
+        ((0.0, 1.0), [0.0, 0.25, 0.5, 0.75, 1.0]),
+        ([116, 50, 100], [50, 100, 116]),
+        ([*range(0, 90, 10)], [0, 20, 40, 60, 80]),
+        (["b", "a"], ["b", "a"]),
+        ([7], [7]),
+        (keras_tuner.engine.hyperparameters.Int("x", 0, 100, step=50), [0, 50, 100]),
+        (
+            keras_tuner.engine.hyperparameters.Float("x", 0.0, 0.8),
+            [0.0, 0.2, 0.4, 0.6000000000000001, 0.8],
+        ),
+        (keras_tuner.engine.hyperparameters.Choice("x", [3, 1]), [1, 3]),
+    ],
+)
+def test_of_a_space_a_few_values_stand_for_all(space, few):
+    assert [*map(str, spread(space))] == [*map(str, few)]

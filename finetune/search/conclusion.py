@@ -1,0 +1,186 @@
+"""How a search ends: the best model is taken out of the study, measured and saved."""
+
+import json
+import logging
+import time
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from finetune.exceptions import OutOfTimeError, SearchError, StorageError
+from finetune.model import FineTunedModel, remember, right_answers, score
+from finetune.reuse import StoredSource
+from finetune.search.board import error_lines
+from finetune.search.kept_weights import kept_weights
+from finetune.search.ranking import Ranked
+from finetune.search.rows import card_of
+from finetune.search.runner import Work, head_alone
+from finetune.search.search_result import SearchResult, Verdict
+from finetune.search.trials import Trial
+from finetune.support import assign, bootstrap_interval, current_deadline, write_text
+
+log = logging.getLogger("finetune")
+
+# Labels, and what a model says.
+Answers = tuple[np.ndarray, np.ndarray]
+
+# Share of a time budget that the comparison with the head alone may end after it.
+_BEYOND = 0.1
+
+
+def conclude(
+    work: Work,
+    ranking: list[Ranked],
+    *,
+    monitor: str,
+    seconds: float,
+    stopped: KeyboardInterrupt | OutOfTimeError | None,
+) -> SearchResult:
+    """Take the best model out of a study, save it and measure it.
+
+    Args:
+        work: What the trials had in common.
+        ranking: All trials, the best first.
+        monitor: The quantity that decided.
+        seconds: Wall time of the search, earlier runs of the study counted in.
+        stopped: What stopped the search before its end, if anything did.
+
+    Raises:
+        SearchError: If there is no trial with a score.
+        KeyboardInterrupt: If the user stopped the search before there was one.
+        OutOfTimeError: If time was up before there was one.
+    """
+    folder = work.folder
+    chosen, trained = _best(work, _scored(ranking, stopped))
+    settings = work.settings(chosen.trial.values)
+    source = work.trainer.source_of(work.data, settings)
+    # At the size of the model, as the trial had them: nothing has to be decoded again.
+    data = source.data if isinstance(source, StoredSource) else work.data
+    card = card_of(trained, data)
+    model = FineTunedModel(trained, card, remember(data, card.image_size))
+    model.save(folder / "model.keras")
+    started = time.monotonic()
+    answers = {
+        split: model.outputs(data, split)
+        for split in ("validation", "test")
+        if split in data.counts
+    }
+    took = time.monotonic() - started
+    verdict = None
+    if data.task in ("binary", "multiclass") and settings.head_epochs and _is_time_for(took):
+        split = [*answers][-1]
+        # The shared model becomes the head alone for a moment.
+        with suppress(OutOfTimeError):
+            if head_alone(work.trainer, settings, source):
+                verdict = _verdict(split, data.task, answers[split], model.outputs(data, split))
+        _restore(trained, work, chosen.trial)
+    result = SearchResult(
+        model.copy(),
+        ranking,
+        chosen,
+        settings,
+        score(*answers["validation"], data.task),
+        score(*answers["test"], data.task) if "test" in answers else None,
+        verdict,
+        monitor,
+        seconds,
+        folder,
+        replace(work, callbacks=()),  # which may not be fit to be pickled
+        isinstance(stopped, KeyboardInterrupt),
+        current_deadline().seconds if isinstance(stopped, OutOfTimeError) else None,
+    )
+    write_text(folder / "result.json", json.dumps(_facts(result), indent=2, default=str) + "\n")
+    return result
+
+
+def _is_time_for(seconds: float) -> bool:
+    """Whether what takes so long may still be done: it makes a time budget a tenth longer at most.
+
+    That a budget is used up is the rule, and the comparison with the head is what shows whether
+    it was worth it; in most searches it takes no time to speak of.
+    """
+    deadline = current_deadline()
+    return deadline.left + _BEYOND * (deadline.seconds or 0) >= seconds
+
+
+def _scored(
+    ranking: list[Ranked], stopped: KeyboardInterrupt | OutOfTimeError | None
+) -> list[Ranked]:
+    """The trials that can be the best."""
+    scored = [entry for entry in ranking if entry.outcomes]
+    if scored:
+        return scored
+    told = "\n".join(error_lines(ranking))
+    if stopped is not None and (isinstance(stopped, KeyboardInterrupt) or not told):
+        raise stopped
+    raise SearchError(
+        f"Expected at least one trial with a score, but there is none: {told}. Mend the cause, "
+        "and search again."
+    )
+
+
+def _best(work: Work, ranking: list[Ranked]) -> tuple[Ranked, keras.Model]:
+    """The best trial whose weights are there, and the shared model with them."""
+    for entry in ranking:
+        trained = work.model(work.settings(entry.trial.values))
+        if _restore(trained, work, entry.trial):
+            return entry, trained
+    raise SearchError(
+        f"The weights of the best trials are gone from {work.folder / 'weights'}. Search again in "
+        "another folder."
+    )
+
+
+def _restore(model: keras.Model, work: Work, trial: Trial) -> bool:
+    try:
+        values = kept_weights(work, trial, model)
+    except StorageError as error:
+        log.warning("The weights of trial %s cannot be used: %s", trial.name, error)
+        return False
+    assign(model.variables, values)
+    return True
+
+
+def _verdict(split: str, task: str, tuned: Answers, alone: Answers) -> Verdict:
+    """Compare two models on the same images."""
+    best, head = (right_answers(*answers, task).ravel().astype(float) for answers in (tuned, alone))
+    return Verdict(
+        split,
+        len(best),
+        float(best.mean()),
+        bootstrap_interval(best),
+        float(head.mean()),
+        bootstrap_interval(best - head),
+    )
+
+
+def _facts(result: SearchResult) -> dict[str, Any]:
+    verdict = result.verdict
+    return {
+        "best": {
+            "id": result.chosen.trial.trial,
+            "hyperparameters": result.best,
+            "head_is_best": result.head_is_best,
+            "remark": result.chosen.trial.remark,
+        },
+        "validation": result.validation.to_dict(),
+        "test": result.test.to_dict() if result.test else None,
+        "verdict": None
+        if verdict is None
+        else {
+            "word": verdict.word,
+            "split": verdict.split,
+            "n": verdict.n,
+            "tuned": verdict.tuned,
+            "tuned_interval": verdict.tuned_interval,
+            "head_only": verdict.head_only,
+            "difference": verdict.difference,
+        },
+        "seconds": round(result.seconds, 1),
+        "interrupted": result.interrupted,
+        "time_up": result.time_up is not None,
+        "trials": len(result.ranking),
+    }
