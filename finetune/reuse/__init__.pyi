@@ -1,10 +1,9 @@
 from .batches import Batches as Batches
 from .batches import RowBatches as RowBatches
+from .choice import PIXELS as PIXELS
 from .code import UnknownCode as UnknownCode
 from .code import code_of as code_of
-from .cuts import Cut as Cut
 from .cuts import extractor as extractor
-from .cuts import find_cut as find_cut
 from .cuts import split as split
 from .features import FeatureCache as FeatureCache
 from .features import Features as Features
@@ -19,3 +18,4 @@ from .sources import Source as Source
 from .sources import StoredSource as StoredSource
 from .sources import StreamSource as StreamSource
 from .sources import pass_batch as pass_batch
+from .starts import Starts as Starts

@@ -28,7 +28,7 @@ from finetune.reuse.fold import fold_batch_norm
 from finetune.reuse.graph import CannotSplit, ends, flatten, require_graph
 from finetune.reuse.inference import heeds_training, is_frozen
 
-__all__ = ["CannotSplit", "Cut", "extractor", "find_cut", "flatten", "split"]
+__all__ = ["CannotSplit", "Cut", "extractor", "find_cuts", "flatten", "split"]
 
 # The calls before a boundary, and the tensors that cross it.
 _Boundary: TypeAlias = tuple[list[Call], tuple[keras.KerasTensor, ...]]
@@ -138,31 +138,14 @@ def find_cuts(model: keras.Model, freeze_depth: int) -> list[Cut]:
     return cuts
 
 
-def find_cut(model: keras.Model, freeze_depth: int, *, affordable: int = 0) -> Cut:
-    """Finds the deepest cut that no more values cross than there is room for.
-
-    Args:
-        model: See `find_cuts`.
-        freeze_depth: Likewise.
-        affordable: Number of values per image. Where no cut is as small, the cheapest one is
-            taken; that is also the default.
-
-    Returns:
-        One of `find_cuts`.
-
-    Raises:
-        CannotSplit: See `find_cuts`.
-    """
-    first, *others = find_cuts(model, freeze_depth)
-    return next((cut for cut in reversed(others) if cut.values <= affordable), first)
-
-
-def split(model: keras.Model, cut: Cut) -> tuple[keras.Model, keras.Model]:
+def split(
+    model: keras.Model, tensors: Sequence[keras.KerasTensor]
+) -> tuple[keras.Model, keras.Model]:
     """Splits a model at a cut.
 
     Args:
         model: The model that the cut was found in.
-        cut: What `find_cut` returned for it.
+        tensors: Those of the model that cross it, see `Cut`.
 
     Returns:
         The prefix (the model's inputs -> the tensors that cross) and the suffix (those tensors
@@ -173,15 +156,15 @@ def split(model: keras.Model, cut: Cut) -> tuple[keras.Model, keras.Model]:
         >>> inputs = keras.Input((8,))
         >>> frozen = keras.layers.Dense(2, trainable=False)(inputs)
         >>> model = keras.Model(inputs, keras.layers.Dense(1)(frozen))
-        >>> prefix, suffix = split(model, find_cut(model, 2))
+        >>> prefix, suffix = split(model, find_cuts(model, 2)[-1].tensors)
         >>> x = keras.ops.ones((3, 8))
         >>> bool(keras.ops.all(suffix(prefix(x)) == model(x)))
         True
     """
-    crossing = cut.tensors[0] if len(cut.tensors) == 1 else list(cut.tensors)
+    crossing = tensors[0] if len(tensors) == 1 else list(tensors)
     inputs, outputs = ends(model)
     # Keras cannot pass an input of a partial graph on as its output.
-    passed_on = {id(tensor) for tensor in cut.tensors}
+    passed_on = {id(tensor) for tensor in tensors}
     outputs = keras.tree.map_structure(
         lambda tensor: keras.layers.Identity()(tensor) if id(tensor) in passed_on else tensor,
         outputs,

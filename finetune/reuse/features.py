@@ -22,16 +22,13 @@ from finetune.exceptions import ArgumentError, StorageError
 from finetune.reuse.entries import EntryWriter, Shards
 from finetune.reuse.identities import MAKERS
 from finetune.reuse.sinks import Room, Sink
-from finetune.reuse.sources import TRAIN, VALIDATION, Source
+from finetune.reuse.sources import TRAIN, Source
 from finetune.reuse.store import FeatureStore
 from finetune.support import check_number, current_deadline
 
 log = logging.getLogger("finetune")
 
 Extract = Callable[[Sequence[str], np.ndarray], list[tuple[np.ndarray, ...]]]
-
-MEMORY = "memory"
-DISK = "disk"
 
 # Shares of what is free when they are asked for: the rest is left to training and others.
 _MEMORY_SHARE = 0.4
@@ -82,63 +79,30 @@ class FeatureCache:
         self.kept: dict[tuple[str, str, str], Features] = {}
         self._held = 0
 
-    def place(
-        self,
-        source: Source,
-        point: str,
-        values: int,
-        seconds_per_image: Callable[[], float],
-        *,
-        lasting: bool = True,
-    ) -> str | None:
-        """Where the features at a point would be kept, decided by size and measured speed.
+    def row_bytes(self, values: int) -> int:
+        """Bytes that so many values take."""
+        return values * np.dtype(self._dtype).itemsize
+
+    def room(self) -> int:
+        """Bytes of memory that are left for features."""
+        if self._budget is not None:
+            return max(0, self._budget - self._held)
+        return int(psutil.virtual_memory().available * _MEMORY_SHARE)
+
+    def disk(self, source: Source, *, lasting: bool = True) -> tuple[int, float]:
+        """Bytes of disk that are left for features, and the seconds that each takes.
 
         Args:
             source: The images.
-            point: Name of the place in the model.
-            values: Numbers per image at that place.
-            seconds_per_image: Measures what computing them again costs.
             lasting: See `get`.
-
-        Returns:
-            "memory", "disk", or None where keeping them does not pay.
         """
-        if self.holds(source, TRAIN, point):
-            return MEMORY
-        rows = (source.rows(TRAIN) or 0) + (source.rows(VALIDATION) or 0)
-        per_row = values * np.dtype(self._dtype).itemsize
-        size = rows * per_row
-        if size <= self._room():
-            return MEMORY
+        if not (source.persistent and lasting):
+            return 0, 0.0
         try:
-            if not (source.persistent and lasting) or size > self._store.free():
-                log.info(
-                    "Training on whole images: features would take %.1f GB, more than memory and "
-                    "disk have room for.",
-                    size / 1e9,
-                )
-                return None
-            load = self._store.seconds_per_byte() * per_row
+            return max(0, self._store.free()), self._store.seconds_per_byte()
         except OSError as error:
-            log.warning("Training on whole images: features cannot be kept on disk: %s.", error)
-            return None
-        compute = seconds_per_image()
-        if load > compute:
-            log.info(
-                "Training on whole images: loading features takes %.1f ms an image, computing "
-                "them %.1f ms.",
-                load * 1e3,
-                compute * 1e3,
-            )
-            return None
-        log.info(
-            "Keeping features on disk, %.1f GB: loading them takes %.1f ms an image, computing "
-            "them %.1f ms.",
-            size / 1e9,
-            load * 1e3,
-            compute * 1e3,
-        )
-        return DISK
+            log.warning("Features cannot be kept on disk: %s.", error)
+            return 0, 0.0
 
     def holds(self, source: Source, split: str, point: str) -> bool:
         """Whether the features are at hand without any work."""
@@ -179,11 +143,6 @@ class FeatureCache:
             self._compute(source, split, missing, extract, on_disk)
         return self.kept[source.key, split, point]
 
-    def _room(self) -> int:
-        if self._budget is not None:
-            return self._budget - self._held
-        return int(psutil.virtual_memory().available * _MEMORY_SHARE)
-
     def _find(self, source: Source, split: str, point: str, on_disk: bool) -> bool:
         """Whether the features are at hand; fetches them from disk if they are there."""
         key = source.key, split, point
@@ -208,7 +167,7 @@ class FeatureCache:
         self, key: tuple[str, str, str], arrays: Sequence[np.ndarray | Shards], labels: np.ndarray
     ) -> None:
         size = sum(map(_bytes, arrays))
-        if any(isinstance(array, Shards) for array in arrays) and size <= self._room():
+        if any(isinstance(array, Shards) for array in arrays) and size <= self.room():
             arrays = [array.load() if isinstance(array, Shards) else array for array in arrays]
         if not any(isinstance(array, Shards) for array in arrays):
             self._held += size
@@ -291,7 +250,7 @@ class FeatureCache:
         Returns:
             The points with values that the dtype cannot hold; nothing of these is kept.
         """
-        room = Room(self._room())
+        room = Room(self.room())
         sinks = [Sink(writers.get(point), room, dtype) for point in points]
         labels = []
         deadline, done, rows = current_deadline(), 0, source.rows(split)

@@ -1,6 +1,6 @@
 """A model whose layers are frozen: what it computes at any of its places, once for every image."""
 
-import time
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -11,11 +11,11 @@ import numpy as np
 
 from finetune.backbones import apply_freeze_depth, leaf_layers
 from finetune.compat import calls_of
-from finetune.reuse.cuts import extractor
+from finetune.reuse.cuts import Cut, extractor, find_cuts
 from finetune.reuse.features import FeatureCache, Features
 from finetune.reuse.graph import CannotSplit, flatten
 from finetune.reuse.identities import Identity, identity
-from finetune.reuse.sources import Source
+from finetune.reuse.sources import TRAIN, Source
 from finetune.support import assign, values_of
 
 
@@ -41,6 +41,7 @@ class FrozenModel:
         self._weights = weights
         self._cache = cache
         self._places: dict[str, tuple[keras.KerasTensor, ...]] = {}
+        self._cuts: dict[int, dict[str, Cut]] = {}
         self._extractors: dict[tuple[str, ...], Any] = {}
 
     @cached_property
@@ -92,19 +93,36 @@ class FrozenModel:
         """Whether there is such a name."""
         return name in self._places
 
-    def place(self, source: Source, name: str, values: int, whole: str) -> str | None:
-        """Where values at a marked place would be kept, see `FeatureCache.place`.
+    def cuts(self, freeze_depth: int) -> dict[str, Cut]:
+        """Where features can be kept for a freeze depth, by name; see `find_cuts`.
 
-        Args:
-            source: The images.
-            name: Name of the place.
-            values: Numbers per image there.
-            whole: Name of the place at the model's end: what it costs to get there is measured.
+        Raises:
+            CannotSplit: If there is no such place.
         """
-        lasting = self.identity.lasting
-        return self._cache.place(
-            source, self._full(name), values, lambda: self._cost(whole), lasting=lasting
-        )
+        if freeze_depth not in self._cuts:
+            apply_freeze_depth(self._model, freeze_depth)
+            found = [cut for cut in find_cuts(self.flat, freeze_depth) if cut.depth]
+            self._cuts[freeze_depth] = {self.name_of(cut.tensors): cut for cut in found}
+            for name, cut in self._cuts[freeze_depth].items():
+                self.mark(name, cut.tensors)
+        return self._cuts[freeze_depth]
+
+    def tensors_of(self, name: str) -> tuple[keras.KerasTensor, ...]:
+        """The tensors of a marked place."""
+        return self._places[name]
+
+    def holds(self, source: Source, name: str) -> bool:
+        """Whether the features of training images at a place are at hand."""
+        return self._cache.holds(source, TRAIN, self._full(name))
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Bytes of an image."""
+        return math.prod(self._prepare.input_shape[1:])
+
+    def disk(self, source: Source) -> tuple[int, float]:
+        """Bytes that features of these images may take on disk, and seconds for each of them."""
+        return self._cache.disk(source, lasting=self.identity.lasting)
 
     def features(
         self, source: Source, split: str, name: str, wanted: Sequence[str] = ()
@@ -134,14 +152,6 @@ class FrozenModel:
             yield
         finally:
             assign(self._model.variables, now)
-
-    def _cost(self, name: str) -> float:
-        """Seconds that it takes to get to a place for one image, measured."""
-        pixels = np.zeros((16, *self._prepare.input_shape[1:]), "float32")
-        self._extract([self._full(name)], pixels)
-        started = time.perf_counter()
-        self._extract([self._full(name)], pixels)
-        return (time.perf_counter() - started) / len(pixels)
 
     def _full(self, name: str) -> str:
         return f"{self.identity.name}/{name}"

@@ -12,17 +12,16 @@ import tensorflow as tf
 
 from finetune.backbones import Backbone, BatchNorm, apply_freeze_depth, leaf_layers
 from finetune.reuse import (
+    PIXELS,
     TRAIN,
     VALIDATION,
     Batches,
-    CannotSplit,
-    Cut,
     FeatureCache,
     Features,
     FrozenModel,
     RowBatches,
     Source,
-    find_cut,
+    Starts,
     fold_batch_norm,
     in_inference_mode,
     split,
@@ -38,7 +37,6 @@ from finetune.training.program import Program
 
 log = logging.getLogger("finetune")
 
-PIXELS = "pixels"
 POOLED = "pooled"
 
 
@@ -53,8 +51,8 @@ class SharedBackbone:
         distribution: Strategy that its variables are made under, and that trains it; None for
             one device.
         freeze_depths: Depths that trials are going to use, or a few that stand for them. One pass
-            over the images yields the features at the cuts of all of them, and a depth between
-            two of them starts from the shallower one's.
+            over the images yields the features for all of them.
+        epochs: Epochs that they train: what keeping features spares depends on it.
         heads: Heads that were trained on it.
     """
 
@@ -63,6 +61,7 @@ class SharedBackbone:
     precision: str = "float32"
     distribution: tf.distribute.Strategy | None = None
     freeze_depths: set[int] = field(default_factory=set)
+    epochs: int = 1
     heads: HeadStore = field(default_factory=HeadStore)
 
     def __post_init__(self) -> None:
@@ -70,9 +69,6 @@ class SharedBackbone:
         self._pretrained = values_of(self.backbone.model.variables)
         self._assemblies: dict[Head, Assembly] = {}
         self._programs: dict[Any, Program] = {}
-        self._cuts: dict[str, Cut] = {}
-        self._cut_of_depth: dict[int, Cut] = {}
-        self._rooms: dict[tuple[str, int], int] = {}
 
     @cached_property
     def frozen(self) -> FrozenModel:
@@ -81,6 +77,10 @@ class SharedBackbone:
             pixels = keras.Input((*self.backbone.image_size, 3))
             prepare = keras.Model(pixels, self.backbone.preprocess(pixels))
         return FrozenModel(self.backbone.model, prepare, self._pretrained, self.cache)
+
+    @cached_property
+    def _starts(self) -> Starts:
+        return Starts(self.frozen, self.cache)
 
     @contextmanager
     def _building(self) -> Iterator[None]:
@@ -138,12 +138,11 @@ class SharedBackbone:
             The program, to be restarted before it is used.
         """
         structure = replace(head, seed=0)
-        start = self._start(min(freeze_depth, unchanged))
-        kept = self._affordable(source, start) if source.reuse else 0
+        start = self._start(source, min(freeze_depth, unchanged)) if source.reuse else PIXELS
         key = (
             structure,
             source.reuse,
-            kept,
+            start,
             freeze_depth,
             batch_norm,
             optimizer,
@@ -159,7 +158,7 @@ class SharedBackbone:
         self,
         head: Head,
         reuse: bool,
-        kept: int,
+        start: str,
         freeze_depth: int,
         batch_norm: BatchNorm,
         settings: OptimizerSettings,
@@ -171,9 +170,8 @@ class SharedBackbone:
         def freeze() -> None:
             apply_freeze_depth(self.backbone.model, freeze_depth, batch_norm=batch_norm)
 
-        cut = self._cut_for(kept) if reuse else None
         freeze()
-        point, trainee = self._trainee(assembly, reuse, kept, cut)
+        trainee = self._trainee(assembly, reuse, start)
         factors = []
         if layer_decay is not None:
             model = self.backbone.model
@@ -195,75 +193,32 @@ class SharedBackbone:
             )
 
         fresh = [without_room(value) for value in values_of(trainee.optimizer.variables)]
-        return Program(assembly.model, trainee, point, freeze, compile_whole, fresh)
+        return Program(assembly.model, trainee, start, freeze, compile_whole, fresh)
 
-    def _cut_for(self, kept: int) -> Cut | None:
-        """The cut to train from; None where there is none before the head."""
-        if not 0 < kept < self._leaves:
-            return None
-        try:
-            cut = self._cut(kept)
-        except CannotSplit as refusal:
-            log.info("Training the whole model: %s.", refusal.reason)
-            return None
-        return cut if cut.depth else None
-
-    def _trainee(
-        self, assembly: Assembly, reuse: bool, kept: int, cut: Cut | None
-    ) -> tuple[str, keras.Model]:
-        """The part of the model that has to run in training, and where it begins."""
-        if reuse and kept >= self._leaves:
+    def _trainee(self, assembly: Assembly, reuse: bool, start: str) -> keras.Model:
+        """The part of the model that has to run in training."""
+        if start == POOLED:
             classifier = assembly.classifier
-            return POOLED, keras.Model(classifier.inputs, classifier.outputs)
-        if cut is None:
+            return keras.Model(classifier.inputs, classifier.outputs)
+        if start == PIXELS:
             pixels = keras.Input(assembly.model.input_shape[1:])
             body = (fold_batch_norm if reuse else in_inference_mode)(self.backbone.model)
             features = body(assembly.prepare(pixels))
-            return PIXELS, keras.Model(pixels, assembly.classifier(assembly.pool(features)))
-        _, suffix = split(self.frozen.flat, cut)
-        inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in cut.tensors]
+            return keras.Model(pixels, assembly.classifier(assembly.pool(features)))
+        tensors = self.frozen.tensors_of(start)
+        _, suffix = split(self.frozen.flat, tensors)
+        inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in tensors]
         features = fold_batch_norm(suffix)(inputs[0] if len(inputs) == 1 else inputs)
-        outputs = assembly.classifier(assembly.pool(features))
-        return self._name(cut), keras.Model(inputs, outputs)
+        return keras.Model(inputs, assembly.classifier(assembly.pool(features)))
 
-    def _start(self, depth: int) -> int:
-        """The depth at whose cut a phase with so many frozen layers starts.
-
-        Were it always its own, a search over a range would compute and keep the features of every
-        depth that is drawn. Running a few frozen layers in every step costs less.
-        """
-        before = [other for other in self.freeze_depths if 0 < other <= depth < self._leaves]
-        return max(before, default=depth)
-
-    def _affordable(self, source: Source, depth: int) -> int:
-        """The depth, or 0 where there is no room for what it would keep."""
-        if 0 < depth < self._leaves and (source.key, depth) not in self._rooms:
-            try:
-                cut = self._cut(depth)
-                place = cut.depth and self.frozen.place(
-                    source, self._name(cut), cut.values, self.mark_pooled()
-                )
-            except CannotSplit:
-                place = True  # the refusal is told where the program is built
-            self._rooms[source.key, depth] = depth if place else 0
-        return self._rooms.get((source.key, depth), depth)
-
-    def _cut(self, freeze_depth: int) -> Cut:
-        """Where to cut for a depth; the layers up to there are frozen to find out."""
-        if freeze_depth in self._cut_of_depth:
-            return self._cut_of_depth[freeze_depth]
-        apply_freeze_depth(self.backbone.model, freeze_depth)
-        flat = self.frozen.flat
-        cheapest = find_cut(flat, freeze_depth)
-        # A boundary of up to twice the size costs little more to load, and often spares running
-        # a block of frozen layers in every step.
-        cut = find_cut(flat, freeze_depth, affordable=2 * cheapest.values)
-        self.frozen.mark(self._name(cut), cut.tensors)
-        self._cut_of_depth[freeze_depth] = self._cuts.setdefault(self._name(cut), cut)
-        return self._cut_of_depth[freeze_depth]
-
-    def _name(self, cut: Cut) -> str:
-        return self.frozen.name_of(cut.tensors)
+    def _start(self, source: Source, depth: int) -> str:
+        """Where a phase starts whose first layers hold the pretrained weights and stay frozen."""
+        if depth >= self._leaves:
+            return self.mark_pooled()
+        if depth == 0:
+            return PIXELS
+        others = [other for other in self.freeze_depths if 0 < other < self._leaves]
+        return self._starts.at(source, depth, others, self.epochs).point
 
     def mark_pooled(self) -> str:
         """Name of the place where heads begin: the output, averaged over the image."""
@@ -275,19 +230,8 @@ class SharedBackbone:
 
     def features(self, program: Program, source: Source, split_name: str) -> Features:
         """What the frozen part computes for every image where this program begins."""
-        return self.frozen.features(source, split_name, program.point, self._wanted())
-
-    def _wanted(self) -> list[str]:
-        points = [self.mark_pooled()]
-        for depth in sorted(self.freeze_depths):
-            if 0 < depth < self._leaves:
-                try:
-                    cut = self._cut(depth)
-                except CannotSplit:
-                    continue
-                if cut.depth:
-                    points.append(self._name(cut))
-        return points
+        wanted = [self.mark_pooled(), *self._starts.points(source)]
+        return self.frozen.features(source, split_name, program.point, wanted)
 
     def batches(self, program: Program, source: Source, *, seed: int) -> tuple[Batches, Batches]:
         """What a program is trained and validated on."""

@@ -143,6 +143,7 @@ class Trainer:
             raise ArgumentError("num_classes is not known: pass it, or train on an ImageData.")
         shared = self.shared(settings)
         shared.freeze_depths.update(self.freeze_depths(settings))
+        shared.epochs = max(shared.epochs, settings.epochs)
         depth = resolve_depth(shared.backbone.model, settings.freeze_depth)
         training = Training(
             tuple(settings.phases(depth, shared.head_only)),

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 
+from cutting import find_cut
 from finetune.backbones.freezing import apply_freeze_depth, leaf_layers
 from finetune.compat import all_layers, calls_of
-from finetune.reuse.cuts import CannotSplit, Cut, extractor, find_cut, flatten, split
+from finetune.reuse.cuts import CannotSplit, Cut, extractor, flatten, split
 
 
 def images(model, count=2):
@@ -68,7 +69,7 @@ def test_several_tensors_may_cross():
     cut = find_cut(model, 4, affordable=96)
     assert cut.depth == 4
     assert {tensor.shape for tensor in cut.tensors} == {(None, 4, 4, 4), (None, 4, 4, 2)}
-    prefix, suffix = split(model, cut)
+    prefix, suffix = split(model, cut.tensors)
     assert len(prefix.outputs) == len(suffix.inputs) == 2
     x = images(model)
     np.testing.assert_array_equal(suffix(prefix(x)), model(x))
@@ -100,7 +101,7 @@ def test_a_layer_that_is_called_on_both_sides_lies_behind_the_cut():
     frozen = [layer.name for layer in model.layers].index("wide")
     cut = find_cut(model, frozen)
     assert cut.values == 2
-    prefix, suffix = split(model, cut)
+    prefix, suffix = split(model, cut.tensors)
     value = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
     np.testing.assert_array_equal(suffix(prefix(value)), model(value))
 
@@ -123,7 +124,7 @@ def test_an_output_of_the_model_may_cross():
     first = layers.Dense(2, name="first")(x)
     model = keras.Model(x, [first, layers.Dense(3, name="second")(first)])
     apply_freeze_depth(model, 2)
-    prefix, suffix = split(model, find_cut(model, 2))
+    prefix, suffix = split(model, find_cut(model, 2).tensors)
     value = np.ones((2, 4), "float32")
     for found, expected in zip(suffix(prefix(value)), model(value), strict=True):
         np.testing.assert_array_equal(found, expected)
@@ -279,7 +280,7 @@ def test_suffix_of_prefix_is_the_full_model(architecture, fraction, affordable):
     depth = round(fraction * len(architecture.layers))
     apply_freeze_depth(architecture, depth)
     cut = find_cut(architecture, depth, affordable=affordable)
-    prefix, suffix = split(architecture, cut)
+    prefix, suffix = split(architecture, cut.tensors)
     assert 0 < cut.depth <= depth
     x = images(architecture)
     assert_close(suffix(prefix(x)), architecture(x))
@@ -302,7 +303,7 @@ def test_the_dropout_within_efficientnet_is_no_limit_where_it_is_frozen():
 def test_what_the_suffix_trains_is_seen_and_saved_by_the_full_model(tmp_path):
     model = skip_model()
     apply_freeze_depth(model, 3)
-    prefix, suffix = split(model, find_cut(model, 3))
+    prefix, suffix = split(model, find_cut(model, 3).tensors)
     x, y = images(model, 8), np.ones((8, 2), "float32")
     features = prefix.predict(x, verbose=0)
     suffix.compile("sgd", "mse")
@@ -322,7 +323,7 @@ def test_nested_model_is_split_after_inlining():
     apply_freeze_depth(flat, 4)
     cut = find_cut(flat, 4, affordable=128)
     assert cut.depth == 4
-    prefix, suffix = split(flat, cut)
+    prefix, suffix = split(flat, cut.tensors)
     value = images(model)
     assert_close(suffix(prefix(value)), model(value))
 
@@ -339,7 +340,7 @@ def test_nested_model_that_was_not_inlined_is_one_unit():
 
 def test_extractor_computes_what_the_prefix_does(mobilenet):
     apply_freeze_depth(mobilenet, 100)
-    prefix, _ = split(mobilenet, find_cut(mobilenet, 100))
+    prefix, _ = split(mobilenet, find_cut(mobilenet, 100).tensors)
     features = extractor(prefix)
     for count in (1, 3):
         x = images(mobilenet, count)
@@ -350,7 +351,7 @@ def test_extractor_computes_what_the_prefix_does(mobilenet):
 def test_extractor_takes_whole_numbers_and_gives_every_output():
     model = skip_model()
     apply_freeze_depth(model, 4)
-    prefix, _ = split(model, find_cut(model, 4, affordable=96))
+    prefix, _ = split(model, find_cut(model, 4, affordable=96).tensors)
     x = np.arange(2 * 8 * 8 * 3, dtype="uint8").reshape(2, 8, 8, 3)
     found = extractor(prefix)(x)
     assert isinstance(found, tuple)
@@ -439,7 +440,7 @@ def test_no_affordable_boundary_leaves_fewer_layers_behind(plan, fraction, more)
     cheapest = min(values for _, values in found)
     affordable = cheapest + more
     cut = find_cut(model, depth, affordable=affordable)
-    prefix, _ = split(model, cut)
+    prefix, _ = split(model, cut.tensors)
     assert cut.values <= affordable
     behind = leading(model, {id(layer) for layer in prefix.layers})
     assert behind == max(lead for lead, values in found if values <= affordable)
@@ -456,7 +457,7 @@ def test_any_graph_computes_the_same_when_split(plan, fraction, affordable):
     cut = find_cut(model, depth, affordable=affordable)
     assert 0 <= cut.depth <= depth
     assert cut.values <= max(affordable, find_cut(model, depth).values)
-    prefix, suffix = split(model, cut)
+    prefix, suffix = split(model, cut.tensors)
     x = images(model, 3)
     np.testing.assert_array_equal(suffix(prefix(x)), model(x))
 

@@ -20,7 +20,7 @@ from finetune.data import load_data
 from finetune.exceptions import ArgumentError, OutOfTimeError, StorageError
 from finetune.reuse import entries
 from finetune.reuse.entries import EntryWriter
-from finetune.reuse.features import DISK, MEMORY, FeatureCache
+from finetune.reuse.features import FeatureCache
 from finetune.reuse.sources import StoredSource
 from finetune.reuse.store import FeatureStore
 from finetune.support import current_deadline, time_limit
@@ -195,22 +195,26 @@ def test_half_precision_takes_half_the_room(source, tmp_path):
         FeatureCache(budget=-1, folder=tmp_path)
 
 
-def test_the_place_follows_from_size_and_measured_speed(source, tmp_path, caplog):
+def test_room_is_what_the_budget_and_what_is_held_leave(source, tmp_path):
     cache = FeatureCache(budget=1000, folder=tmp_path)
-    assert cache.place(source, "a", 5, lambda: 1.0) == MEMORY
-    assert cache.place(source, "a", 5000, lambda: 1.0) == DISK
-    with caplog.at_level(logging.INFO, logger="finetune"):
-        assert cache.place(source, "a", 5000, lambda: 0.0) is None
-        assert cache.place(source, "a", 10**12, lambda: 1.0) is None
-    assert "loading features takes" in caplog.text
-    assert "more than memory and disk have room for" in caplog.text
+    assert cache.room() == 1000
+    held = cache.get(source, "train", "a", [], means([])).inputs[0].nbytes
+    assert cache.room() == 1000 - held
+    assert (cache.row_bytes(5), FeatureCache(dtype="float16").row_bytes(5)) == (20, 10)
+
+
+def test_the_disk_has_room_only_for_what_the_next_process_can_find_again(source, tmp_path):
+    cache = FeatureCache(folder=tmp_path)
+    free, seconds = cache.disk(source)
+    assert 0 < free <= 50 * 10**9 and seconds > 0
+    assert cache.disk(source, lasting=False) == (0, 0.0)
 
 
 def test_a_place_that_cannot_be_written_is_no_place(source, tmp_path, caplog):
     (tmp_path / "file").write_text("")
     cache = FeatureCache(budget=10, folder=tmp_path / "file" / "features")
-    assert cache.place(source, "a", 5000, lambda: 1.0) is None
-    assert "Training on whole images: features cannot be kept on disk" in caplog.text
+    assert cache.disk(source) == (0, 0.0)
+    assert "Features cannot be kept on disk" in caplog.text
 
 
 def test_a_disk_that_fills_costs_nothing_while_memory_has_room(
@@ -325,7 +329,7 @@ def test_memory_disk_and_no_room_at_all_train_to_the_same_result(make_backbone, 
     for budget, folder, said in (
         (None, tmp_path / "memory", "in memory."),
         (10, tmp_path / "disk", "in part on disk."),
-        (10, blocked, "Training on whole images: features cannot be kept on disk"),
+        (10, blocked, "Freeze depth 10 starts from the pixels: there is no room"),
     ):
         tuner = FineTuner(
             make_backbone(),

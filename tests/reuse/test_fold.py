@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 
+from cutting import find_cut
 from finetune.backbones.freezing import apply_freeze_depth
 from finetune.compat import all_layers
-from finetune.reuse.cuts import find_cut, split
+from finetune.reuse.cuts import split
 from finetune.reuse.fold import FoldedBatchNorm, fold_batch_norm
 from finetune.reuse.inference import in_inference_mode
 from finetune.reuse.rewrite import RewrittenModel
@@ -343,7 +344,7 @@ def test_fit_and_predict(model):
 def test_split_and_folded_step_equals_the_full_one(architecture, fraction):
     depth = round(fraction * len(architecture.layers))
     apply_freeze_depth(architecture, depth)
-    prefix, suffix = split(architecture, find_cut(architecture, depth, affordable=10**6))
+    prefix, suffix = split(architecture, find_cut(architecture, depth, affordable=10**6).tensors)
     x = sample(architecture, 2)
     assert_same_step(fold_batch_norm(suffix), in_inference_mode(architecture), x, prefix(x))
 
@@ -368,7 +369,7 @@ OPTIMIZERS = {
 def test_weights_are_equal_after_twenty_steps(mobilenet, name):
     make, tolerance = OPTIMIZERS[name]
     apply_freeze_depth(mobilenet, 116)
-    prefix, suffix = split(mobilenet, find_cut(mobilenet, 116))
+    prefix, suffix = split(mobilenet, find_cut(mobilenet, 116).tensors)
     start = [np.array(variable) for variable in mobilenet.weights]
     batches = np.random.default_rng(0).uniform(-1, 1, (20, 4, *mobilenet.inputs[0].shape[1:]))
     labels = np.array([0, 1, 2, 0])

@@ -1,0 +1,146 @@
+"""Where trainings on a frozen model begin: at features that are kept, or at the pixels."""
+
+import logging
+import os
+from collections.abc import Iterable
+
+import tensorflow as tf
+
+from finetune.reuse.choice import DISK, MEMORY, PIXELS, Demand, Option, Prices, choose
+from finetune.reuse.features import FeatureCache
+from finetune.reuse.frozen import FrozenModel
+from finetune.reuse.graph import CannotSplit
+from finetune.reuse.sources import TRAIN, VALIDATION, Source
+
+log = logging.getLogger("finetune")
+
+# Multiply-adds a second of one core in the forward pass, and bytes a second from memory into a step,
+# as measured on a CPU (docs/performance.md). Constants, not measured anew in every run: so equal
+# commands start from equal places. Those of a GPU are estimates.
+_CORE = 2.5e10
+_GPU = 5e12
+_LOADED = 2e9
+_SENT = 5e9
+
+# Below this share of the frozen work it is not worth a word that some of it is run again.
+_LITTLE = 0.05
+
+
+class Starts:
+    """Chooses where trainings on a frozen model begin, within the room that there is.
+
+    Args:
+        frozen: The model.
+        cache: Where features are kept.
+    """
+
+    def __init__(self, frozen: FrozenModel, cache: FeatureCache) -> None:
+        self._frozen = frozen
+        self._cache = cache
+        self._chosen: dict[tuple[str, int], Option] = {}
+
+    def at(self, source: Source, depth: int, others: Iterable[int], epochs: int) -> Option:
+        """Where a training starts whose first layers are frozen.
+
+        Args:
+            source: The images.
+            depth: Number of frozen layers.
+            others: Depths of other trainings to come: room is shared among all of them.
+            epochs: Epochs of a training.
+
+        Returns:
+            Its point is a place of the frozen model, or "pixels".
+        """
+        if (source.key, depth) not in self._chosen:
+            depths = {depth, *others}
+            new = sorted(one for one in depths if (source.key, one) not in self._chosen)
+            for one, option in self._choose(source, new, epochs).items():
+                self._chosen[source.key, one] = option
+                self._tell(source, one, option)
+        return self._chosen[source.key, depth]
+
+    def points(self, source: Source) -> list[str]:
+        """Places where features of these images are to be kept."""
+        options = [option for (key, _), option in self._chosen.items() if key == source.key]
+        return [*dict.fromkeys(option.point for option in options if option.place != PIXELS)]
+
+    def options(self, source: Source, depth: int) -> list[Option]:
+        """What may be chosen for a freeze depth; the pixels come last."""
+        try:
+            cuts = self._frozen.cuts(depth)
+        except CannotSplit as refusal:
+            log.info("Training the whole model: %s.", refusal.reason)
+            cuts = {}
+        frozen = max((cut.frozen for cut in cuts.values()), default=0)
+        options = [
+            Option(
+                name,
+                place,
+                self._cache.row_bytes(cut.values),
+                cut.again,
+                frozen,
+                name in self.points(source),
+            )
+            for name, cut in cuts.items()
+            for place in (MEMORY, DISK)
+        ]
+        return [*options, Option(PIXELS, PIXELS, self._frozen.pixel_bytes, frozen, frozen)]
+
+    def demand(self, source: Source, epochs: int) -> Demand:
+        """How often rows of features are needed."""
+        train, validation = (source.rows(split) or 1 for split in (TRAIN, VALIDATION))
+        return Demand(train + validation, train // source.views + validation, max(epochs, 1))
+
+    def _choose(self, source: Source, depths: list[int], epochs: int) -> dict[int, Option]:
+        options = {depth: self.options(source, depth) for depth in depths}
+        demand = self.demand(source, epochs)
+        reserved = sum(
+            option.row_bytes * demand.kept
+            for option in {self._chosen[key] for key in self._chosen if key[0] == source.key}
+            if option.place == MEMORY and not self._frozen.holds(source, option.point)
+        )
+        room = {MEMORY: max(0, self._cache.room() - reserved)}
+        plan = choose(_without(options, DISK), demand, prices(0.0), room)
+        wished = choose(_without(options, DISK), demand, prices(0.0), {MEMORY: 2**62})
+        if plan == wished:
+            return plan
+        # Memory is short: only now is it worth measuring the disk.
+        room[DISK], seconds = self._frozen.disk(source)
+        return choose(options, demand, prices(seconds), room)
+
+    def _tell(self, source: Source, depth: int, option: Option) -> None:
+        if option.place != PIXELS:
+            log.info(
+                "Freeze depth %d starts from %s features of %.2f MB an image, %s; %.0f%% of the "
+                "frozen work is run again in every step.",
+                depth,
+                "kept" if option.kept else "new",
+                option.row_bytes / 1e6,
+                "in memory" if option.place == MEMORY else "on disk",
+                100 * option.share,
+            )
+        elif option.frozen:
+            log.warning(
+                "Freeze depth %d starts from the pixels: there is no room, in memory or on a disk "
+                "that is quick enough, for features of %d images. Raise cache_budget, or train "
+                "with a larger freeze depth or a smaller image size.",
+                *(depth, self.demand(source, 1).kept),
+            )
+
+
+def prices(disk: float) -> Prices:
+    """What work and bytes cost on this machine.
+
+    Args:
+        disk: Seconds that its disk takes for a byte.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return Prices(1 / _GPU, 1 / _SENT, max(disk, 1 / _SENT), disk)
+    return Prices(1 / (_CORE * (os.cpu_count() or 1)), 1 / _LOADED, max(disk, 1 / _LOADED), disk)
+
+
+def _without(options: dict[int, list[Option]], place: str) -> dict[int, list[Option]]:
+    return {
+        depth: [option for option in of_depth if option.place != place]
+        for depth, of_depth in options.items()
+    }
