@@ -1,4 +1,4 @@
-"""A tiny pretrained-like backbone and images to train it on."""
+"""A tiny pretrained-like backbone and images to train it on, and what else several tests need."""
 
 import json
 from collections.abc import Callable
@@ -55,6 +55,17 @@ def build_backbone(seed: int = 3) -> keras.Model:
             layer.moving_mean.assign(random.normal(0, 0.1, width))
             layer.moving_variance.assign(random.uniform(0.5, 1.5, width))
     return model
+
+
+class Hidden(keras.layers.Layer):
+    """A dropout that the signature of its holder does not show."""
+
+    def __init__(self, name):
+        super().__init__(name=name)
+        self.dropout = keras.layers.Dropout(0.5, name="within")
+
+    def call(self, inputs):
+        return self.dropout(inputs)
 
 
 def rewrite_arrays(path: Path, change: Callable[[dict, list[np.ndarray]], object]) -> None:

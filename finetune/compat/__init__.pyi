@@ -10,6 +10,7 @@ from .layers import seed_generators as seed_generators
 from .oracles import best_epoch_checkpoint as best_epoch_checkpoint
 from .oracles import give_next as give_next
 from .oracles import has_default_objective as has_default_objective
+from .oracles import may_go_on as may_go_on
 from .oracles import write_nothing as write_nothing
 from .weight_updates import SwapAverages as SwapAverages
 from .weight_updates import with_rate_factors as with_rate_factors

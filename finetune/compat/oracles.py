@@ -1,6 +1,7 @@
 """What KerasTuner's oracles and tuners keep to themselves."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import keras
 import keras_tuner
@@ -57,6 +58,30 @@ def give_next(oracle: keras_tuner.oracles.GridSearchOracle, trial_id: str) -> No
     # It would wait for the trial to end, for fear of new hyperparameters, and workers would stand
     # idle. In public only `end_trial` moves it on, which takes the result as well.
     oracle._populate_next.append(trial_id)
+
+
+def may_go_on(oracle: keras_tuner.oracles.HyperbandOracle) -> set[str]:
+    """Ids of the trials that Hyperband may still choose to go on from.
+
+    Example:
+        >>> space = keras_tuner.HyperParameters()
+        >>> _ = space.Float("rate", 1e-5, 1e-3)
+        >>> oracle = keras_tuner.oracles.HyperbandOracle(max_epochs=9, hyperparameters=space)
+        >>> oracle.verbose = 0
+        >>> write_nothing(oracle)
+        >>> trial = oracle.create_trial("worker")
+        >>> may_go_on(oracle) == {trial.trial_id}
+        True
+    """
+    # What is in its rounds can be had in public, by `get_state`, but not how many they take.
+    return {
+        entry["id"]
+        for bracket in oracle._brackets
+        for number, (before, after) in enumerate(pairwise(bracket["rounds"]), start=1)
+        if len(after) < oracle._get_size(bracket["bracket_num"], number)
+        for entry in before
+        if entry["id"] not in {chosen["past_id"] for chosen in after}
+    }
 
 
 def best_epoch_checkpoint(

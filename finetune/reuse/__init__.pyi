@@ -10,6 +10,7 @@ from .features import Features as Features
 from .fold import fold_batch_norm as fold_batch_norm
 from .frozen import FrozenModel as FrozenModel
 from .graph import CannotSplit as CannotSplit
+from .identities import NOT_COMPUTED as NOT_COMPUTED
 from .identities import identity as identity
 from .inference import in_inference_mode as in_inference_mode
 from .sources import TRAIN as TRAIN

@@ -72,11 +72,15 @@ class Option:
         return 0 if self.kept or self.place == PIXELS else self.row_bytes * demand.kept
 
     def seconds(self, demand: Demand, prices: Prices) -> float:
-        """What it costs from now on: writing, loading, and running frozen layers again."""
+        """What it costs from now on: to have features, to load them, and what is run again."""
         load = prices.disk_load if self.place == DISK else prices.load
         row = self.again * prices.multiply_add + self.row_bytes * load
-        written = self.size(demand) * prices.disk_write if self.place == DISK else 0.0
-        return row * demand.loaded * demand.epochs + written
+        had = 0.0
+        if not self.kept and self.place != PIXELS:
+            had = (self.frozen - self.again) * prices.multiply_add * demand.kept
+        if self.place == DISK:
+            had += self.size(demand) * prices.disk_write
+        return row * demand.loaded * demand.epochs + had
 
 
 # What is chosen for each freeze depth.

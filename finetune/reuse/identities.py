@@ -27,8 +27,8 @@ MAKERS = (
     f"numpy {np.__version__}, pillow {PIL.__version__}"
 )
 
-# What Keras notes about an object and its outputs do not depend on.
-_ASIDE = {"name", "build_config", "compile_config", "build_input_shape", "trainable"}
+# What Keras says of an object besides what it computes.
+NOT_COMPUTED = {"name", "build_config", "compile_config", "build_input_shape", "trainable"}
 
 
 @dataclass(frozen=True)
@@ -98,13 +98,13 @@ def _plain(value: Any, frozen: bool, places: dict[str, int]) -> Any:
     elif value["class_name"] == "Sequential":  # gets an input when it is first called
         layers = [layer for layer in config["layers"] if layer["class_name"] != "InputLayer"]
         config = {**config, "layers": layers}
-    aside = set(_ASIDE)
+    aside = set(NOT_COMPUTED)
     if not _is_automatic(config.get("name"), value["class_name"]):
         aside.remove("name")
     if frozen and str(value.get("module")).split(".")[0] == "keras":
         aside.add("seed")  # nothing of Keras' own is random then
     kept = {key: entry for key, entry in config.items() if key not in aside}
-    rest = {key: entry for key, entry in value.items() if key not in _ASIDE | {"config"}}
+    rest = {key: entry for key, entry in value.items() if key not in NOT_COMPUTED | {"config"}}
     described = {**rest, "config": sorted(kept.items())}
     return {key: _plain(entry, frozen, places) for key, entry in described.items()}
 

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 
 import tensorflow as tf
 
@@ -73,18 +74,18 @@ class Starts:
             cuts = {}
         frozen = max((cut.frozen for cut in cuts.values()), default=0)
         options = [
-            Option(
-                name,
-                place,
-                self._cache.row_bytes(cut.values),
-                cut.again,
-                frozen,
-                name in self.points(source),
-            )
+            Option(name, place, self._cache.row_bytes(cut.values), cut.again, frozen)
             for name, cut in cuts.items()
             for place in (MEMORY, DISK)
         ]
-        return [*options, Option(PIXELS, PIXELS, self._frozen.pixel_bytes, frozen, frozen)]
+        # What is kept for a smaller depth costs nothing but the layers between.
+        kept = [
+            replace(option, again=frozen - option.frozen + option.again, frozen=frozen, kept=True)
+            for (key, other), option in self._chosen.items()
+            if cuts and key == source.key and other <= depth and option.place != PIXELS
+        ]
+        pixels = Option(PIXELS, PIXELS, self._frozen.pixel_bytes, frozen, frozen)
+        return [*kept, *options, pixels]
 
     def demand(self, source: Source, epochs: int) -> Demand:
         """How often rows of features are needed."""

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -108,11 +108,8 @@ class Search:
             self._further = len(self._open)
             while job := self._next(ask=False):
                 self._finish(*job)
-        for trial in self._study.trials.values():
-            if trial.status == PAUSED and self.out_of_time is None:
-                trial.status = PRUNED
-                self._study.write(trial)
-                state_file(self._study.folder, trial.name).unlink(missing_ok=True)
+        if self.out_of_time is None:
+            self._prune(self._study.trials.values())
 
     def pause(self) -> None:
         """Say on the board that what is under way has been stopped."""
@@ -120,6 +117,25 @@ class Search:
             trial = self._study.trials[job.name]
             trial.status = PAUSED
             self._study.write(trial)
+
+    def _sent_away(self) -> list[Trial]:
+        """Trials that no later job goes on from."""
+        names = self._strategy.over()
+        # One that an earlier run left under way is not over, whatever the strategy knows.
+        return [
+            trial
+            for trial in self._study.trials.values()
+            if trial.name in names and trial.steps[-1].ended
+        ]
+
+    def _prune(self, trials: Iterable[Trial]) -> None:
+        """Say of trials that they do not go on, and remove what they would go on from."""
+        for trial in trials:
+            if trial.status == PAUSED:
+                trial.status = PRUNED
+                self._study.write(trial)
+            if trial.status == PRUNED:
+                state_file(self._study.folder, trial.name).unlink(missing_ok=True)
 
     def ranked(self) -> list[Ranked]:
         """All trials, the best first."""
@@ -217,6 +233,7 @@ class Search:
                 self._study.write(trial)
                 self._tell(job, step)
                 continue
+            self._prune(self._sent_away())
             self._begin(trial)
             return job
 

@@ -20,7 +20,7 @@ from keras_tuner.oracles import (
     RandomSearchOracle,
 )
 
-from finetune.compat import give_next, has_default_objective, write_nothing
+from finetune.compat import give_next, has_default_objective, may_go_on, write_nothing
 from finetune.exceptions import ArgumentError
 from finetune.search.trials import Job, Outcome
 from finetune.training import WARM_UP
@@ -47,6 +47,10 @@ class Strategy(Protocol):
 
     def correct(self, job: Job) -> None:
         """Take note that the last job asked for had other values, as an earlier run has it."""
+        ...
+
+    def over(self) -> set[str]:
+        """Numbers of trials that have ended and that no later job goes on from."""
         ...
 
     def remaining_epochs(self, epochs: int) -> float | None:
@@ -83,6 +87,7 @@ class OracleStrategy:
         self.oracle = oracle
         self._first = first
         self._trials: dict[str, OracleTrial] = {}
+        self._open: dict[str, Job] = {}
         self._asked = 0
 
     def ask(self) -> Job | None:
@@ -98,11 +103,13 @@ class OracleStrategy:
         self._last = trial
         job = _job(trial)
         self._trials[job.trial] = trial
+        self._open[job.trial] = job
         return job
 
     def tell(self, job: Job, outcome: Outcome) -> None:
         """Report to the oracle."""
         trial = self._trials[job.trial]
+        del self._open[job.trial]
         if outcome.score is None:
             trial.status = TrialStatus.FAILED
             trial.message = outcome.error
@@ -114,6 +121,14 @@ class OracleStrategy:
     def correct(self, job: Job) -> None:
         """Put the values in that were really used."""
         self._last.hyperparameters.values = dict(job.values)
+
+    def over(self) -> set[str]:
+        """All that have ended, but those that Hyperband may choose or has given out anew."""
+        ended = self._trials.keys() - self._open.keys()
+        ended -= {job.after for job in self._open.values()}
+        if isinstance(self.oracle, HyperbandOracle):
+            ended -= {_name(trial) for trial in may_go_on(self.oracle)}
+        return ended
 
     def remaining_epochs(self, epochs: int) -> float | None:
         """Of the trials that are still to come, where their number is known."""
@@ -162,6 +177,7 @@ class Halving:
         self._waiting: list[list[str]] = [[] for _ in self.rungs]
         self._given: list[int] = [0 for _ in self.rungs]
         self._all_proposed = False
+        self._sent_away: set[str] = set()
 
     def ask(self) -> Job | None:
         """A new trial, or one of the best third of a rung."""
@@ -198,18 +214,19 @@ class Halving:
         over = self._all_proposed and len(results) == self._given[rung]
         if not over or self._waiting[rung] or rung + 1 == len(self.rungs):
             return
-        # What is at its end, such as a trial of the head alone, has no use for more epochs.
-        unfinished = [
-            trial
-            for trial, outcome in results.items()
-            if outcome.score is not None and not outcome.finished
-        ]
-        # Sorted by number first, so that equals go on in an order that does not depend on which
-        # worker was quicker.
+        # What is at its end, such as a trial of the head alone, has no use for more epochs. Sorted
+        # by number first, so that equals go on in an order that no worker's speed decides.
         ranked = sorted(
-            sorted(unfinished), key=lambda trial: self._better(results[trial]), reverse=True
+            sorted(n for n, o in results.items() if o.score is not None and not o.finished),
+            key=lambda trial: self._better(results[trial]),
+            reverse=True,
         )
         self._waiting[rung + 1] = ranked[: math.ceil(len(results) / FACTOR)]
+        self._sent_away |= results.keys() - {*self._waiting[rung + 1]}
+
+    def over(self) -> set[str]:
+        """Those that were not among the best third of a rung."""
+        return set(self._sent_away)
 
     def remaining_epochs(self, epochs: int) -> float | None:
         """Of this rung and those to come."""
@@ -374,6 +391,8 @@ def _job(trial: OracleTrial) -> Job:
     own = {name: value for name, value in values.items() if not name.startswith("tuner/")}
     until = values.get("tuner/epochs")
     after = values.get("tuner/trial_id")
-    return Job(
-        f"{int(trial.trial_id):04d}", own, until, after=f"{int(after):04d}" if after else None
-    )
+    return Job(_name(trial.trial_id), own, until, after=_name(after) if after else None)
+
+
+def _name(trial_id: str) -> str:
+    return f"{int(trial_id):04d}"

@@ -14,13 +14,10 @@ import numpy as np
 from keras_tuner.engine.hyperparameters import HyperParameter
 
 from finetune.backbones import UNSET, looks_like_path, model_file
-from finetune.reuse import UnknownCode, code_of, identity
+from finetune.reuse import NOT_COMPUTED, UnknownCode, code_of, identity
 from finetune.support import as_text
 
 log = logging.getLogger("finetune")
-
-# What Keras says of an object besides what it computes.
-_ASIDE = {"name", "build_config", "compile_config", "build_input_shape", "trainable"}
 
 
 def describe(value: Any) -> Any:
@@ -129,4 +126,4 @@ def _plain(config: Any) -> Any:
         # A Sequential gets an input when it is first called.
         layers = [one for one in config["layers"] if one["class_name"] != "InputLayer"]
         config = {**config, "layers": layers}
-    return {str(key): _plain(entry) for key, entry in config.items() if key not in _ASIDE}
+    return {str(key): _plain(entry) for key, entry in config.items() if key not in NOT_COMPUTED}

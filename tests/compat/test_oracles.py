@@ -10,6 +10,7 @@ from finetune.compat import (
     best_epoch_checkpoint,
     give_next,
     has_default_objective,
+    may_go_on,
     write_nothing,
 )
 
@@ -143,3 +144,23 @@ def test_a_tuner_hands_fit_one_checkpoint_for_all_executions(tmp_path):
         "A tuner's checkpoint (KerasTuner) is no longer one for all executions of a trial and "
         "another for the next trial: `FineTuner.fit` counts executions by it."
     )
+
+
+def test_hyperband_goes_on_only_from_trials_that_were_said_to_be_possible():
+    space = keras_tuner.HyperParameters()
+    space.Float("rate", 1e-5, 1e-3)
+    oracle = quiet(
+        oracles.HyperbandOracle(max_epochs=9, hyperparameters=space, objective=SCORE, seed=1)
+    )
+    past, possible = [], may_go_on(oracle)
+    while (trial := oracle.create_trial("worker")).status == RUNNING:
+        if after := trial.hyperparameters.values.get("tuner/trial_id"):
+            past.append(after)
+            assert after in possible and after not in may_go_on(oracle), (
+                "`HyperbandOracle._brackets` or `_get_size` (KerasTuner) means something else now: "
+                "a search removes the states of trials that cannot be chosen any more."
+            )
+        end(oracle, trial)
+        possible = may_go_on(oracle)
+    assert len(past) > 3
+    assert possible == set()

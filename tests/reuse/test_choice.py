@@ -18,7 +18,7 @@ def cut(point, row_bytes, again, place=MEMORY, **options):
 
 
 def test_running_layers_again_is_weighed_against_loading_more_bytes():
-    # 10 ms a GMAC and 1 ms a MB: 2 MB more spare 2 ms where 0.1 GMAC would take 1 ms.
+    # 10 ms a GMAC and 1 ms a MB: to load 2 MB more takes 2 ms, to run 0.1 GMAC again 1 ms.
     small, large = cut("small", 10**6, 10**8), cut("large", 3 * 10**6, 0)
     room = {MEMORY: 10**12}
     assert choose({5: [small, large, WHOLE]}, DEMAND, PRICES, room)[5] is small
@@ -71,6 +71,14 @@ def test_the_depth_that_loses_least_gives_up_its_room():
 def test_what_is_kept_already_takes_no_room():
     there = cut("a", 10**6, 10**7, kept=True)
     assert choose({5: [there, WHOLE]}, DEMAND, PRICES, {MEMORY: 0})[5] is there
+
+
+def test_another_pass_over_the_images_has_to_pay_within_the_epochs_to_come():
+    # To have "deeper" takes 10 ms an image; what it spares, 0.2 GMAC, takes 2 ms an epoch.
+    there, deeper = cut("there", 10**5, 2 * 10**8, kept=True), cut("deeper", 10**5, 0)
+    for epochs, expected in ((4, there), (6, deeper)):
+        demand = Demand(kept=1000, loaded=1000, epochs=epochs)
+        assert choose({5: [there, deeper, WHOLE]}, demand, PRICES, {MEMORY: 10**9})[5] is expected
 
 
 @pytest.mark.parametrize(("again", "frozen", "share"), [(0, 0, 0.0), (1, 4, 0.25), (4, 4, 1.0)])

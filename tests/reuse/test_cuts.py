@@ -12,6 +12,7 @@ from cutting import find_cut
 from finetune.backbones.freezing import apply_freeze_depth, leaf_layers
 from finetune.compat import all_layers, calls_of
 from finetune.reuse.cuts import CannotSplit, Cut, extractor, flatten, split
+from tiny import Hidden
 
 
 def images(model, count=2):
@@ -214,17 +215,6 @@ def test_refuses_a_layer_that_was_not_frozen():
 class Doubling(layers.Layer):
     def call(self, inputs, training=None):
         return inputs * 2 if training else inputs
-
-
-class Hidden(layers.Layer):
-    """A dropout that the signature of its holder does not show."""
-
-    def __init__(self, name):
-        super().__init__(name=name)
-        self.dropout = layers.Dropout(0.5, name="within")
-
-    def call(self, inputs):
-        return self.dropout(inputs)
 
 
 QUIET_WHEN_FROZEN = [

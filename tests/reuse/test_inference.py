@@ -7,19 +7,9 @@ from keras import layers
 
 from finetune.backbones import apply_freeze_depth
 from finetune.reuse.inference import in_inference_mode
+from tiny import Hidden
 
 IMAGE = (8, 8, 3)
-
-
-class Hidden(layers.Layer):
-    """A dropout that the signature of its holder does not show."""
-
-    def __init__(self, name):
-        super().__init__(name=name)
-        self.dropout = layers.Dropout(0.5, name="within")
-
-    def call(self, inputs):
-        return self.dropout(inputs)
 
 
 RANDOM = {

@@ -146,8 +146,19 @@ def test_finished_search_trains_nothing_again(search, monkeypatch):
     assert second.test == first.test
 
 
-def test_halving_trains_all_a_little_and_the_best_third_to_the_end(search):
+def test_halving_trains_all_a_little_and_the_best_third_to_the_end(search, tmp_path, monkeypatch):
+    begun_with = []
+    run = Runner.run
+
+    def noted(self, job, **options):
+        states = {path.stem for path in (tmp_path / "study" / "states").glob("*")}
+        begun_with.append((job.until, job.trial, states))
+        return run(self, job, **options)
+
+    monkeypatch.setattr(Runner, "run", noted)
     result = search(strategy="halving")
+    (_, one, two), (_, other, left) = [entry for entry in begun_with if entry[0] == 4]
+    assert (two, left) == ({one, other}, {other}), "those sent away have no states any more"
     epochs = {trial["id"]: (trial["epochs"], trial["status"]) for trial in result.trials}
     trained = [entry for entry in epochs.values() if entry[0]]
     assert sorted(trained) == [(2, "pruned")] * 2 + [(4, "completed")] * 2

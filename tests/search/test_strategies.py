@@ -172,6 +172,40 @@ def test_hyperband_continues_the_trial_that_it_names():
         assert by_name[job.after].until < job.until
 
 
+@pytest.mark.parametrize("name", ["halving", "hyperband", "grid"])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_no_job_goes_on_from_a_trial_that_is_over(name, workers):
+    rates = (1e-5, 1e-3) if name == "hyperband" else (1e-5, 1e-4, 1e-3)
+    chosen = strategy(name, space(rates=rates), epochs=9)
+    running, jobs, ended, most = [], [], set(), 0
+    while True:
+        over = chosen.over()
+        while len(running) < workers and (job := chosen.ask()):
+            running.append(job)
+            jobs.append(job)
+            assert not {job.trial, job.after} & over
+        if not running:
+            break
+        job = running.pop(0)
+        assert job.trial not in chosen.over()
+        chosen.tell(job, outcome_of(job))
+        ended.add(job.trial)
+        most = max(most, len(ended - chosen.over()))
+    finalists = {job.trial for job in jobs if job.until == 9} if name == "halving" else set()
+    assert ended - chosen.over() == finalists
+    assert (most > 5) == (name != "grid")
+
+
+def test_a_trial_of_halving_is_over_as_soon_as_others_go_on_in_its_place():
+    chosen = strategy("halving", space(), epochs=9)
+    first = [chosen.ask() for _ in range(9)]
+    for job in first:
+        assert chosen.over() == set()
+        chosen.tell(job, outcome_of(job))
+    goes_on = {chosen.ask().trial for _ in range(3)}
+    assert chosen.over() == {job.trial for job in first} - goes_on
+
+
 @given(trials=some.integers(1, 300), epochs=some.integers(1, 200))
 def test_rungs_rise_to_all_epochs(trials, epochs):
     found = rungs(trials, epochs)
