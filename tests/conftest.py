@@ -15,6 +15,7 @@ from PIL import Image
 
 import finetune
 from finetune.data import ImageData, load_data
+from finetune.reuse import starts
 from tiny import SIZE, build_backbone, make_images
 
 # How long an example takes says more of the machine than of the code.
@@ -38,6 +39,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keeps the user's feature cache out of the tests, and the tests out of it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FINETUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_work_pays() -> Iterator[None]:
+    """Features are kept wherever they can be, also of backbones too small for that to pay."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(starts, "_LOADED", 1e15)
         yield
 
 

@@ -15,16 +15,13 @@ from finetune.reuse.sources import TRAIN, VALIDATION, Source
 
 log = logging.getLogger("finetune")
 
-# Multiply-adds a second of one core in the forward pass, and bytes a second from memory into a step,
-# as measured on a CPU (docs/performance.md). Constants, not measured anew in every run: so equal
-# commands start from equal places. Those of a GPU are estimates.
+# Multiply-adds a second of one core in the forward pass, and bytes a second from memory into a
+# step, as measured on a CPU (docs/performance.md). Constants, not measured anew in every run: so
+# equal commands start from equal places. Those of a GPU are estimates.
 _CORE = 2.5e10
 _GPU = 5e12
 _LOADED = 2e9
 _SENT = 5e9
-
-# Below this share of the frozen work it is not worth a word that some of it is run again.
-_LITTLE = 0.05
 
 
 class Starts:

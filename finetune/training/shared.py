@@ -52,7 +52,7 @@ class SharedBackbone:
             one device.
         freeze_depths: Depths that trials are going to use, or a few that stand for them. One pass
             over the images yields the features for all of them.
-        epochs: Epochs that they train: what keeping features spares depends on it.
+        epochs: Epochs that those of one depth train: what features spare depends on it.
         heads: Heads that were trained on it.
     """
 

@@ -35,6 +35,10 @@ from finetune.tuning.settings import Facts, Settings
 from finetune.tuning.space import SearchSpace
 
 
+# How many trials of a search will start from the same features, before anyone can know.
+_TRIALS_OF_A_DEPTH = 3
+
+
 class Trainer:
     """Prepares and trains trials; what they have in common is made once.
 
@@ -143,7 +147,8 @@ class Trainer:
             raise ArgumentError("num_classes is not known: pass it, or train on an ImageData.")
         shared = self.shared(settings)
         shared.freeze_depths.update(self.freeze_depths(settings))
-        shared.epochs = max(shared.epochs, settings.epochs)
+        trials = _TRIALS_OF_A_DEPTH if self.tunables() else 1
+        shared.epochs = max(shared.epochs, settings.epochs * trials)
         depth = resolve_depth(shared.backbone.model, settings.freeze_depth)
         training = Training(
             tuple(settings.phases(depth, shared.head_only)),

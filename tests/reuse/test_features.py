@@ -18,7 +18,7 @@ import pytest
 from finetune.api.fine_tuner import FineTuner
 from finetune.data import load_data
 from finetune.exceptions import ArgumentError, OutOfTimeError, StorageError
-from finetune.reuse import entries, starts
+from finetune.reuse import entries
 from finetune.reuse.entries import EntryWriter
 from finetune.reuse.features import FeatureCache
 from finetune.reuse.sources import StoredSource
@@ -326,7 +326,6 @@ def test_memory_disk_and_no_room_at_all_train_to_the_same_result(
 ):
     # So little is frozen of so small a network that no real disk would be quick enough.
     monkeypatch.setattr(FeatureStore, "seconds_per_byte", lambda self: 1e-15)
-    monkeypatch.setattr(starts, "_LOADED", 1e15)
     data = load_data((IMAGES, np.arange(40) % 2), image_size=16, batch_size=8)
     blocked = tmp_path / "file"
     blocked.write_text("")

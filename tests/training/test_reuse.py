@@ -145,7 +145,7 @@ def test_depths_of_a_range_start_from_the_features_of_a_few(backbone, data):
         freeze_depth=(0, 16),  # a range: 0, 4, 8, 12 and 16 stand for it
         cache_budget=10**9,
         learning_rate=0.01,
-        epochs=1,
+        epochs=2,
         head_epochs=1,
         dropout=0.0,
     )
@@ -156,7 +156,7 @@ def test_depths_of_a_range_start_from_the_features_of_a_few(backbone, data):
     assert len(kept) > 2
     _, record = tuner.trainer.train(replace(values, freeze_depth=11), source)
     assert {*tuner.trainer.shared(values).cache.kept} == kept
-    _, alone = train(backbone, data, True, freeze_depth=11, epochs=1, head_epochs=1)
+    _, alone = train(backbone, data, True, freeze_depth=11, epochs=2, head_epochs=1)
     for one, other in zip(record.epochs, alone.epochs, strict=True):
         for name in ("loss", "val_loss", "learning_rate"):
             assert one[name] == pytest.approx(other[name], rel=1e-4)
