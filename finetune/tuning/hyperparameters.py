@@ -55,7 +55,7 @@ def spread(space: Any, count: int = 5) -> list[Any]:
     if isinstance(space, engine.Float) and space.step is None:
         low, high = space.min_value, space.max_value
         return [*(low + (high - low) * part / (count - 1) for part in range(count - 1)), high]
-    values = [*(space if isinstance(space, list) else space.values)]
+    values: list[Any] = [*(space if isinstance(space, list) else space.values)]
     if not any(isinstance(value, str) for value in values):
         values.sort()
     gaps = min(count, len(values)) - 1
