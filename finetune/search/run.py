@@ -179,7 +179,8 @@ def _go_through(
         nonlocal expected, started
         forecast = _measure(workers, plan.space, search.seconds_left(), console)
         expected = forecast.seconds(plan.strategy.remaining_epochs(plan.epochs) or 0)
-        _promise(expected if fresh else 0, search.seconds_left(), plan.space, console)
+        if not search.limits.deadline.reached:
+            _promise(expected if fresh else 0, search.seconds_left(), plan.space, console)
         started = time.monotonic()
         display.start()
         return forecast

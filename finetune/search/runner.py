@@ -29,6 +29,10 @@ log = logging.getLogger("finetune")
 # What TensorFlow and Python raise when memory is short.
 OUT_OF_MEMORY = (tf.errors.ResourceExhaustedError, MemoryError)
 
+# Share of a time budget after which no freeze depth is measured any more: what is compiled for that
+# takes long, and serves the trials at this depth alone.
+_MEASURING = 0.25
+
 
 @dataclass(frozen=True)
 class Work:
@@ -196,7 +200,7 @@ class Runner:
 
         Args:
             job: What to measure.
-            seconds: Time after which to stop.
+            seconds: Time after which to stop; most of it is left to the trials.
 
         Raises:
             OutOfTimeError: If not even the features, or an epoch of the head, were done in time.
@@ -206,7 +210,7 @@ class Runner:
         try:
             with time_limit(seconds) as deadline:
                 # First what comes before all trials: features and the head.
-                if not head_alone(trainer, settings, source) or deadline.reached:
+                if not head_alone(trainer, settings, source) or not deadline.within(_MEASURING):
                     return 0.0
                 return seconds_per_epoch(*trainer.prepare(settings, source), source)
         except OUT_OF_MEMORY as error:

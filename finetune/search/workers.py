@@ -12,13 +12,8 @@ from typing import Any, Protocol
 from finetune.exceptions import ArgumentError, FineTuneError, StorageError
 from finetune.search.runner import Runner, Work
 from finetune.search.trials import Job, Outcome
-from finetune.support import Deadline
 
 log = logging.getLogger("finetune")
-
-# Share of a time budget after which no further freeze depth is measured: what is compiled for
-# that serves the trials at this depth alone.
-_MEASURING = 0.25
 
 
 class Workers(Protocol):
@@ -67,13 +62,8 @@ class OwnProcess:
         return job, self._runner.run(job, seconds=seconds)
 
     def measure(self, jobs: Sequence[Job], seconds: float | None) -> list[float]:
-        """Measure them one after the other; most of the time is for the trials."""
-        share = Deadline(seconds and seconds * _MEASURING)
-        first, *others = jobs
-        measured = [self._runner.measure(first, seconds=seconds)]
-        for job in others:
-            measured.append(0.0 if share.reached else self._runner.measure(job))
-        return measured
+        """Measure them one after the other."""
+        return [self._runner.measure(job, seconds=seconds) for job in jobs]
 
     def close(self) -> None:
         """Nothing was taken."""

@@ -38,6 +38,10 @@ class Deadline:
         """Whether time is up."""
         return self.left <= 0
 
+    def within(self, share: float) -> bool:
+        """Whether no more than this share of the time has passed, 0 to 1."""
+        return self.seconds is None or self.left >= (1 - share) * self.seconds
+
     def check(self, so_far: str) -> None:
         """Go no further where time is up.
 

@@ -359,6 +359,19 @@ def test_measuring_that_is_out_of_memory_ends_no_search(search, monkeypatch, cap
     assert "An epoch could not be measured: out of memory" in caplog.text
 
 
+def test_no_freeze_depth_is_measured_once_a_quarter_of_the_time_is_gone(search, monkeypatch):
+    measured = []
+
+    def measure(shared, training, source):
+        current_deadline().started -= 1800
+        measured.append(training.phases[-1].freeze_depth)
+        return 1.0
+
+    monkeypatch.setattr(runner, "seconds_per_epoch", measure)
+    search(strategy="grid", max_trials=1, time_budget="2h")
+    assert measured == [7]
+
+
 def test_trial_that_is_out_of_memory_with_one_image_is_a_failure_that_says_what_to_do(
     search, tmp_path
 ):

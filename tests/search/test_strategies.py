@@ -1,7 +1,6 @@
 """Strategies, budgets and ranking apart from training."""
 
 import itertools
-import time
 from dataclasses import replace
 
 import keras_tuner
@@ -15,7 +14,6 @@ from finetune.search.ranking import promising, rank
 from finetune.search.run import _measure
 from finetune.search.strategies import build_strategy, near, rungs
 from finetune.search.trials import Outcome, Step, Trial
-from finetune.search.workers import OwnProcess
 from finetune.support import new_console
 
 OBJECTIVE = keras_tuner.Objective("val_accuracy", "max")
@@ -246,17 +244,6 @@ def test_halving_knows_how_much_is_to_come():
 def test_time_budget_that_says_nothing_is_refused(text):
     with pytest.raises(ArgumentError, match="time budget such as '20m'"):
         parse_seconds(text)
-
-
-def test_no_further_depth_is_measured_once_a_quarter_of_the_time_is_gone():
-    class Slow:
-        def measure(self, job, seconds=None):
-            time.sleep(0.02)
-            return 1.0
-
-    here = OwnProcess(Slow())
-    assert here.measure(["a", "b", "c"], 0.04) == [1.0, 0.0, 0.0]
-    assert here.measure(["a", "b", "c"], None) == [1.0, 1.0, 1.0]
 
 
 def test_times_are_written_as_people_say_them():

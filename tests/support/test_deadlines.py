@@ -1,5 +1,7 @@
 """Limits of time, which hold for whatever is done within them."""
 
+import time
+
 import pytest
 
 from finetune.exceptions import OutOfTimeError
@@ -18,6 +20,13 @@ def test_of_limits_within_each_other_the_first_to_end_counts(outer, inner):
         assert current_deadline() is deadline
         assert deadline.seconds == 60
     assert current_deadline().seconds is None
+
+
+def test_how_much_of_the_time_has_passed_is_known():
+    now = time.monotonic()
+    assert Deadline(100, started=now - 20).within(0.25)
+    assert not Deadline(100, started=now - 30).within(0.25)
+    assert Deadline(None, started=now - 10**6).within(0.25)
 
 
 def test_where_time_is_up_it_says_how_far_it_came_and_what_to_do():
