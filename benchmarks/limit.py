@@ -129,7 +129,7 @@ def limit(options: argparse.Namespace) -> dict[str, Any]:
     from finetune.backbones.freezing import apply_freeze_depth, resolve_depth
     from finetune.backbones.loading import load_backbone
     from finetune.data import load_data
-    from finetune.reuse.cuts import extractor, find_cut, flatten, split
+    from finetune.reuse.cuts import extractor, find_cuts, flatten, split
     from finetune.reuse.fold import fold_batch_norm
     from finetune.training.assembly import assemble
     from finetune.training.head import Head, loss_for
@@ -142,9 +142,9 @@ def limit(options: argparse.Namespace) -> dict[str, Any]:
     depth = resolve_depth(backbone.model, options.depth)
     apply_freeze_depth(backbone.model, depth)
     flat = flatten(backbone.model)
-    cut = find_cut(flat, depth, affordable=2 * find_cut(flat, depth).values)
-    prefix, suffix = split(flat, cut)
-    inputs = [keras.Input(tensor.shape[1:]) for tensor in cut.tensors]
+    tensors = find_cuts(flat, depth)[-1].tensors
+    prefix, suffix = split(flat, tensors)
+    inputs = [keras.Input(tensor.shape[1:]) for tensor in tensors]
     folded = fold_batch_norm(suffix)(inputs[0] if len(inputs) == 1 else inputs)
     trainee = keras.Model(inputs, assembly.classifier(assembly.pool(folded)))
     prepared = assembly.prepare(assembly.prepare.inputs[0])

@@ -1,6 +1,7 @@
 from .batches import Batches as Batches
 from .batches import RowBatches as RowBatches
 from .choice import PIXELS as PIXELS
+from .choice import Option as Option
 from .code import UnknownCode as UnknownCode
 from .code import code_of as code_of
 from .cuts import extractor as extractor

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import tensorflow as tf
 
-from finetune.reuse.choice import DISK, MEMORY, PIXELS, Demand, Option, Prices, choose
+from finetune.reuse.choice import DISK, MEMORY, PIXELS, Demand, Option, Plan, Prices, choose
 from finetune.reuse.features import FeatureCache
 from finetune.reuse.frozen import FrozenModel
 from finetune.reuse.graph import CannotSplit
@@ -52,9 +52,10 @@ class Starts:
         if (source.key, depth) not in self._chosen:
             depths = {depth, *others}
             new = sorted(one for one in depths if (source.key, one) not in self._chosen)
-            for one, option in self._choose(source, new, epochs).items():
+            wished, plan = self._choose(source, new, epochs)
+            for one, option in plan.items():
                 self._chosen[source.key, one] = option
-                self._tell(source, one, option)
+                self._tell(source, one, option, wished[one])
         return self._chosen[source.key, depth]
 
     def points(self, source: Source) -> list[str]:
@@ -89,24 +90,27 @@ class Starts:
         train, validation = (source.rows(split) or 1 for split in (TRAIN, VALIDATION))
         return Demand(train + validation, train // source.views + validation, max(epochs, 1))
 
-    def _choose(self, source: Source, depths: list[int], epochs: int) -> dict[int, Option]:
+    def _choose(self, source: Source, depths: list[int], epochs: int) -> tuple[Plan, Plan]:
+        """What would be best if memory had no bounds, and what is best."""
         options = {depth: self.options(source, depth) for depth in depths}
         demand = self.demand(source, epochs)
-        reserved = sum(
-            option.row_bytes * demand.kept
-            for option in {self._chosen[key] for key in self._chosen if key[0] == source.key}
-            if option.place == MEMORY and not self._frozen.holds(source, option.point)
-        )
-        room = {MEMORY: max(0, self._cache.room() - reserved)}
-        plan = choose(_without(options, DISK), demand, prices(0.0), room)
+        # Chosen before, and still to be computed.
+        awaited = {
+            option.point: option.row_bytes * demand.kept
+            for (key, _), option in self._chosen.items()
+            if (key, option.place) == (source.key, MEMORY)
+            and not self._frozen.holds(source, option.point)
+        }
+        room = {MEMORY: max(0, self._cache.room() - sum(awaited.values()))}
         wished = choose(_without(options, DISK), demand, prices(0.0), {MEMORY: 2**62})
-        if plan == wished:
-            return plan
-        # Memory is short: only now is it worth measuring the disk.
-        room[DISK], seconds = self._frozen.disk(source)
-        return choose(options, demand, prices(seconds), room)
+        plan = choose(_without(options, DISK), demand, prices(0.0), room)
+        if plan != wished:
+            # Memory is short: only now is it worth measuring the disk.
+            room[DISK], seconds = self._frozen.disk(source)
+            plan = choose(options, demand, prices(seconds), room)
+        return wished, plan
 
-    def _tell(self, source: Source, depth: int, option: Option) -> None:
+    def _tell(self, source: Source, depth: int, option: Option, wished: Option) -> None:
         if option.place != PIXELS:
             log.info(
                 "Freeze depth %d starts from %s features of %.2f MB an image, %s; %.0f%% of the "
@@ -116,6 +120,12 @@ class Starts:
                 option.row_bytes / 1e6,
                 "in memory" if option.place == MEMORY else "on disk",
                 100 * option.share,
+            )
+        elif wished.place == PIXELS and option.frozen:
+            log.info(
+                "Freeze depth %d starts from the pixels: to have features would take longer than "
+                "they spare.",
+                depth,
             )
         elif option.frozen:
             log.warning(

@@ -19,6 +19,7 @@ from finetune.reuse import (
     FeatureCache,
     Features,
     FrozenModel,
+    Option,
     RowBatches,
     Source,
     Starts,
@@ -138,7 +139,7 @@ class SharedBackbone:
             The program, to be restarted before it is used.
         """
         structure = replace(head, seed=0)
-        start = self._start(source, min(freeze_depth, unchanged)) if source.reuse else PIXELS
+        start = self._point(source, min(freeze_depth, unchanged)) if source.reuse else PIXELS
         key = (
             structure,
             source.reuse,
@@ -211,14 +212,21 @@ class SharedBackbone:
         features = fold_batch_norm(suffix)(inputs[0] if len(inputs) == 1 else inputs)
         return keras.Model(inputs, assembly.classifier(assembly.pool(features)))
 
-    def _start(self, source: Source, depth: int) -> str:
-        """Where a phase starts whose first layers hold the pretrained weights and stay frozen."""
+    def _point(self, source: Source, depth: int) -> str:
+        """The place that a phase starts from which leaves the first layers as they are."""
         if depth >= self._leaves:
             return self.mark_pooled()
-        if depth == 0:
-            return PIXELS
+        return self.start(source, depth).point if depth else PIXELS
+
+    def start(self, source: Source, depth: int) -> Option:
+        """Where trainings start whose first layers hold the pretrained weights and stay frozen.
+
+        Args:
+            source: The images.
+            depth: Number of these layers, above 0 and below all of them.
+        """
         others = [other for other in self.freeze_depths if 0 < other < self._leaves]
-        return self._starts.at(source, depth, others, self.epochs).point
+        return self._starts.at(source, depth, others, self.epochs)
 
     def mark_pooled(self) -> str:
         """Name of the place where heads begin: the output, averaged over the image."""

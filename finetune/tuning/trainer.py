@@ -34,7 +34,6 @@ from finetune.tuning.pool import BackbonePool
 from finetune.tuning.settings import Facts, Settings
 from finetune.tuning.space import SearchSpace
 
-
 # How many trials of a search will start from the same features, before anyone can know.
 _TRIALS_OF_A_DEPTH = 3
 
