@@ -11,6 +11,7 @@ from typing import Any
 import keras
 from rich.console import Console
 
+from finetune.api.explanation import Explanation
 from finetune.api.fine_tuner import FineTuner
 from finetune.api.result import FineTuneResult
 from finetune.api.run_files import write_files
@@ -19,6 +20,7 @@ from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData, load_data, scan_folder
 from finetune.exceptions import ArgumentError
 from finetune.model import FineTunedModel, ModelCard, remember, score
+from finetune.reuse import TRAIN, VALIDATION
 from finetune.support import check_outside, did_you_mean, new_console
 from finetune.training import TrainingProgress
 from finetune.tuning import FREEZE_DEPTH, LEARNING_RATE, Settings, Trainer, deciding
@@ -106,25 +108,13 @@ def fine_tune(
     Source of the two phases: Keras' guide "Transfer learning & fine-tuning".
     """
     started = time.perf_counter()
-    training, loading = _sorted(options)
-    trainer = Trainer({**training, "freeze_depth": freeze_depth, "learning_rate": learning_rate})
-    if trainer.tunables():
-        raise ArgumentError(
-            f"Expected fixed values, received something to search in {trainer.tunables()}. Give "
-            "one value each, or pass FineTuner(...) to a KerasTuner tuner."
-        )
+    trainer, loading = _trainer(options, freeze_depth, learning_rate)
     check_outside(
         out, data.arguments if isinstance(data, ImageData) else {**loading, "source": data}
     )
     with claim(out, overwrite=overwrite) as folder:
-        if isinstance(data, (str, os.PathLike)) and not str(data).startswith("tfds:"):
-            scan_folder(data)  # a wrong path is told before weights are fetched for it
         values = trainer.settings()
-        if isinstance(data, ImageData):
-            images = data
-        else:
-            size = trainer.shared(values).backbone.image_size
-            images = load_data(data, **{**loading, "image_size": size})
+        images = _load(data, loading, trainer, values)
         console = new_console(quiet=not verbose)
         _announce(images, console)
         values = replace(values, label_smoothing=values.smoothing(images.task))
@@ -161,6 +151,62 @@ def fine_tune(
             partial(write_files, result, trainer), over=not record.interrupted
         )
     return result
+
+
+def explain(
+    data: Any,
+    *,
+    freeze_depth: int | float | str = FREEZE_DEPTH,
+    learning_rate: float = LEARNING_RATE,
+    **options: Any,
+) -> Explanation:
+    """Show where `fine_tune` could start its second phase, and what it would choose.
+
+    Args:
+        data: See `fine_tune`.
+        freeze_depth: Likewise.
+        learning_rate: Likewise.
+        **options: Likewise.
+
+    Returns:
+        A table, to be printed. Nothing is trained and nothing written.
+
+    Raises:
+        ArgumentError: See `fine_tune`.
+        DataError: Likewise.
+    """
+    trainer, loading = _trainer(options, freeze_depth, learning_rate)
+    values = trainer.settings()
+    source = trainer.source_of(_load(data, loading, trainer, values), values)
+    shared, training = trainer.prepare(values, source)
+    depth = training.phases[-1].freeze_depth
+    rows = sum(source.rows(split) or 0 for split in (TRAIN, VALIDATION))
+    candidates = shared.candidates(source, depth) if source.reuse else []
+    return Explanation(depth, shared.head_only, rows, values.epochs, candidates)
+
+
+def _trainer(
+    options: dict[str, Any], freeze_depth: Any, learning_rate: float
+) -> tuple[Trainer, dict[str, Any]]:
+    """What trains, and the arguments of `load_data`."""
+    training, loading = _sorted(options)
+    trainer = Trainer({**training, "freeze_depth": freeze_depth, "learning_rate": learning_rate})
+    if trainer.tunables():
+        raise ArgumentError(
+            f"Expected fixed values, received something to search in {trainer.tunables()}. Give "
+            "one value each, or pass FineTuner(...) to a KerasTuner tuner."
+        )
+    return trainer, loading
+
+
+def _load(data: Any, loading: dict[str, Any], trainer: Trainer, values: Settings) -> ImageData:
+    """The images, at the size of the backbone."""
+    if isinstance(data, ImageData):
+        return data
+    if isinstance(data, (str, os.PathLike)) and not str(data).startswith("tfds:"):
+        scan_folder(data)  # a wrong path is told before weights are fetched for it
+    size = trainer.shared(values).backbone.image_size
+    return load_data(data, **{**loading, "image_size": size})
 
 
 def _sorted(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

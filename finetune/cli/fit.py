@@ -13,6 +13,7 @@ from finetune.cli.shared_options import (
     Alpha,
     Config,
     Data,
+    Explain,
     Quiet,
     fixed,
     loading_options,
@@ -38,6 +39,7 @@ def fit(
     data: Data = None,
     alpha: Alpha = None,
     config: Config = None,
+    explain: Explain = False,
     quiet: Quiet = False,
     *,
     given: dict[str, Any],
@@ -46,8 +48,14 @@ def fit(
     with notes(quiet):
         images, options = with_config(config, OPTIONS, data, given)
         start_tensorflow()
+        from finetune.api import explain as explained
         from finetune.api import fine_tune
 
+        if explain:
+            for name in ("out", "overwrite"):
+                options.pop(name, None)
+            print(explained(images, **with_alpha(options, alpha)))
+            return
         result = fine_tune(images, verbose=0 if quiet else 1, **with_alpha(options, alpha))
         if not quiet:
             print(result.summary())

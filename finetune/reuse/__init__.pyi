@@ -20,4 +20,5 @@ from .sources import Source as Source
 from .sources import StoredSource as StoredSource
 from .sources import StreamSource as StreamSource
 from .sources import pass_batch as pass_batch
+from .starts import Candidate as Candidate
 from .starts import Starts as Starts

@@ -85,6 +85,15 @@ class FrozenModel:
         }
         return "+".join(outputs[id(tensor)] for tensor in tensors)
 
+    def where(self, name: str) -> str:
+        """The layers of the flat model whose outputs a marked place holds, for people."""
+        owners = {
+            id(tensor): call.operation.name
+            for call in calls_of(self.flat)
+            for tensor in call.outputs
+        }
+        return " + ".join(owners[id(tensor)] for tensor in self._places[name])
+
     def mark(self, name: str, tensors: Sequence[keras.KerasTensor]) -> None:
         """Name tensors that are computed in the graph, so that they can be asked for."""
         self._places.setdefault(name, tuple(tensors))

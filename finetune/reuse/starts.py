@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
@@ -22,6 +22,23 @@ _CORE = 2.5e10
 _GPU = 5e12
 _LOADED = 2e9
 _SENT = 5e9
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A start that may be chosen, as people read it.
+
+    Args:
+        where: The layers whose outputs are kept.
+        option: What it takes.
+        seconds: What it costs.
+        remark: "chosen", or why it cannot be; empty otherwise.
+    """
+
+    where: str
+    option: Option
+    seconds: float
+    remark: str
 
 
 class Starts:
@@ -84,6 +101,27 @@ class Starts:
         ]
         pixels = Option(PIXELS, PIXELS, self._frozen.pixel_bytes, frozen, frozen)
         return [*kept, *options, pixels]
+
+    def candidates(self, source: Source, depth: int, epochs: int) -> list[Candidate]:
+        """Every start for a freeze depth, from the pixels on; one of them is chosen."""
+        chosen = self.at(source, depth, (), epochs)
+        demand = self.demand(source, epochs)
+        found = {o.point: o for o in self.options(source, depth) if o.place != DISK and not o.kept}
+        found[chosen.point] = replace(chosen, kept=False)
+        return [
+            Candidate(
+                "the pixels" if option.point == PIXELS else self._frozen.where(option.point),
+                option,
+                option.seconds(demand, prices(0.0)),
+                self._remark(option, chosen, demand),
+            )
+            for option in sorted(found.values(), key=lambda o: (-o.again, o.row_bytes))
+        ]
+
+    def _remark(self, option: Option, chosen: Option, demand: Demand) -> str:
+        if option.point == chosen.point:
+            return "chosen, on disk" if option.place == DISK else "chosen"
+        return "no room in memory" if option.size(demand) > self._cache.room() else ""
 
     def demand(self, source: Source, epochs: int) -> Demand:
         """How often rows of features are needed."""

@@ -3,11 +3,11 @@
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from finetune.search.ranking import Ranked
 from finetune.search.trials import Outcome
+from finetune.support import as_plain_text
 
 # Shown in columns of their own.
 _COLUMNS = ("freeze_depth", "learning_rate")
@@ -85,11 +85,7 @@ def render(ranking: list[Ranked], monitor: str) -> str:
             trial.status,
             *([trial.remark] if remarks else []),
         )
-    console = Console(width=1000, color_system=None, markup=False, emoji=False)
-    with console.capture() as captured:
-        console.print(table)
-    lines = [line.rstrip() for line in captured.get().splitlines()]
-    return "\n".join(line for line in lines if line)
+    return as_plain_text(table)
 
 
 def error_lines(ranking: list[Ranked]) -> list[str]:

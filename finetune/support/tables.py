@@ -1,10 +1,13 @@
-"""Rows as a table of pandas, for those who have it."""
+"""Tables: of pandas, for those who have it, and as plain text."""
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from finetune.exceptions import ArgumentError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def to_frame(rows: Sequence[dict[str, Any]]) -> Any:
@@ -24,3 +27,14 @@ def to_frame(rows: Sequence[dict[str, Any]]) -> Any:
             "or use rows(), which needs nothing."
         ) from error
     return pandas.DataFrame([*rows])
+
+
+def as_plain_text(table: "Table") -> str:
+    """A table of rich's as it is, whatever the terminal's width: nothing is cut off or coloured."""
+    from rich.console import Console
+
+    console = Console(width=1000, color_system=None, markup=False, emoji=False)
+    with console.capture() as captured:
+        console.print(table)
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    return "\n".join(line for line in lines if line)

@@ -16,6 +16,7 @@ from finetune.reuse import (
     TRAIN,
     VALIDATION,
     Batches,
+    Candidate,
     FeatureCache,
     Features,
     FrozenModel,
@@ -227,6 +228,12 @@ class SharedBackbone:
         """
         others = [other for other in self.freeze_depths if 0 < other < self._leaves]
         return self._starts.at(source, depth, others, self.epochs)
+
+    def candidates(self, source: Source, depth: int) -> list[Candidate]:
+        """Every start for such a training, see `start`; none where nothing but the head trains."""
+        if not 0 < depth < self._leaves:
+            return []
+        return self._starts.candidates(source, depth, self.epochs)
 
     def mark_pooled(self) -> str:
         """Name of the place where heads begin: the output, averaged over the image."""
