@@ -104,7 +104,13 @@ def test_the_list_of_callbacks_is_that_of_keras(tmp_path):
     assert shipped == tried | REFUSED | NOT_TRIED
 
 
-@pytest.mark.parametrize(("cls", "extra"), TUNERS.values(), ids=TUNERS)
+@pytest.mark.parametrize(
+    ("cls", "extra"),
+    [
+        pytest.param(*tuner, id=name, marks=() if name == "grid" else pytest.mark.slow)
+        for name, tuner in TUNERS.items()
+    ],
+)
 def test_all_of_them_work_in_a_stock_search(make_backbone, data, tmp_path, monitor, cls, extra):
     root, told = monitor
     tuner = tuner_for(make_backbone, cls, extra, tmp_path / "search")
@@ -133,7 +139,7 @@ def test_all_of_them_work_in_a_stock_search(make_backbone, data, tmp_path, monit
     assert best.evaluate(data.validation, verbose=0)[0] == pytest.approx(lowest, abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["data", "dataset"])
+@pytest.mark.parametrize("kind", ["data", pytest.param("dataset", marks=pytest.mark.slow)])
 def test_tensorboard_works_with_images_and_with_plain_datasets(make_backbone, data, tmp_path, kind):
     cls, extra = TUNERS["random"]
     tuner = tuner_for(make_backbone, cls, extra, tmp_path / "search", num_classes=3)

@@ -78,7 +78,10 @@ def test_a_closed_output_is_none_and_disturbs_no_file(fit, tmp_path):
     assert json.loads((out / "metrics.json").read_text())["validation"]["n"] == 8
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow)],
+)
 def test_a_signal_to_end_acts_like_ctrl_c(fit, tmp_path, number, code):
     out = tmp_path / "run"
     with subprocess.Popen(

@@ -36,8 +36,8 @@ def test_fit_writes_a_run_and_prints_its_summary(run):
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0] == "Images: 18 train, 6 validation, 3 classes"
-    phases = [line for line in lines if ": loss " in line]
-    assert [line.split(":")[0] for line in phases] == ["Head", "Fine-tuning"]
+    phases = [line.split()[0] for line in lines if ": val loss " in line]
+    assert phases == ["Head", "Fine-tuning"]
     assert "mobilenet_v2, 144 of 154 layers frozen" in result.stdout
     assert lines[-1] == f"Use it: finetune predict {out / 'model.keras'} IMAGES..."
     metrics = json.loads((out / "metrics.json").read_text())

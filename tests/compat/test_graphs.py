@@ -21,7 +21,9 @@ def names(model):
     return [call.operation.name for call in calls_of(model)]
 
 
-@pytest.mark.parametrize("name", ["MobileNetV2", "DenseNet121", "NASNetMobile"])
+@pytest.mark.parametrize(
+    "name", ["MobileNetV2", "DenseNet121", pytest.param("NASNetMobile", marks=pytest.mark.slow)]
+)
 def test_each_call_comes_once_and_after_those_whose_outputs_it_takes(name):
     model = getattr(keras.applications, name)(
         weights=None, include_top=False, input_shape=(32, 32, 3)

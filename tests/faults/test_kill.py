@@ -5,7 +5,10 @@ A longer form is `python tests/faults/kills.py`.
 
 import random
 
+import pytest
 
+
+@pytest.mark.slow
 def test_search_killed_five_times_ends_as_if_it_had_never_been(make_victim, timed_search):
     whole, seconds = timed_search("halving")
     victim = make_victim("killed", "halving")

@@ -35,6 +35,7 @@ def run(tmp_path_factory):
     return results, text.getvalue().splitlines(), out
 
 
+@pytest.mark.slow
 def test_each_way_changes_the_rate_as_it_says(run):
     results, _, _ = run
     rates = {way: result.rates["fine_tune"] for way, result in results.items()}
@@ -52,6 +53,7 @@ def test_each_way_changes_the_rate_as_it_says(run):
     assert len(rates["on a plateau"]) == 4
 
 
+@pytest.mark.slow
 def test_all_ways_start_from_the_same_head(run):
     results, _, _ = run
     heads = [
@@ -62,6 +64,7 @@ def test_all_ways_start_from_the_same_head(run):
     assert all(head == pytest.approx(heads[0], rel=1e-4) for head in heads)
 
 
+@pytest.mark.slow
 def test_prints_test_accuracy_with_its_interval(run):
     _, lines, _ = run
     assert [line[:16].strip() for line in lines] == list(learning_rates.WAYS)
@@ -69,6 +72,7 @@ def test_prints_test_accuracy_with_its_interval(run):
         assert line[16:].startswith(" test accuracy ") and line.endswith("] (n=12)")
 
 
+@pytest.mark.slow
 def test_draws_one_figure(run):
     _, _, out = run
     with Image.open(out / "learning_rates.png") as image:

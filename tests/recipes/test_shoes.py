@@ -76,6 +76,7 @@ def test_prints_a_row_for_each_freeze_depth_and_each_rate(printed):
         assert re.fullmatch(pattern, line), line
 
 
+@pytest.mark.slow
 def test_published_rows_are_those_of_the_last_epoch_with_the_published_figures_beside_them(
     published,
 ):
@@ -88,6 +89,7 @@ def test_published_rows_are_those_of_the_last_epoch_with_the_published_figures_b
         assert re.fullmatch(rf"\| \S+ \| {FIGURES} \| \S+ \|", line), line
 
 
+@pytest.mark.slow
 def test_published_trainings_are_one_phase_and_end_after_the_epochs_of_their_rate(published):
     _, out = published
     ended = {}

@@ -91,7 +91,9 @@ def test_a_users_augmentation_has_one_name_before_and_after_it_is_used():
     assert StoredSource(data, reuse=True).key == before
 
 
-@pytest.mark.parametrize("backbone", ["InceptionV3", "NASNetMobile", "MobileNetV2"])
+@pytest.mark.parametrize(
+    "backbone", ["InceptionV3", pytest.param("NASNetMobile", marks=pytest.mark.slow), "MobileNetV2"]
+)
 def test_backbone_and_cut_have_the_same_names_whatever_was_made_before(backbone):
     def names():
         tuner = FineTuner(backbone, weights=None, image_size=96, num_classes=3)

@@ -117,7 +117,9 @@ def test_a_callback_that_cannot_be_copied_is_refused_before_anything_is_done(sea
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("writes", [1, 4, 7])
+@pytest.mark.parametrize(
+    "writes", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(7, marks=pytest.mark.slow)]
+)
 def test_killed_search_ends_with_the_board_of_one_that_was_not(
     search, same_board, tmp_path: Path, kill_at_write, monkeypatch, strategy, writes
 ):

@@ -70,7 +70,9 @@ def efficient_net(name):
     ("make", "depth", "size"),
     [
         (with_dropout, "second", 16),
-        (lambda: efficient_net("EfficientNetB0"), "block6c", 32),
+        pytest.param(
+            *(lambda: efficient_net("EfficientNetB0"), "block6c", 32), marks=pytest.mark.slow
+        ),
         (lambda: efficient_net("EfficientNetV2B0"), "block6g", 32),
     ],
     ids=["dropout", "EfficientNetB0", "EfficientNetV2B0"],

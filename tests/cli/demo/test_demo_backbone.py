@@ -191,6 +191,7 @@ def test_the_same_seed_draws_the_same_glyphs_and_another_seed_others():
 # Training
 
 
+@pytest.mark.slow
 def test_an_epoch_of_training_writes_a_file_that_plain_keras_loads(tmp_path):
     out = tmp_path / "tiny.keras"
     accuracy = train_backbone(out, characters="0A", per_class=64, epochs=1)
