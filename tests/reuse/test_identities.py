@@ -98,8 +98,7 @@ def test_backbone_and_cut_have_the_same_names_whatever_was_made_before(backbone)
     def names():
         tuner = FineTuner(backbone, weights=None, image_size=96, num_classes=3)
         shared = tuner.trainer.shared(tuner.trainer.settings())
-        cuts = [shared._cut(depth) for depth in (40, 90)]
-        return shared.frozen.identity, [shared.frozen.name_of(cut.tensors) for cut in cuts]
+        return shared.frozen.identity, [[*shared.frozen.cuts(depth)] for depth in (40, 90)]
 
     first = names()
     layers.Conv2D(1, 1), keras.Input((3,))

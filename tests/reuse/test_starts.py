@@ -94,7 +94,8 @@ def test_where_a_start_is_and_what_it_costs_is_said_once(make_shared, caplog):
 
 def test_features_that_one_epoch_cannot_pay_for_are_not_computed(make_shared, caplog):
     with caplog.at_level(logging.INFO, logger="finetune"):
-        assert make_shared(1000, epochs=1).start(Rows(), 100).point == "pixels"
+        augmented = Rows(train=3200, views=4)  # to be computed four times, to be used once
+        assert make_shared(1000, epochs=1).start(augmented, 100).point == "pixels"
     assert caplog.messages == [
         "Freeze depth 100 starts from the pixels: to have features would take longer than they "
         "spare."
