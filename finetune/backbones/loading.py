@@ -19,6 +19,7 @@ from finetune.backbones.model_files import looks_like_path, model_file, read_mod
 from finetune.backbones.preprocessing import Preprocess, resolve_preprocess
 from finetune.backbones.weights import build_with_weights
 from finetune.backbones.whole_models import WholeModel, take_apart
+from finetune.compat import is_from_keras
 from finetune.exceptions import (
     ArgumentError,
     ImageSizeError,
@@ -265,4 +266,15 @@ def _wrap_model(model: keras.Model, size: tuple[int, int] | None, preprocess: An
             f"Model {model.name!r} takes images of {own[0]} x {own[1]} pixels. Received: "
             f"image_size={size}. Leave image_size out, or build the model for that size."
         )
-    return Backbone(model.name, model, size, resolve_preprocess(preprocess, size))
+    return Backbone(model.name, _at_size(model, size), size, resolve_preprocess(preprocess, size))
+
+
+def _at_size(model: keras.Model, size: tuple[int, int]) -> keras.Model:
+    """The same layers on images of a fixed size: then it is known what passes between them."""
+    if None not in model.inputs[0].shape[1:] or not is_from_keras(type(model)):
+        return model
+    return keras.models.clone_model(
+        keras.Model(model.inputs[0], model.outputs[0], name=model.name),
+        input_tensors=keras.Input((*size, 3), dtype=model.inputs[0].dtype),
+        clone_function=lambda layer: layer,
+    )

@@ -561,6 +561,21 @@ def test_own_model_of_any_size_needs_an_image_size():
     assert load_backbone(model, preprocess=None, image_size=(8, 9)).image_size == (8, 9)
 
 
+@pytest.mark.parametrize("kind", ["functional", "sequential"])
+def test_own_model_of_any_size_is_the_same_layers_at_the_size_asked_for(kind):
+    layers = [keras.layers.Conv2D(2, 3, name="one"), keras.layers.Conv2D(4, 3, name="two")]
+    x = keras.Input((None, None, 3))
+    model = keras.Sequential([x, *layers], name="any")
+    if kind == "functional":
+        model = keras.Model(x, layers[1](layers[0](x)), name="any")
+    loaded = load_backbone(model, preprocess=None, image_size=(8, 9))
+    assert loaded.model.name == "any"
+    assert loaded.model.output_shape == (None, 4, 5, 4)
+    assert loaded.model.layers[-1] is layers[1]  # nothing is copied
+    pixels = np.random.default_rng(0).normal(size=(2, 8, 9, 3)).astype("float32")
+    np.testing.assert_array_equal(loaded.model(pixels), model(pixels))
+
+
 def test_own_model_of_another_size_is_refused():
     with pytest.raises(ImageSizeError) as caught:
         load_backbone(small_model(), preprocess=None, image_size=16)
