@@ -226,8 +226,12 @@ class SharedBackbone:
             source: The images.
             depth: Number of these layers, above 0 and below all of them.
         """
-        others = [other for other in self.freeze_depths if 0 < other < self._leaves]
-        return self._starts.at(source, depth, others, self.epochs)
+        return self._starts.at(source, depth, self._announced, self.epochs)
+
+    @property
+    def _announced(self) -> list[int]:
+        """The depths of trainings to come that can start from features."""
+        return [depth for depth in sorted(self.freeze_depths) if 0 < depth < self._leaves]
 
     def candidates(self, source: Source, depth: int) -> list[Candidate]:
         """Every start for such a training, see `start`; none where nothing but the head trains."""
@@ -245,6 +249,8 @@ class SharedBackbone:
 
     def features(self, program: Program, source: Source, split_name: str) -> Features:
         """What the frozen part computes for every image where this program begins."""
+        for depth in self._announced:  # before the first pass, which yields the features of all
+            self.start(source, depth)
         wanted = [self.mark_pooled(), *self._starts.points(source)]
         return self.frozen.features(source, split_name, program.point, wanted)
 

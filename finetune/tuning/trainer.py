@@ -147,7 +147,9 @@ class Trainer:
         shared = self.shared(settings)
         shared.freeze_depths.update(self.freeze_depths(settings))
         trials = _TRIALS_OF_A_DEPTH if self.tunables() else 1
-        shared.epochs = max(shared.epochs, settings.epochs * trials)
+        # These may be of the head alone, and others come after it.
+        epochs = max(settings.epochs, self.settings().epochs)
+        shared.epochs = max(shared.epochs, epochs * trials)
         depth = resolve_depth(shared.backbone.model, settings.freeze_depth)
         training = Training(
             tuple(settings.phases(depth, shared.head_only)),

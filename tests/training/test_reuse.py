@@ -8,6 +8,7 @@ import pytest
 
 from finetune import FineTuner, load_data
 from finetune.compat import all_layers
+from finetune.reuse import StoredSource
 from finetune.training.head import loss_for
 
 
@@ -162,3 +163,33 @@ def test_depths_of_a_range_start_from_the_features_of_a_few(backbone, data):
     for one, other in zip(record.epochs, alone.epochs, strict=True):
         for name in ("loss", "val_loss", "learning_rate"):
             assert one[name] == pytest.approx(other[name], rel=1e-4)
+
+
+def test_one_pass_over_the_images_yields_what_the_head_and_all_depths_need(
+    backbone, data, monkeypatch, tmp_path
+):
+    passes = []
+    once = StoredSource.passes
+
+    def counted(self, split):
+        passes.append(split)
+        return once(self, split)
+
+    monkeypatch.setattr(StoredSource, "passes", counted)
+    tuner = FineTuner(
+        backbone,
+        preprocess="tf",
+        freeze_depth=[7, 10],
+        learning_rate=0.01,
+        epochs=2,
+        head_epochs=1,
+        cache_budget=10**9,
+        cache_dir=tmp_path,
+    )
+    values = tuner.trainer.settings()
+    source = tuner.trainer.source_of(data, values)
+    tuner.trainer.train(replace(values, epochs=0), source)
+    for depth in (7, 10):
+        tuner.trainer.train(replace(values, freeze_depth=depth), source)
+    assert passes == ["train", "validation"]
+    assert len(tuner.trainer.shared(values).cache.kept) == 2 * 3
