@@ -15,6 +15,7 @@ from .loading import load_backbone as load_backbone
 from .model_files import looks_like_path as looks_like_path
 from .model_files import model_file as model_file
 from .model_files import read_model as read_model
+from .preprocessing import prepared as prepared
 from .whole_models import FINE_TUNED as FINE_TUNED
 from .whole_models import HEAD_LAYER as HEAD_LAYER
 from .whole_models import POOL_LAYER as POOL_LAYER

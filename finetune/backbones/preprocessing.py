@@ -130,6 +130,13 @@ def resolve_preprocess(preprocess: Any, image_size: tuple[int, int]) -> Preproce
     return preprocess
 
 
+def prepared(preprocess: Preprocess, pixels: keras.KerasTensor) -> keras.KerasTensor:
+    """The prepared images as the output of a model whose input are the pixels."""
+    images = preprocess(pixels)
+    # Keras 3.12 makes no model of a tensor that is input and output at once.
+    return keras.layers.Identity()(pixels) if images is pixels else images
+
+
 def _check_applies(preprocess: Preprocess, image_size: tuple[int, int]) -> None:
     """Applies `preprocess` to symbolic images and takes the result through a save and load."""
     pixels: Any = keras.Input((*image_size, 3))

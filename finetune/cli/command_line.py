@@ -47,18 +47,19 @@ def _steady_streams() -> Iterator[SteadyOutput]:
     """Let nothing that is written raise; gives standard output, which knows if it failed."""
     _fill_descriptors()
     before = sys.stdout, sys.stderr
-    output, errors = (SteadyOutput(lambda stream=stream: stream) for stream in before)
-    if before[0] is not None:
+    with open(os.devnull, "w") as nowhere:
+        # A stream that is closed is None, which some libraries write to when they are imported.
+        streams = [stream or nowhere for stream in before]
+        output, errors = (SteadyOutput(lambda stream=stream: stream) for stream in streams)
         sys.stdout = output  # pyright: ignore[reportAttributeAccessIssue]
-    if before[1] is not None:
         sys.stderr = errors  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        yield output
-    finally:
-        errors.flush()
-        if errors.error is not None:
-            _drop(errors)
-        sys.stdout, sys.stderr = before
+        try:
+            yield output
+        finally:
+            errors.flush()
+            if errors.error is not None:
+                _drop(errors)
+            sys.stdout, sys.stderr = before
 
 
 def _fill_descriptors() -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import keras
 
-from finetune.backbones import FINE_TUNED, Backbone
+from finetune.backbones import FINE_TUNED, Backbone, prepared
 from finetune.training.head import Head, build_classifier, pooling_layer
 
 
@@ -30,7 +30,7 @@ class Assembly:
 def assemble(backbone: Backbone, head: Head) -> Assembly:
     """Put preprocessing before a backbone and a head on top of it."""
     pixels = keras.Input((*backbone.image_size, 3), name="pixels")
-    prepare = keras.Model(pixels, backbone.preprocess(pixels), name="preprocessing")
+    prepare = keras.Model(pixels, prepared(backbone.preprocess, pixels), name="preprocessing")
     features = backbone.model(backbone.preprocess(pixels))
     pool = pooling_layer(len(features.shape))
     pooled = pool(features)

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from finetune.backbones import Backbone, BatchNorm, apply_freeze_depth, leaf_layers
+from finetune.backbones import Backbone, BatchNorm, apply_freeze_depth, leaf_layers, prepared
 from finetune.reuse import (
     PIXELS,
     TRAIN,
@@ -77,7 +77,7 @@ class SharedBackbone:
         """The pretrained backbone, whatever a trial has made of it by now."""
         with self._building():
             pixels = keras.Input((*self.backbone.image_size, 3))
-            prepare = keras.Model(pixels, self.backbone.preprocess(pixels))
+            prepare = keras.Model(pixels, prepared(self.backbone.preprocess, pixels))
         return FrozenModel(self.backbone.model, prepare, self._pretrained, self.cache)
 
     @cached_property

@@ -18,6 +18,9 @@ from finetune.exceptions import RunFolderError, StorageError, TrainingError
 
 resource = pytest.importorskip("resource", reason="limits of a process are known to Unix alone")
 
+# Python 3.10's zip archive complains when it is let go of after a disk was full.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 @pytest.fixture(scope="module")
 def backbone_file(make_backbone, tmp_path_factory):
