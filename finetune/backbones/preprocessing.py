@@ -130,7 +130,7 @@ def resolve_preprocess(preprocess: Any, image_size: tuple[int, int]) -> Preproce
     return preprocess
 
 
-def prepared(preprocess: Preprocess, pixels: keras.KerasTensor) -> keras.KerasTensor:
+def prepared(preprocess: Preprocess, pixels: Any) -> Any:
     """The prepared images as the output of a model whose input are the pixels."""
     images = preprocess(pixels)
     # Keras 3.12 makes no model of a tensor that is input and output at once.
