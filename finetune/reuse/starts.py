@@ -16,8 +16,8 @@ from finetune.reuse.sources import TRAIN, VALIDATION, Source
 log = logging.getLogger("finetune")
 
 # Multiply-adds a second of one core in the forward pass, and bytes a second from memory into a
-# step, as measured on a CPU (docs/performance.md). Constants, not measured anew in every run: so
-# equal commands start from equal places. Those of a GPU are estimates.
+# step, near what was measured on a CPU (docs/performance.md has both). Constants, not measured anew
+# in every run: so equal commands start from equal places. Those of a GPU are estimates.
 _CORE = 1e10
 _GPU = 5e12
 _LOADED = 2e9
