@@ -13,8 +13,10 @@ JOBS ?= 2
 # Test processes share the cores; threads of their own would only get in each other's way.
 ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1
 
-# Tests of these extras would otherwise skip in silence where one is missing.
-EXTRAS := FINETUNE_EXPECTED_EXTRAS="ray pandas"
+# Tests of these extras would otherwise skip in silence where one is missing. (KerasHub needs newer
+# versions than the oldest.)
+EXTRAS := FINETUNE_EXPECTED_EXTRAS="ray pandas keras_hub"
+OLDEST_EXTRAS := FINETUNE_EXPECTED_EXTRAS="ray pandas"
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -43,7 +45,7 @@ test-slow: $(VENV)/dev.stamp ## the slow tests
 test-oldest: ## the tests on the oldest versions that pyproject.toml allows, in a venv of their own
 	@if $(OLDEST_PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 14))'; then \
 	  $(MAKE) --no-print-directory $(OLDEST)/test.stamp && \
-	  $(EXTRAS) $(ONE_THREAD) $(OLDEST)/bin/python -m pytest -n $(JOBS) --dist loadfile; \
+	  $(OLDEST_EXTRAS) $(ONE_THREAD) $(OLDEST)/bin/python -m pytest -n $(JOBS) --dist loadfile; \
 	else \
 	  echo "Skipped: the oldest TensorFlow allowed has no wheels for Python 3.14 and newer, and" \
 	    "no older Python was found. Name one: make OLDEST_PYTHON=/path/to/python3.10 test-oldest"; \
@@ -92,7 +94,7 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(BIN)/pip
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing finetune, its extras and its tools (about 3 GB, once)"
-	$(PIP_INSTALL) -e ".[dev,docs,pandas,ray]"
+	$(PIP_INSTALL) -e ".[dev,docs,hub,pandas,ray]"
 	@touch $@
 
 $(OLDEST)/bin/pip:

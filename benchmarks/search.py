@@ -2,6 +2,10 @@
 
     python benchmarks/search.py shoes_brands/ --weights mobilenet_v2_1.0_224_no_top.h5
     python benchmarks/search.py shoes_brands/ --weights ... --epochs 10 --pruned
+    python benchmarks/search.py shoes_brands/ --backbone resnet50 --weights none --images 300
+
+`--backbone` is a name of `keras.applications`, or a `.keras` file whose images are scaled to -1..1.
+Default freeze depths: the middle three of five of its blocks.
 
 Each run is a process of its own, the two in turn (A B A B), with the seed of its round. With
 --pruned ours goes by successive halving over the same combinations. `--sides ours stock defaults`
@@ -10,9 +14,11 @@ Writes a table and, with --json, every figure.
 """
 
 import argparse
+import importlib
 import json
 import os
 import resource
+import shutil
 import statistics
 import sys
 import tempfile
@@ -25,6 +31,28 @@ from processes import fill
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
+def backbone(options: argparse.Namespace):
+    """The pretrained model as a user of Keras gets it, and what prepares its images."""
+    import keras
+
+    if options.backbone.endswith(".keras"):
+        model = keras.saving.load_model(options.backbone, compile=False)
+        return model, keras.layers.Rescaling(1 / 127.5, offset=-1)
+    name = options.backbone.replace("_", "")
+    constructor = next(
+        value
+        for key, value in vars(keras.applications).items()
+        if key.lower() == name and callable(value)
+    )
+    module = importlib.import_module(constructor.__module__.replace("keras.src", "keras"))
+    model = constructor(
+        input_shape=(options.image_size, options.image_size, 3),
+        include_top=False,
+        weights=options.weights,
+    )
+    return model, module.preprocess_input
+
+
 def stock(options: argparse.Namespace, data, folder: str):
     """The usual two-phase HyperModel, written as a good user would."""
     import keras
@@ -32,13 +60,11 @@ def stock(options: argparse.Namespace, data, folder: str):
     import tensorflow as tf
 
     def build(hp):
-        base = keras.applications.MobileNetV2(
-            (options.image_size, options.image_size, 3), include_top=False, weights=options.weights
-        )
+        base, prepare = backbone(options)
         base.trainable = False
         pixels = keras.Input((options.image_size, options.image_size, 3))
-        x = keras.layers.Rescaling(1 / 127.5, offset=-1)(pixels)
-        x = keras.layers.GlobalAveragePooling2D()(base(x, training=False))
+        x = base(prepare(pixels), training=False)
+        x = keras.layers.GlobalAveragePooling2D()(x)
         x = keras.layers.Dropout(0.2)(x)
         outputs = keras.layers.Dense(len(data.class_names), activation="softmax")(x)
         hp.Choice("freeze_depth", options.depths)
@@ -87,20 +113,29 @@ def stock(options: argparse.Namespace, data, folder: str):
         TwoPhases(), objective="val_accuracy", directory=folder, project_name="stock"
     )
     tuner.search(
-        cached("train", True), validation_data=cached("validation", False), shuffle=False, verbose=0
+        cached("train", True),
+        validation_data=cached("validation", False),
+        shuffle=False,
+        verbose=0,
     )
     seconds = time.perf_counter() - options.started
     scores = [trial.score for trial in tuner.oracle.get_best_trials(1000)]
     best = tuner.get_best_models()[0]
-    return seconds, scores, best.evaluate(data.test, verbose=0, return_dict=True)["accuracy"]
+    return (
+        seconds,
+        scores,
+        best.evaluate(data.test, verbose=0, return_dict=True)["accuracy"],
+    )
 
 
 def ours(options: argparse.Namespace, data, folder: str, **settings):
     """The same combinations with FineTuner; its time includes the best model's evaluation."""
     from finetune import FineTuner
 
+    own = options.backbone.endswith(".keras")
     tuner = FineTuner(
-        weights=options.weights,
+        options.backbone,
+        **({"preprocess": "tf"} if own else {"weights": options.weights}),
         image_size=options.image_size,
         freeze_depth=options.depths,
         learning_rate=options.rates,
@@ -155,13 +190,35 @@ def run(options: argparse.Namespace) -> None:
     )
 
 
+def middle_depths(options: argparse.Namespace) -> list[int]:
+    """Three freeze depths at ends of blocks."""
+    from finetune.backbones import default_depths
+
+    return default_depths(backbone(options)[0])[1:4]
+
+
+def first_images(data: str, count: int, folder: str) -> str:
+    """A folder of the first training images of every class, and of all test images."""
+    classes = sorted(place for place in (Path(data) / "train").iterdir() if place.is_dir())
+    for place in classes:
+        for image in sorted(place.iterdir())[: count // len(classes)]:
+            (Path(folder) / "train" / place.name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(image, Path(folder) / "train" / place.name)
+    shutil.copytree(Path(data) / "test", Path(folder) / "test")
+    return folder
+
+
 def main() -> None:
-    """Run both sides in turn and print the table."""
+    """Reads the options, and runs one side or all of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data")
-    parser.add_argument("--weights", default="imagenet")
+    parser.add_argument("--backbone", default="mobilenet_v2")
+    parser.add_argument("--weights", default="imagenet", help='a file, or "none"')
+    parser.add_argument("--images", type=int, help="train on the first so many; default all")
     parser.add_argument("--image-size", type=int, default=160)
-    parser.add_argument("--depths", type=int, nargs="+", default=[50, 100, 116])
+    parser.add_argument(
+        "--depths", type=int, nargs="+", help="default for mobilenet_v2: 50 100 116"
+    )
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-5, 3e-5, 1e-4, 3e-4])
     parser.add_argument("--epochs", type=int, default=5, help="in each phase of the stock side")
     parser.add_argument("--pruned", action="store_true", help="ours: successive halving")
@@ -172,17 +229,41 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file of figures; what it holds is not run again")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=["ours", "stock"])
     options = parser.parse_args()
+    options.weights = None if options.weights == "none" else options.weights
     if options.side:
         return run(options)
+    if options.depths is None:
+        default = options.backbone == "mobilenet_v2"
+        options.depths = [50, 100, 116] if default else middle_depths(options)
+    with tempfile.TemporaryDirectory() as folder:
+        data = (
+            first_images(options.data, options.images, folder) if options.images else options.data
+        )
+        compare(options, data)
+
+
+def compare(options: argparse.Namespace, data: str) -> None:
+    """Runs the sides in turn and prints the table."""
     kind = {
         name: getattr(options, name)
-        for name in ("image_size", "depths", "rates", "epochs", "pruned", "workers")
+        for name in (
+            "backbone",
+            "images",
+            "image_size",
+            "depths",
+            "rates",
+            "epochs",
+            "pruned",
+            "workers",
+        )
     }
+    given = [data if argument == options.data else argument for argument in sys.argv[1:]]
+    depths = ["--depths", *map(str, options.depths)]
     rows = fill(
         [
             (
                 {"side": side, "seed": seed, **kind},
-                [__file__, *sys.argv[1:], "--side", side, "--seed", str(seed)],
+                [__file__, *given, *depths, "--side", side, "--seed", str(seed)],
             )
             for seed in range(options.seed, options.seed + options.rounds)
             for side in options.sides

@@ -14,4 +14,4 @@ def require(extra: str) -> Any:
     """The module of an extra; skips the test, or the tests of a file, where it is missing."""
     if extra in EXPECTED:
         return importlib.import_module(extra)
-    return pytest.importorskip(extra, reason=f"keras-finetuner[{extra}] is not installed")
+    return pytest.importorskip(extra, reason=f"the extra {extra} is not installed")

@@ -43,8 +43,9 @@ class FineTuner(keras_tuner.HyperModel):
     guide's page on results).
 
     Args:
-        backbone: Name of a `keras.applications` architecture, a `keras.Model`, a `.keras` file,
-            or the folder of a run such as "runs/a", whose model is gone on from without its head.
+        backbone: Name of a `keras.applications` architecture, a preset of KerasHub such as
+            "hub:dinov2_small" or "hub:./folder", a `keras.Model`, a `.keras` file, or the folder
+            of a run such as "runs/a", whose model is gone on from without its head.
             Default "MobileNetV2": small, and quick without a GPU.
         weights: "imagenet" (default), a weights file, or None for random weights.
         image_size: Pixels, an integer or (height, width). Default: that of the data, else the

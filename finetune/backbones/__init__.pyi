@@ -9,6 +9,8 @@ from .freezing import describe as describe
 from .freezing import leaf_layers as leaf_layers
 from .freezing import resolve_depth as resolve_depth
 from .freezing import shallowest as shallowest
+from .hub import copy_of as copy_of
+from .hub import is_from_keras_hub as is_from_keras_hub
 from .loading import UNSET as UNSET
 from .loading import Backbone as Backbone
 from .loading import load_backbone as load_backbone
@@ -16,6 +18,7 @@ from .model_files import looks_like_path as looks_like_path
 from .model_files import model_file as model_file
 from .model_files import read_model as read_model
 from .preprocessing import prepared as prepared
+from .stacks import open_stack as open_stack
 from .whole_models import FINE_TUNED as FINE_TUNED
 from .whole_models import HEAD_LAYER as HEAD_LAYER
 from .whole_models import POOL_LAYER as POOL_LAYER

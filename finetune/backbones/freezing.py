@@ -310,6 +310,8 @@ def _resolve_name(outline: Outline, name: str) -> int:
     if name in paths:
         return paths[name]
     found = [path for path in paths if path.rpartition("/")[2] == name]
+    # Some families of KerasHub name their layers after the model, too.
+    found = found or [path for path in paths if path.endswith(f"_{name}")]
     if len(found) == 1:
         return paths[found[0]]
     if found:

@@ -1,8 +1,8 @@
 """Backbones: what can be wrapped, and how its images must be prepared.
 
-A named architecture brings its own preprocessing and sizes, and so does a model that this package
-made. Any other model or `.keras` file of the user's is wrapped as it is, with the preprocessing
-that the user names.
+A named architecture brings its own preprocessing and sizes, and so do a preset of KerasHub and a
+model that this package made. Any other model or `.keras` file of the user's is wrapped as it is,
+with the preprocessing that the user names.
 """
 
 import numbers
@@ -15,6 +15,7 @@ from typing import Any
 import keras
 
 from finetune.backbones.architectures import ARCHITECTURES, check_options, find_name
+from finetune.backbones.hub import image_model, is_hub_model, is_preset, load_preset
 from finetune.backbones.model_files import looks_like_path, model_file, read_model
 from finetune.backbones.preprocessing import Preprocess, resolve_preprocess
 from finetune.backbones.weights import build_with_weights
@@ -70,10 +71,11 @@ def load_backbone(
     """Builds or wraps a backbone, and finds how its images must be prepared.
 
     Args:
-        backbone: A name of `list_backbones()` (case, `_` and `-` do not matter), a
-            `keras.Model` with one image input, or the path of a `.keras` file or of the folder
-            of a run. A model is wrapped as it is, not copied: what is later frozen or trained is
-            that model. Of a model that this package made the backbone is taken, without the head.
+        backbone: A name of `list_backbones()` (case, `_` and `-` do not matter); "hub:" and a
+            preset of KerasHub's, its handle or its folder; a `keras.Model` with one image input;
+            or the path of a `.keras` file or of the folder of a run. A model is wrapped as it is,
+            not copied: what is later frozen or trained is that model. Of a model that this package
+            made the backbone is taken, without the head.
         weights: "imagenet" (default, as in Keras; downloaded once to Keras' cache), the
             path of a weights file (`.h5`, `.weights.h5` or `.keras`, saved without the
             top), or None for random weights. A file for EfficientNet B0-B7 is taken for
@@ -123,6 +125,8 @@ def _load(
     preprocess: Any,
     options: dict[str, Any],
 ) -> Backbone:
+    if is_preset(backbone):
+        return _load_preset(backbone, weights, size, preprocess, options)
     if isinstance(backbone, str) and not looks_like_path(backbone):
         return _load_architecture(backbone, weights, size, preprocess, options)
     if isinstance(backbone, keras.Model):
@@ -132,8 +136,9 @@ def _load(
         label = f"file {os.fspath(backbone)!r}"
     else:
         raise ArgumentError(
-            "A backbone must be a name of `finetune.list_backbones()`, a `keras.Model` (such as "
-            "the `keras_model` of a FineTunedModel) or the path of a .keras file or of a run. "
+            "A backbone must be a name of `finetune.list_backbones()`, 'hub:' and a preset of "
+            "KerasHub, a `keras.Model` (such as the `keras_model` of a FineTunedModel) or the path "
+            "of a .keras file or of a run. "
             f"Received: {backbone!r} of type {type(backbone).__name__}."
         )
     _refuse_for_own_model(label, weights, options)
@@ -141,7 +146,7 @@ def _load(
     if whole is not None:
         return _go_on_from(whole, label, size, preprocess)
     _refuse_unsaid(label, preprocess)
-    return _wrap_model(model, size, preprocess)
+    return _wrap_model(image_model(model, size) if is_hub_model(model) else model, size, preprocess)
 
 
 def _parse_image_size(image_size: Any) -> tuple[int, int]:
@@ -182,6 +187,29 @@ def _load_architecture(
         constructor, canonical, weights, include_top=False, input_shape=(*size, 3), **options
     )
     return Backbone(canonical, model, size, prepare)
+
+
+def _load_preset(
+    name: str,
+    weights: str | os.PathLike[str] | None,
+    size: tuple[int, int] | None,
+    preprocess: Any,
+    options: dict[str, Any],
+) -> Backbone:
+    if weights not in ("imagenet", None):
+        raise ArgumentError(
+            f"`weights` is for named architectures; the preset {name!r} brings its own. Received: "
+            f"weights={weights!r}. Leave weights out, or pass None for random ones."
+        )
+    if options:
+        raise ArgumentError(
+            f"The preset {name!r} takes no options. Received: {', '.join(sorted(options))}. "
+            "Options such as alpha are for named architectures."
+        )
+    own = isinstance(preprocess, _Unset)
+    preset = load_preset(name, random=weights is None, size=size, prepare=own)
+    wrapped = _wrap_model(preset.model, preset.image_size, preset.preprocess if own else preprocess)
+    return replace(wrapped, name=preset.name)
 
 
 def _refuse_for_own_model(label: str, weights: Any, options: dict[str, Any]) -> None:

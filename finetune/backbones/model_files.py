@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras
 
+from finetune.backbones.hub import import_keras_hub
 from finetune.exceptions import DamagedFileError, ModelFileError
 from finetune.support import read_archive
 
@@ -57,6 +58,8 @@ def read_model(path: Path) -> keras.Model:
         model = keras.saving.load_model(path, compile=False)
     # What a file says may end anywhere in Keras, and in any kind of error.
     except Exception as error:
+        if "keras_hub" in str(error):
+            import_keras_hub(f"'{path}', which holds a backbone of KerasHub's")
         raise ModelFileError(
             f"'{path}' cannot be loaded by `keras.saving.load_model`: {error}. If it holds classes "
             "of your own, load it yourself with `custom_objects` and pass the model."

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from finetune.backbones.stacks import open_stack
 from finetune.compat import all_layers, calls_of, inner_layers, keras_class
 
 
@@ -118,7 +119,9 @@ def _replacements(layer: keras.Layer) -> list[keras.Layer]:
     """Layers that stand in place of `layer`; none where it counts as one layer itself."""
     if isinstance(layer, keras.Model):
         return [inner for inner in layer.layers if not isinstance(inner, keras.layers.InputLayer)]
-    return inner_layers(layer) if keras_class(layer) is keras.Layer else []
+    if keras_class(layer) is not keras.Layer:
+        return []
+    return open_stack(layer) or inner_layers(layer)
 
 
 def _has_graph(layer: Any) -> bool:

@@ -1,5 +1,6 @@
 from .graphs import Call as Call
 from .graphs import calls_of as calls_of
+from .graphs import first_arguments as first_arguments
 from .layers import all_layers as all_layers
 from .layers import inner_layers as inner_layers
 from .layers import is_from_keras as is_from_keras

@@ -26,7 +26,7 @@ class Call:
         return not self.inputs
 
 
-def calls_of(model: keras.Model) -> list[Call]:
+def calls_of(model: keras.Model | keras.Function) -> list[Call]:
     """Lists the calls that make up a model, each after those whose outputs it takes.
 
     Args:
@@ -51,3 +51,23 @@ def calls_of(model: keras.Model) -> list[Call]:
         for depth in sorted(graph._nodes_by_depth, reverse=True)
         for node in graph._nodes_by_depth[depth]
     ]
+
+
+def first_arguments(layer: keras.Layer) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a layer was called on first, when a model was made of it.
+
+    Args:
+        layer: Any layer.
+
+    Returns:
+        Positional and keyword arguments; none where no model was made of it.
+
+    Example:
+        >>> dense = keras.layers.Dense(2)
+        >>> _ = dense(keras.Input((8,)))
+        >>> first_arguments(dense)[0][0].shape
+        (None, 8)
+    """
+    # `layer.input` lists the tensors, without telling which argument each one was.
+    nodes = layer._inbound_nodes
+    return (nodes[0].arguments.args, nodes[0].arguments.kwargs) if nodes else ((), {})

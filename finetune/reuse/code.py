@@ -4,7 +4,7 @@ import inspect
 import sys
 import sysconfig
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -158,8 +158,7 @@ class _Reader:
             own = isinstance(code, (type, FunctionType)) and code not in vars(module).values()
             return top in sys.builtin_module_names and not own
         if any(place in Path(file).parents for place in self._site):
-            names = metadata.packages_distributions().get(top, [])
-            self.texts.append(f"{top} {[metadata.version(name) for name in sorted(set(names))]}")
+            self.texts.append(f"{top} {_versions(top)}")
             return True
         return any(place in Path(file).parents for place in self._stdlib)
 
@@ -177,6 +176,13 @@ class _Reader:
                 used = inspect.getclosurevars(function)
                 for name, value in sorted({**used.globals, **used.nonlocals}.items()):
                     self.read_value(name, value)
+
+
+@cache  # reading the lists of all installed packages takes half a second
+def _versions(package: str) -> list[str]:
+    """Versions of the distributions that a package was installed by."""
+    names = metadata.packages_distributions().get(package, [])
+    return [metadata.version(name) for name in sorted(set(names))]
 
 
 def _function(entry: Any) -> Any:

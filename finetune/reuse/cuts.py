@@ -22,7 +22,7 @@ import tensorflow as tf
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
-from finetune.backbones import leaf_layers
+from finetune.backbones import is_from_keras_hub, leaf_layers
 from finetune.compat import Call, all_layers, calls_of, is_from_keras, own_state
 from finetune.reuse.fold import fold_batch_norm
 from finetune.reuse.graph import CannotSplit, ends, flatten, require_graph
@@ -215,7 +215,8 @@ def _layer_ids(calls: Iterable[Call]) -> set[int]:
 
 def _why_not_cached(layer: Any) -> str | None:
     """Why the outputs of a frozen layer may not be kept; None where they may."""
-    custom = not is_from_keras(type(layer))
+    # Layers of KerasHub's leave their other variables, such as positions, as they were loaded.
+    custom = not (is_from_keras(type(layer)) or is_from_keras_hub(type(layer)))
     if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
         why = "adapts its statistics"
     elif layer.trainable_weights or (heeds_training(layer) and not is_frozen(layer)):

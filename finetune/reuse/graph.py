@@ -1,10 +1,13 @@
 """Models as graphs: the calls of layers that make up a functional or sequential model."""
 
+from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import keras
 
+from finetune.backbones import open_stack
 from finetune.compat import is_from_keras
 
 
@@ -17,7 +20,7 @@ class CannotSplit(Exception):
 
 
 def flatten(model: keras.Model) -> keras.Model:
-    """Inlines the functional and sequential models within a model.
+    """Inlines the functional and sequential models within a model, and stacks of blocks.
 
     Args:
         model: A functional or sequential model.
@@ -37,17 +40,18 @@ def flatten(model: keras.Model) -> keras.Model:
         ['inner', 'top']
     """
     require_graph(model)
-    names = [operation.name for operation in _operations(model)]
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    # Equal names in several stacks of blocks are common: these stay whole.
+    stacks = not _repeated_names(model, stacks=True)
+    repeated = [] if stacks else _repeated_names(model, stacks=False)
     if repeated:
         raise CannotSplit(f"more than one layer is named '{repeated[0]}'")
     flat = keras.Model(*ends(model)) if isinstance(model, keras.Sequential) else model
-    while any(is_graph(layer) for layer in flat.layers):
+    while any(is_graph(layer) or (stacks and open_stack(layer)) for layer in flat.layers):
         # A compiled model would have its clone compiled too: clone the bare graph.
         flat = keras.models.clone_model(
             keras.Model(*ends(flat), name=model.name),
             clone_function=lambda layer: layer,
-            call_function=_inline,
+            call_function=partial(_inline, stacks),
         )
     return flat
 
@@ -77,20 +81,33 @@ def require_graph(model: keras.Model) -> None:
         )
 
 
-def _operations(model: Any) -> Iterator[Any]:
-    """The operations that inlining leaves, each once per model that holds it."""
+def _repeated_names(model: Any, *, stacks: bool) -> list[str]:
+    names = Counter(operation.name for operation in _operations(model, stacks))
+    return sorted(name for name, count in names.items() if count > 1)
+
+
+def _operations(model: Any, stacks: bool) -> Iterator[Any]:
+    """The operations that inlining leaves, each once per model or stack that holds it."""
     for operation in keras.Function(*ends(model)).operations:
         if is_graph(operation):
-            for inner in _operations(operation):
+            for inner in _operations(operation, stacks):
                 if not isinstance(inner, keras.layers.InputLayer):
                     yield inner
         else:
-            yield operation
+            yield from _blocks_of(operation) if stacks else [operation]
 
 
-def _inline(layer: Any, *args: Any, **kwargs: Any) -> Any:
-    """Calls a layer, or the layers of a model, on symbolic tensors."""
-    if not is_graph(layer):
-        return layer(*args, **kwargs)
-    _, outputs = ends(layer)
-    return keras.Function(layer.inputs, outputs).call(keras.tree.flatten(args))
+def _blocks_of(operation: Any) -> Iterator[Any]:
+    blocks = open_stack(operation)
+    for block in blocks:
+        yield from _blocks_of(block)
+    if not blocks:
+        yield operation
+
+
+def _inline(stacks: bool, layer: Any, *args: Any, **kwargs: Any) -> Any:
+    """Calls a layer, or the layers of a model or stack, on symbolic tensors."""
+    if is_graph(layer):
+        _, outputs = ends(layer)
+        return keras.Function(layer.inputs, outputs).call(keras.tree.flatten(args))
+    return (layer.call if stacks and open_stack(layer) else layer)(*args, **kwargs)

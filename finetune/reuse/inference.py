@@ -75,11 +75,12 @@ def heeds_training(operation: Any) -> bool:
 
     Args:
         operation: A layer, or an operation that is none. Frozen batch normalization, which is
-            told and does not care, does not count.
+            told and does not care, does not count, and neither does dropout that drops nothing.
     """
     return any(
         "training" in inspect.signature(layer.call).parameters
         and type(layer) is not keras.layers.BatchNormalization
+        and not (type(layer) is keras.layers.Dropout and layer.rate == 0)
         for layer in all_layers(operation)
     )
 

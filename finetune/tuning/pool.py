@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from finetune.backbones import Backbone, load_backbone
+from finetune.backbones import Backbone, copy_of, load_backbone
 from finetune.reuse import FeatureCache
 from finetune.support import same_random_state
 from finetune.training import SharedBackbone, dtype_policy, policy_name, scope, with_policy
@@ -42,12 +42,11 @@ class BackbonePool:
             image_size: Pixels, or None for what fits the backbone.
         """
         backbone = settings.backbone
-        if isinstance(backbone, keras.Model):
-            # The user's own object stays as it is.
-            backbone = keras.models.clone_model(backbone)
-            backbone.set_weights(settings.backbone.get_weights())
         with same_random_state():
-            random.seed(settings.seed)  # random weights are the same in the next process
+            # Random weights, and what dropout draws, are the same in the next process.
+            random.seed(settings.seed)
+            if isinstance(backbone, keras.Model):
+                backbone = copy_of(backbone)  # the user's own object stays as it is
             loaded = load_backbone(
                 backbone,
                 weights=settings.weights,
