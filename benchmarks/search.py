@@ -5,7 +5,8 @@
     python benchmarks/search.py shoes_brands/ --backbone resnet50 --weights none --images 300
 
 `--backbone` is a name of `keras.applications`, or a `.keras` file whose images are scaled to -1..1.
-Default freeze depths: the middle three of five of its blocks.
+Default freeze depths: 50, 100 and 116 of MobileNetV2's 154 layers, and of others the ends of blocks
+that are nearest to these shares.
 
 Each run is a process of its own, the two in turn (A B A B), with the seed of its round. With
 --pruned ours goes by successive halving over the same combinations. `--sides ours stock defaults`
@@ -29,6 +30,9 @@ from pathlib import Path
 from processes import fill
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+MOBILENET_DEPTHS = [50, 100, 116]
 
 
 def backbone(options: argparse.Namespace):
@@ -190,11 +194,16 @@ def run(options: argparse.Namespace) -> None:
     )
 
 
-def middle_depths(options: argparse.Namespace) -> list[int]:
-    """Three freeze depths at ends of blocks."""
-    from finetune.backbones import default_depths
+def depths_of(options: argparse.Namespace) -> list[int]:
+    """Ends of blocks where as much is frozen as at the three depths of MobileNetV2."""
+    from finetune.backbones import blocks, leaf_layers
 
-    return default_depths(backbone(options)[0])[1:4]
+    model, _ = backbone(options)
+    layers = len(leaf_layers(model))
+    ends = [block.end for block in blocks(model)]
+    return [
+        min(ends, key=lambda end: abs(end - depth * layers / 154)) for depth in MOBILENET_DEPTHS
+    ]
 
 
 def first_images(data: str, count: int, folder: str) -> str:
@@ -234,7 +243,7 @@ def main() -> None:
         return run(options)
     if options.depths is None:
         default = options.backbone == "mobilenet_v2"
-        options.depths = [50, 100, 116] if default else middle_depths(options)
+        options.depths = MOBILENET_DEPTHS if default else depths_of(options)
     with tempfile.TemporaryDirectory() as folder:
         data = (
             first_images(options.data, options.images, folder) if options.images else options.data

@@ -16,6 +16,7 @@ from PIL import Image
 import finetune
 from finetune.data import ImageData, load_data
 from finetune.reuse import starts
+from finetune.training import relays
 from tiny import SIZE, build_backbone, make_images
 
 # How long an example takes says more of the machine than of the code.
@@ -47,6 +48,14 @@ def small_work_pays() -> Iterator[None]:
     """Features are kept wherever they can be, also of backbones too small for that to pay."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(starts, "_LOADED", 1e15)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def every_epoch_is_kept() -> Iterator[None]:
+    """States are written after every epoch, though those of tiny models take no ten seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relays, "SECONDS_BETWEEN_STATES", 0.0)
         yield
 
 

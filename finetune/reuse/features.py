@@ -108,6 +108,13 @@ class FeatureCache:
         """Whether the features are at hand without any work."""
         return (source.key, split, point) in self.kept
 
+    def fetch(
+        self, source: Source, split: str, points: Sequence[str], *, lasting: bool = True
+    ) -> bool:
+        """Whether the features at all points are at hand, those on disk fetched; as for `get`."""
+        on_disk = source.persistent and lasting
+        return all([self._find(source, split, point, on_disk) for point in points])
+
     def get(
         self,
         source: Source,

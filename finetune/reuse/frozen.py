@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -147,9 +147,11 @@ class FrozenModel:
         names = [self._full(place) for place in (name, *wanted)]
         if self._cache.holds(source, split, names[0]):
             names = names[:1]
-        with self._pretrained():
+        lasting = self.identity.lasting
+        at_hand = self._cache.fetch(source, split, names, lasting=lasting)
+        with nullcontext() if at_hand else self._pretrained():
             return self._cache.get(
-                source, split, names[0], names[1:], self._extract, lasting=self.identity.lasting
+                source, split, names[0], names[1:], self._extract, lasting=lasting
             )
 
     @contextmanager

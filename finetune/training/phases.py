@@ -56,7 +56,7 @@ def train(
             left out, as for KerasTuner's Hyperband.
         until: Number of epochs of the last phase after which to pause, to be gone on with from
             `file`. Default: go through to the end.
-        file: Where the state is kept after every epoch. If it holds one, training goes on from
+        file: Where the state is kept, see `StateKeeper`. If it holds one, training goes on from
             there; a head that trials share has a state of its own, see `HeadStore`.
 
     Returns:
@@ -323,14 +323,14 @@ def _run_phase(
         internal.append(SwapAverages(inside=state is not None))
     seen = [session] if session is not None and session.callbacks else []
     watchers = [keras.callbacks.TerminateOnNaN(), *seen, best, *progress]
-    if file is not None:
-        watchers.append(StateKeeper(file, program, best, phase.name, first_epoch))
     watchers.append(InTime())
     if until is not None:
         watchers.append(Pause(first_epoch + until - 1))
     relays: list[keras.callbacks.Callback] = [StopRelay(program.model, program.trainee)]
     if state is not None:
         relays.append(Replay(stateful, best.record.phase(phase.name), first_epoch))
+    if file is not None:
+        relays.append(StateKeeper(file, program, best, phase.name, first_epoch))
     for shown in progress:
         shown.start_phase(phase.name, phase.epochs, first_epoch)
     try:

@@ -1,5 +1,6 @@
 """Callbacks with which training is stopped, kept and gone on with."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,10 @@ from finetune.training.program import Program
 from finetune.training.records import BestEpoch
 from finetune.training.schedules import rate_of
 from finetune.training.states import StateFile, TrainingState
+
+# So much training is lost at most when a process is killed. To write the state of every epoch that
+# is shorter took 5 of 100 s in a search of EfficientNetV2B0 on 300 images.
+SECONDS_BETWEEN_STATES = 10.0
 
 
 class StopRelay(keras.callbacks.Callback):
@@ -108,7 +113,9 @@ class Replay(keras.callbacks.Callback):
 
 
 class StateKeeper(keras.callbacks.Callback):
-    """Writes the state of the training after every epoch.
+    """Writes the state of the training after an epoch: the last one, and one every ten seconds.
+
+    It has to come after all that may end the training.
 
     Args:
         file: Where to.
@@ -127,9 +134,15 @@ class StateKeeper(keras.callbacks.Callback):
         self._best = best
         self._phase = phase
         self._first_epoch = first_epoch
+        self._written = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write it."""
+        """Write it, if it is time."""
+        stopped = self.model.stop_training  # pyright: ignore[reportOptionalMemberAccess]
+        ends = self.params["epochs"]  # pyright: ignore[reportOptionalSubscript]
+        last = stopped or epoch + 1 == ends
+        if not last and time.monotonic() - self._written < SECONDS_BETWEEN_STATES:
+            return
         trainee = self._program.trainee
         self._file.save(
             TrainingState(
@@ -142,6 +155,7 @@ class StateKeeper(keras.callbacks.Callback):
                 self._best.best_values(),
             )
         )
+        self._written = time.monotonic()
 
 
 def _views(variables: Sequence[Any]) -> list[np.ndarray]:

@@ -66,7 +66,7 @@ class StateFile:
     """Where a training keeps its state.
 
     Args:
-        path: File that is written after every epoch.
+        path: File that is written after epochs.
         start: File of another training to go on from, where `path` does not exist yet.
     """
 

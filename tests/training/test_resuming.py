@@ -9,6 +9,7 @@ import pytest
 from finetune import FineTuner
 from finetune.exceptions import OutOfTimeError
 from finetune.support import current_deadline, time_limit
+from finetune.training import relays
 from finetune.training.progress import PhaseCallback
 from finetune.training.records import FINE_TUNE, HEAD
 from finetune.training.states import StateFile
@@ -115,6 +116,23 @@ def test_killed_in_either_phase_goes_on_to_the_very_same_end(
     left = [(HEAD, 3), (HEAD, 4), *((FINE_TUNE, epoch) for epoch in (1, 2, 3))]
     assert watch.trained == (left if phase == HEAD else left[-1:])
     assert_same(resumed, whole)
+
+
+def test_killed_before_its_first_state_was_due_it_begins_again_to_the_very_same_end(
+    backbone, data, tmp_path, unbroken, monkeypatch
+):
+    reuse, whole = unbroken
+    monkeypatch.setattr(relays, "SECONDS_BETWEEN_STATES", 3600.0)
+    with pytest.raises(Killed):
+        train(backbone, data, tmp_path, Watch(FINE_TUNE, 3), reuse=reuse)
+    watch = Watch()
+    assert_same(train(backbone, data, tmp_path, watch, reuse=reuse), whole)
+    # The last epoch of the head was kept, as that of every phase.
+    assert watch.trained == [(FINE_TUNE, epoch) for epoch in (1, 2, 3)]
+    # And so was the last one of all: there is nothing left to train.
+    watch = Watch()
+    assert_same(train(backbone, data, tmp_path, watch, reuse=reuse), whole)
+    assert watch.trained == []
 
 
 def test_where_time_is_up_in_either_phase_it_waits_there_with_its_best_epoch(
