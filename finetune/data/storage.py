@@ -7,9 +7,9 @@ import tempfile
 from collections.abc import Sequence
 
 import numpy as np
-import psutil
 
 from finetune.exceptions import StorageError
+from finetune.support import free_memory
 
 
 def allocate(shape: tuple[int, ...], memory_budget: int | None = None) -> np.ndarray:
@@ -34,7 +34,7 @@ def allocate(shape: tuple[int, ...], memory_budget: int | None = None) -> np.nda
     """
     size = int(np.prod(shape, dtype=np.int64))
     if memory_budget is None:
-        memory_budget = psutil.virtual_memory().available // 2
+        memory_budget = free_memory() // 2
     if size <= memory_budget:
         return np.empty(shape, np.uint8)
     try:

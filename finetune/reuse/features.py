@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from finetune.exceptions import ArgumentError, StorageError
 from finetune.reuse.entries import EntryWriter, Shards
@@ -24,7 +24,7 @@ from finetune.reuse.identities import MAKERS
 from finetune.reuse.sinks import Room, Sink
 from finetune.reuse.sources import TRAIN, Source
 from finetune.reuse.store import FeatureStore
-from finetune.support import check_number, current_deadline
+from finetune.support import check_number, current_deadline, free_memory
 
 log = logging.getLogger("finetune")
 
@@ -52,13 +52,19 @@ class FeatureCache:
     """Keeps features by what they depend on; never computes the same ones twice.
 
     Args:
-        budget: Bytes of memory for features. Default: two fifths of what is free.
+        budget: Bytes of memory for features. Default: two fifths of what is free when some are
+            first asked for.
         folder: Where they are kept on disk. Default: the environment variable
             `FINETUNE_CACHE`, or "~/.cache/finetune".
         dtype: "float32", or "float16" for half the size at a precision of three digits.
 
+    What is in memory takes no more than the budget, over all models and images together. Those of
+    the model and images at hand come first: where they need room, what others have not used for
+    longest is let go of.
+
     Attributes:
-        kept: Features at hand, by the key of their source, the split and the point.
+        kept: Features at hand, by the key of their source, the split and the point; those that were
+            used last come last.
     """
 
     def __init__(
@@ -77,17 +83,53 @@ class FeatureCache:
         place = folder or os.environ.get("FINETUNE_CACHE") or "~/.cache/finetune"
         self._store = FeatureStore(_expanded(Path(place)), _DISK_LIMIT)
         self.kept: dict[tuple[str, str, str], Features] = {}
-        self._held = 0
+        self._parts = 1
+
+    def share(self, parts: int) -> None:
+        """Take only a part of the budget: so many caches share it."""
+        self._parts = parts
 
     def row_bytes(self, values: int) -> int:
         """Bytes that so many values take."""
         return values * np.dtype(self._dtype).itemsize
 
-    def room(self) -> int:
-        """Bytes of memory that are left for features."""
-        if self._budget is not None:
-            return max(0, self._budget - self._held)
-        return int(psutil.virtual_memory().available * _MEMORY_SHARE)
+    @cached_property
+    def budget(self) -> int:
+        """Bytes of memory that all features together may take."""
+        whole = free_memory() * _MEMORY_SHARE if self._budget is None else self._budget
+        return int(whole / self._parts)
+
+    def room(self, source: Source, model: str) -> int:
+        """Bytes of memory that are left for features of a model on some images.
+
+        Args:
+            source: The images.
+            model: What the names of its points begin with, up to the first "/".
+        """
+        return self._left_for((source.key, model))
+
+    def _left_for(self, group: tuple[str, str]) -> int:
+        own = sum(size for key, size in self._sizes() if _group(key) == group)
+        return max(0, self.budget - own)
+
+    def _sizes(self) -> list[tuple[tuple[str, str, str], int]]:
+        """Bytes of memory of all that is at hand, what was not used for longest first."""
+        return [
+            (key, sum(_bytes(array) for array in features.inputs if isinstance(array, np.ndarray)))
+            for key, features in self.kept.items()
+        ]
+
+    def _free(self) -> int:
+        return self.budget - sum(size for _, size in self._sizes())
+
+    def _let_go(self, group: tuple[str, str]) -> int:
+        """Let go of what other models or images have not used for longest; bytes that are free."""
+        for key, size in self._sizes():
+            if size and _group(key) != group:
+                del self.kept[key]
+                log.debug("Features of %s images are let go of, to make room.", key[1])
+                return size
+        return 0
 
     def disk(self, source: Source, *, lasting: bool = True) -> tuple[int, float]:
         """Bytes of disk that are left for features, and the seconds that each takes.
@@ -130,7 +172,7 @@ class FeatureCache:
         Args:
             source: The images.
             split: "train" or "validation".
-            point: Name of the place in the model, unique among models.
+            point: The model's name, "/", and that of the place in it.
             wanted: Every point that will be needed: missing ones are computed in the same pass.
             extract: From points and a batch of pixels to the arrays of each point.
             lasting: Whether the names of points mean the same in other processes, so that
@@ -148,7 +190,9 @@ class FeatureCache:
         missing = [name for name in points if not self._find(source, split, name, on_disk)]
         if missing:
             self._compute(source, split, missing, extract, on_disk)
-        return self.kept[source.key, split, point]
+        key = source.key, split, point
+        self.kept[key] = self.kept.pop(key)  # the one that was used last
+        return self.kept[key]
 
     def _find(self, source: Source, split: str, point: str, on_disk: bool) -> bool:
         """Whether the features are at hand; fetches them from disk if they are there."""
@@ -173,11 +217,11 @@ class FeatureCache:
     def _keep(
         self, key: tuple[str, str, str], arrays: Sequence[np.ndarray | Shards], labels: np.ndarray
     ) -> None:
-        size = sum(map(_bytes, arrays))
-        if any(isinstance(array, Shards) for array in arrays) and size <= self.room():
-            arrays = [array.load() if isinstance(array, Shards) else array for array in arrays]
-        if not any(isinstance(array, Shards) for array in arrays):
-            self._held += size
+        if any(isinstance(array, Shards) for array in arrays):
+            size = sum(map(_bytes, arrays))
+            if size <= self._left_for(_group(key)):
+                Room(self._free(), partial(self._let_go, _group(key))).take(size)
+                arrays = [array.load() if isinstance(array, Shards) else array for array in arrays]
         self.kept[key] = Features(tuple(arrays), labels)
 
     def _name(self, key: str, split: str, point: str) -> str:
@@ -257,7 +301,7 @@ class FeatureCache:
         Returns:
             The points with values that the dtype cannot hold; nothing of these is kept.
         """
-        room = Room(self.room())
+        room = Room(self._free(), partial(self._let_go, _group((source.key, split, points[0]))))
         sinks = [Sink(writers.get(point), room, dtype) for point in points]
         labels = []
         deadline, done, rows = current_deadline(), 0, source.rows(split)
@@ -283,6 +327,12 @@ def _expanded(place: Path) -> Path:
         return place.expanduser()
     except RuntimeError:
         return Path(tempfile.gettempdir()) / "finetune"
+
+
+def _group(key: tuple[str, str, str]) -> tuple[str, str]:
+    """The images and the model that features are of."""
+    images, _, point = key
+    return images, point.partition("/")[0]
 
 
 def _bytes(array: np.ndarray | Shards) -> int:

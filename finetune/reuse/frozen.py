@@ -129,6 +129,10 @@ class FrozenModel:
         """Bytes of an image."""
         return math.prod(self._prepare.input_shape[1:])
 
+    def room(self, source: Source) -> int:
+        """Bytes of memory that features of these images may still take."""
+        return self._cache.room(source, self.identity.name)
+
     def disk(self, source: Source) -> tuple[int, float]:
         """Bytes that features of these images may take on disk, and seconds for each of them."""
         return self._cache.disk(source, lasting=self.identity.lasting)

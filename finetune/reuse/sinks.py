@@ -1,8 +1,7 @@
 """Where the rows of a pass go: to disk, to memory, or both."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -12,11 +11,31 @@ from finetune.reuse.entries import EntryWriter
 log = logging.getLogger("finetune")
 
 
-@dataclass
 class Room:
-    """Bytes of memory that are left, for all points of a pass together."""
+    """Bytes of memory that are left, for all points of a pass together.
 
-    free: int
+    Args:
+        free: How many.
+        let_go: Makes more of them free, and tells how many; 0 where that is not possible.
+    """
+
+    def __init__(self, free: int, let_go: Callable[[], int]) -> None:
+        self._free = free
+        self._let_go = let_go
+
+    def take(self, size: int) -> bool:
+        """Take so many, whether or not they are left; False if they were not."""
+        self._free -= size
+        while self._free < 0:
+            freed = self._let_go()
+            if not freed:
+                return False
+            self._free += freed
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Have so many left again."""
+        self._free += size
 
 
 class Sink:
@@ -58,8 +77,7 @@ class Sink:
             self._rows.append(arrays)
             size = sum(array.nbytes for array in arrays)
             self._held += size
-            self._room.free -= size
-            if self._room.free < 0 and self._writer is not None:
+            if not self._room.take(size) and self._writer is not None:
                 self._let_go()
 
     def finish(self) -> None:
@@ -78,7 +96,7 @@ class Sink:
     def _let_go(self) -> None:
         self.in_memory = False
         self._rows.clear()
-        self._room.free += self._held
+        self._room.give_back(self._held)
 
     def _give_up(self, error: OSError) -> None:
         assert self._writer is not None

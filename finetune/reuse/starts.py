@@ -113,15 +113,15 @@ class Starts:
                 "the pixels" if option.point == PIXELS else self._frozen.where(option.point),
                 option,
                 option.seconds(demand, prices(0.0)),
-                self._remark(option, chosen, demand),
+                self._remark(option, chosen, demand, source),
             )
             for option in sorted(found.values(), key=lambda o: (-o.again, o.row_bytes))
         ]
 
-    def _remark(self, option: Option, chosen: Option, demand: Demand) -> str:
+    def _remark(self, option: Option, chosen: Option, demand: Demand, source: Source) -> str:
         if option.point == chosen.point:
             return "chosen, on disk" if option.place == DISK else "chosen"
-        return "no room in memory" if option.size(demand) > self._cache.room() else ""
+        return "no room in memory" if option.size(demand) > self._frozen.room(source) else ""
 
     def demand(self, source: Source, epochs: int) -> Demand:
         """How often rows of features are needed."""
@@ -139,7 +139,7 @@ class Starts:
             if (key, option.place) == (source.key, MEMORY)
             and not self._frozen.holds(source, option.point)
         }
-        room = {MEMORY: max(0, self._cache.room() - sum(awaited.values()))}
+        room = {MEMORY: max(0, self._frozen.room(source) - sum(awaited.values()))}
         wished = choose(_without(options, DISK), demand, prices(0.0), {MEMORY: 2**62})
         plan = choose(_without(options, DISK), demand, prices(0.0), room)
         if plan != wished:

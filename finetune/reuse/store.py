@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from finetune.exceptions import StorageError
 from finetune.reuse.entries import DONE, EntryWriter, Shards, digest_of, read_entry, take_away
-from finetune.support import current_deadline
+from finetune.support import locked
 
 log = logging.getLogger("finetune")
 
@@ -33,8 +33,6 @@ _MARK_TEXT = (
 )
 _ENTRY = re.compile(r"[0-9a-f]{24}")
 _PARTIAL = re.compile(r"([0-9a-f]{24})\.[0-9a-f]{16}\.partial")
-# Seconds between two looks at whether another process is done.
-_POLL = 0.2
 
 
 class FeatureStore:
@@ -103,7 +101,7 @@ class FeatureStore:
         with contextlib.ExitStack() as stack:
             # Always in the same order: two processes would else wait for each other.
             for digest in sorted({digest_of(key) for key in keys}):
-                stack.enter_context(_held(folder, digest))
+                stack.enter_context(locked(_lock_of(folder, digest), "computing the features"))
             writers = [EntryWriter(folder, key) for key in keys]
             for writer in writers:
                 stack.callback(writer.abandon)
@@ -157,7 +155,8 @@ class FeatureStore:
     def _remove_abandoned(self) -> None:
         """Remove what killed processes left: nobody holds the lock on it, on any machine."""
         for partial in self._named(_PARTIAL):
-            with contextlib.suppress(Timeout), _lock(self.folder, partial.name.split(".")[0], 0):
+            lock = _lock_of(self.folder, partial.name.split(".")[0])
+            with contextlib.suppress(Timeout), FileLock(lock, timeout=0, mode=0o600):
                 shutil.rmtree(partial, ignore_errors=True)
 
     def _named(self, kind: re.Pattern[str]) -> list[Path]:
@@ -169,25 +168,8 @@ class FeatureStore:
         ]
 
 
-@contextlib.contextmanager
-def _held(folder: Path, digest: str) -> Iterator[None]:
-    """The lock on an entry; says so when another process has it."""
-    try:
-        lock = _lock(folder, digest, 0).acquire()
-    except Timeout:
-        log.info("Waiting for the features that another process is computing.")
-        deadline = current_deadline()
-        try:
-            longest = -1 if deadline.seconds is None else max(deadline.left, 0)
-            lock = _lock(folder, digest, longest).acquire(poll_interval=_POLL)
-        except Timeout as timeout:
-            raise deadline.error("another process was computing the features") from timeout
-    with lock:
-        yield
-
-
-def _lock(folder: Path, digest: str, timeout: float) -> FileLock:
-    return FileLock(folder / f"{digest}.lock", timeout=timeout, mode=0o600)
+def _lock_of(folder: Path, digest: str) -> Path:
+    return folder / f"{digest}.lock"
 
 
 def _require_own(folder: Path) -> None:

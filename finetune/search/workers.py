@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import time
@@ -133,7 +134,9 @@ class RayWorkers:
             gpus = min(1.0, ray.cluster_resources().get("GPU", 0) / count)
         folder = work.folder.resolve()
         key = f"{folder}/{os.getpid()}/{time.time()}"
-        self._arguments = ray.put(replace(work, folder=folder)), key, each
+        machines = sum(node["Alive"] for node in ray.nodes())
+        place = _Place(key, threads=each, neighbours=math.ceil(count / machines))
+        self._arguments = ray.put(replace(work, folder=folder)), place
         self._batch_size = work.data.batch_size
         # Ray's own retries know no bound where memory was short.
         options = {"num_cpus": each, "num_gpus": gpus, "max_retries": 0}
@@ -260,21 +263,37 @@ def _no_cluster(address: str | None, error: Exception) -> ArgumentError:
     )
 
 
-def _runner(work: Work, key: str, threads: int) -> Runner:
-    if key not in _RUNNERS:
+@dataclass(frozen=True)
+class _Place:
+    """Where a worker is.
+
+    Args:
+        key: Names the search that it works for.
+        threads: Cores that it has.
+        neighbours: Workers of the search on one machine, itself included; they share its memory.
+    """
+
+    key: str
+    threads: int
+    neighbours: int
+
+
+def _runner(work: Work, place: _Place) -> Runner:
+    if place.key not in _RUNNERS:
         import tensorflow as tf
 
         with contextlib.suppress(RuntimeError):  # this process has trained before
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
-            tf.config.threading.set_inter_op_parallelism_threads(threads)
+            tf.config.threading.set_intra_op_parallelism_threads(place.threads)
+            tf.config.threading.set_inter_op_parallelism_threads(place.threads)
+        work.trainer.share_memory(place.neighbours)
         _RUNNERS.clear()
-        _RUNNERS[key] = Runner(work)
-    return _RUNNERS[key]
+        _RUNNERS[place.key] = Runner(work)
+    return _RUNNERS[place.key]
 
 
-def _run(work: Work, key: str, threads: int, job: Job, seconds: float | None) -> Outcome:
-    return _runner(work, key, threads).run(job, seconds=seconds)
+def _run(work: Work, place: _Place, job: Job, seconds: float | None) -> Outcome:
+    return _runner(work, place).run(job, seconds=seconds)
 
 
-def _measure(work: Work, key: str, threads: int, job: Job, seconds: float | None) -> float:
-    return _runner(work, key, threads).measure(job, seconds=seconds)
+def _measure(work: Work, place: _Place, job: Job, seconds: float | None) -> float:
+    return _runner(work, place).measure(job, seconds=seconds)

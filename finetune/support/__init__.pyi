@@ -26,6 +26,8 @@ from .folders import new_folder as new_folder
 from .folders import not_writable as not_writable
 from .folders import read_mark as read_mark
 from .folders import release as release
+from .locks import locked as locked
+from .memory import free_memory as free_memory
 from .misspelt import did_you_mean as did_you_mean
 from .numbers import LARGEST_SEED as LARGEST_SEED
 from .numbers import check_number as check_number

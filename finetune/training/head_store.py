@@ -2,7 +2,8 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from finetune.exceptions import DamagedFileError
-from finetune.support import read_arrays, set_aside, write_arrays
+from finetune.support import locked, read_arrays, set_aside, write_arrays
 from finetune.training.epoch_rows import check_epochs
 
 log = logging.getLogger("finetune")
@@ -79,6 +80,25 @@ class HeadStore:
             except DamagedFileError as error:
                 log.warning("Not a head (%s); now %s.", error, set_aside(self._file(key)).name)
         return self.known.get(key)
+
+    @contextmanager
+    def alone(self, key: str) -> Iterator[None]:
+        """Let no other process train the head meanwhile; it may have done so before, so look again.
+
+        Raises:
+            OutOfTimeError: If time is limited, and up while another process trains it.
+        """
+        if self.folder is None:
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = self._file(key).with_suffix(".lock")
+        with locked(lock, "training the head"):
+            try:
+                yield
+            finally:
+                # Who waits for it has it open; who comes later finds the head.
+                lock.unlink(missing_ok=True)
 
     def put(self, key: str, head: TrainedHead) -> None:
         """Keep a head that is finished; its state is of no use any more."""

@@ -185,42 +185,57 @@ def _shared_head(
     variables = shared.assembly(training.head).classifier.variables
     head = shared.heads.get(key, variables)
     if head is None:
-        record = TrainingRecord(monitor=monitor_for(training.head.task))
-        best = BestEpoch(record)
-        path = shared.heads.state_file(key)
-        file = StateFile(path) if path is not None else None
-        with _leaving_the_best(record):
-            _run_phase(
-                shared,
-                training,
-                phase,
-                source,
-                best,
-                None,
-                [*progress],
-                unchanged=phase.freeze_depth,
-                file=file,
-                state=_load(file, shared, training, source),
-            )
-        best.restore()
-        if record.best < 0:
-            raise TrainingError(
-                "Expected a finite loss, but no epoch of the head phase ended with one. Lower "
-                "head_learning_rate, and check that the images are 0..255 pixels."
-            )
-        values = values_of(variables)
-        head = TrainedHead(
-            record.epochs,
-            record.rates[phase.name],
-            record.best,
-            values,
-            record.finished,
-            record.interrupted,
+        with shared.heads.alone(key):
+            head = shared.heads.get(key, variables)  # another process may have trained it
+            if head is None:
+                head = _train_head(shared, training, phase, source, progress, key)
+    if head.finished:
+        assign(variables, head.weights)
+    return head
+
+
+def _train_head(
+    shared: SharedBackbone,
+    training: Training,
+    phase: Phase,
+    source: Source,
+    progress: Sequence[PhaseCallback],
+    key: str,
+) -> TrainedHead:
+    """Train the head, and keep it for other trials if it is finished."""
+    record = TrainingRecord(monitor=monitor_for(training.head.task))
+    best = BestEpoch(record)
+    path = shared.heads.state_file(key)
+    file = StateFile(path) if path is not None else None
+    with _leaving_the_best(record):
+        _run_phase(
+            shared,
+            training,
+            phase,
+            source,
+            best,
+            None,
+            [*progress],
+            unchanged=phase.freeze_depth,
+            file=file,
+            state=_load(file, shared, training, source),
         )
-        if not head.finished:
-            return head
+    best.restore()
+    if record.best < 0:
+        raise TrainingError(
+            "Expected a finite loss, but no epoch of the head phase ended with one. Lower "
+            "head_learning_rate, and check that the images are 0..255 pixels."
+        )
+    head = TrainedHead(
+        record.epochs,
+        record.rates[phase.name],
+        record.best,
+        values_of(shared.assembly(training.head).classifier.variables),
+        record.finished,
+        record.interrupted,
+    )
+    if head.finished:
         shared.heads.put(key, head)
-    assign(variables, head.weights)
     return head
 
 

@@ -53,9 +53,11 @@ class Trainer:
         reuse, task, classes = (arguments[name] for name in ("reuse", "task", "num_classes"))
         _check(reuse, task, classes)
         self._inputs = Inputs(task, classes, reuse)
-        cache = FeatureCache(*(arguments[f"cache_{name}"] for name in ("budget", "dir", "dtype")))
+        self._cache = FeatureCache(
+            *(arguments[f"cache_{name}"] for name in ("budget", "dir", "dtype"))
+        )
         self._pool = BackbonePool(
-            arguments["preprocess"], cache, resolve_distribution(arguments["distribution"])
+            arguments["preprocess"], self._cache, resolve_distribution(arguments["distribution"])
         )
         self._space = SearchSpace(
             {field.name: arguments[field.name] for field in fields(Settings)},
@@ -203,6 +205,10 @@ class Trainer:
             file=file,
         )
         return model, record
+
+    def share_memory(self, parts: int) -> None:
+        """Take only a part of the memory for features: as many trainers are on this machine."""
+        self._cache.share(parts)
 
     def keep_heads(self, folder: Path) -> None:
         """Keep trained heads in a folder, for other processes to start from the very same."""

@@ -18,7 +18,7 @@ import pytest
 from finetune.api.fine_tuner import FineTuner
 from finetune.data import load_data
 from finetune.exceptions import ArgumentError, OutOfTimeError, StorageError
-from finetune.reuse import entries
+from finetune.reuse import entries, features
 from finetune.reuse.entries import EntryWriter
 from finetune.reuse.features import FeatureCache
 from finetune.reuse.sources import StoredSource
@@ -151,7 +151,7 @@ def test_the_points_of_one_pass_share_the_budget(source, tmp_path):
     rows = len(source.data.splits["train"])
     bytes_of_one_point = rows * 3 * 4
     cache = FeatureCache(budget=2 * bytes_of_one_point, folder=tmp_path)
-    wanted = ["a", "b", "c"]
+    wanted = ["model/a", "model/b", "model/c"]
     kept = [cache.get(source, "train", point, wanted, means([])).inputs[0] for point in wanted]
     assert sorted(isinstance(values, np.ndarray) for values in kept) == [False, True, True]
     for values in kept[1:]:
@@ -195,12 +195,59 @@ def test_half_precision_takes_half_the_room(source, tmp_path):
         FeatureCache(budget=-1, folder=tmp_path)
 
 
-def test_room_is_what_the_budget_and_what_is_held_leave(source, tmp_path):
+def test_room_is_what_the_budget_and_what_is_held_of_the_same_model_leave(source, tmp_path):
     cache = FeatureCache(budget=1000, folder=tmp_path)
-    assert cache.room() == 1000
-    held = cache.get(source, "train", "a", [], means([])).inputs[0].nbytes
-    assert cache.room() == 1000 - held
+    assert cache.room(source, "model") == 1000
+    held = cache.get(source, "train", "model/a", [], means([])).inputs[0].nbytes
+    assert cache.room(source, "model") == 1000 - held
+    assert cache.room(source, "another") == 1000  # which may have all of it
     assert (cache.row_bytes(5), FeatureCache(dtype="float16").row_bytes(5)) == (20, 10)
+
+
+def test_the_default_budget_is_a_share_of_what_was_free_at_first(source, tmp_path, monkeypatch):
+    free = iter([10_000, 20])
+    monkeypatch.setattr(features, "free_memory", lambda: next(free))
+    cache = FeatureCache(folder=tmp_path)
+    assert [cache.room(source, "model") for _ in range(2)] == [4000, 4000]
+    shared = FeatureCache(folder=tmp_path)
+    monkeypatch.setattr(features, "free_memory", lambda: 10_000)
+    shared.share(4)  # by four workers on this machine
+    assert shared.room(source, "model") == 1000
+
+
+def memory_of(cache):
+    return sum(
+        array.nbytes
+        for kept in cache.kept.values()
+        for array in kept.inputs
+        if isinstance(array, np.ndarray)
+    )
+
+
+def test_memory_of_all_models_is_bounded_and_what_was_not_used_for_longest_goes_first(
+    source, tmp_path
+):
+    size = FeatureCache(folder=tmp_path).get(source, "train", "m/a", [], means([])).inputs[0].nbytes
+    cache = FeatureCache(budget=int(2.5 * size), folder=tmp_path / "other")
+    for model in ("one", "two"):
+        cache.get(source, "train", f"{model}/a", [], means([]))
+    cache.get(source, "train", "one/a", [], refuse)  # used again, so "two" is older now
+    cache.get(source, "train", "three/a", [], means([]))
+    assert memory_of(cache) == 2 * size <= cache.budget
+    assert [point for _, _, point in cache.kept] == ["one/a", "three/a"]
+    # What was let go of is on disk still, and takes the place of others in turn.
+    again = cache.get(source, "train", "two/a", [], refuse)
+    assert isinstance(again.inputs[0], np.ndarray)
+    assert [point for _, _, point in cache.kept] == ["three/a", "two/a"]
+
+
+def test_places_of_one_model_do_not_drive_each_other_out(source, tmp_path):
+    size = FeatureCache(folder=tmp_path).get(source, "train", "m/a", [], means([])).inputs[0].nbytes
+    cache = FeatureCache(budget=int(1.5 * size), folder=tmp_path / "other")
+    first = cache.get(source, "train", "one/a", [], means([]))
+    second = cache.get(source, "train", "one/b", [], means([]))
+    assert isinstance(first.inputs[0], np.ndarray) and not isinstance(second.inputs[0], np.ndarray)
+    assert cache.get(source, "train", "one/a", [], refuse) is first
 
 
 def test_the_disk_has_room_only_for_what_the_next_process_can_find_again(source, tmp_path):

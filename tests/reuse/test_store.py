@@ -346,7 +346,7 @@ def test_who_needs_what_another_process_is_writing_waits_for_it(store, writing, 
     with caplog.at_level(logging.INFO, logger="finetune"), store.writing(["key", "second"]):
         found = store.read("key", len(ROWS))
     assert found is not None
-    assert caplog.messages == ["Waiting for the features that another process is computing."]
+    assert caplog.messages == ["Waiting for another process, which is computing the features."]
 
 
 def _cross(folder, keys, rounds):

@@ -1,5 +1,8 @@
 """Heads that are kept in files for other processes."""
 
+import logging
+import threading
+
 import numpy as np
 import pytest
 
@@ -31,6 +34,39 @@ def kept(tmp_path, variables):
     store(tmp_path).put("key", TrainedHead(ROWS, [1e-3, 1e-3], 1, weights))
     (file,) = tmp_path.glob("*.npz")
     return file
+
+
+def test_of_two_processes_that_want_a_head_one_trains_it_and_the_other_waits(
+    tmp_path, variables, caplog
+):
+    weights = [np.array(variable) for variable in variables]
+    begun, waits = threading.Event(), threading.Event()
+
+    def train():
+        with store(tmp_path).alone("key"):
+            begun.set()
+            assert waits.wait(60)
+            store(tmp_path).put("key", TrainedHead(ROWS, [1e-3, 1e-3], 1, weights))
+
+    class Notices(logging.Handler):
+        def emit(self, record):
+            assert record.getMessage() == "Waiting for another process, which is training the head."
+            waits.set()
+
+    logger, handler = logging.getLogger("finetune"), Notices()
+    logger.addHandler(handler)
+    try:
+        with caplog.at_level("INFO", logger="finetune"):
+            other = threading.Thread(target=train)
+            other.start()
+            assert begun.wait(60)
+            mine = store(tmp_path)
+            with mine.alone("key"):
+                assert mine.get("key", variables).best == 1
+            other.join()
+    finally:
+        logger.removeHandler(handler)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".npz"]
 
 
 def test_a_head_is_found_by_another_process(tmp_path, kept, variables):
