@@ -15,3 +15,4 @@ from .oracles import may_go_on as may_go_on
 from .oracles import write_nothing as write_nothing
 from .weight_updates import SwapAverages as SwapAverages
 from .weight_updates import with_rate_factors as with_rate_factors
+from .weight_updates import with_weight_decay as with_weight_decay

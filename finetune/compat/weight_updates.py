@@ -38,6 +38,39 @@ def with_rate_factors(cls: type, factors: Sequence[tuple[keras.Variable, float]]
     return type(cls.__name__, (cls,), {"update_step": update_step, "rate_factors": [*factors]})
 
 
+def with_weight_decay(cls: type, amount: keras.Variable) -> type:
+    """Derives an optimizer that reads its weight decay from a variable in every step.
+
+    Args:
+        cls: Class of a Keras optimizer, to be made with some `weight_decay`: without one it has no
+            decay at all.
+        amount: What is read in its place.
+
+    Returns:
+        A subclass of the same name, whose configuration tells the number that it was made with.
+
+    Example:
+        >>> amount = keras.Variable(0.5)
+        >>> sgd = with_weight_decay(keras.optimizers.SGD, amount)(1.0, weight_decay=0.1)
+        >>> kernel = keras.Variable([8.0], name="kernel")
+        >>> sgd.apply([keras.ops.zeros(1)], [kernel])
+        >>> float(kernel[0]), sgd.weight_decay
+        (4.0, 0.1)
+    """
+
+    def apply_weight_decay(self, variables):
+        # The attribute is written to files as a number, and a variable in it would be counted among
+        # the optimizer's own: so it is a copy of its value, and that only while the step is traced.
+        number = self.weight_decay
+        self.weight_decay = ops.copy(amount)
+        try:
+            cls._apply_weight_decay(self, variables)
+        finally:
+            self.weight_decay = number
+
+    return type(cls.__name__, (cls,), {"_apply_weight_decay": apply_weight_decay})
+
+
 class SwapAverages(keras.callbacks.SwapEMAWeights):
     """Validates and keeps the moving average of the weights.
 

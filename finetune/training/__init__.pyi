@@ -6,6 +6,7 @@ from .head import Head as Head
 from .head import loss_for as loss_for
 from .head import metrics_for as metrics_for
 from .head import monitor_for as monitor_for
+from .head_store import HeadStore as HeadStore
 from .optimizers import OptimizerSettings as OptimizerSettings
 from .optimizers import build_optimizer as build_optimizer
 from .optimizers import layer_decay_factors as layer_decay_factors

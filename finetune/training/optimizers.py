@@ -1,6 +1,6 @@
 """Optimizers by name, with clipping, weight averaging and rates that differ by layer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,7 @@ def build_optimizer(
     settings: OptimizerSettings,
     learning_rate: float,
     rate_factors: Sequence[tuple[keras.Variable, float]] = (),
+    derive: Callable[[type], type] = lambda cls: cls,
 ) -> keras.optimizers.Optimizer:
     """Make a Keras optimizer.
 
@@ -72,6 +73,7 @@ def build_optimizer(
         learning_rate: The base rate, above 0.
         rate_factors: For discriminative rates: variables, and what the base rate is multiplied
             by for each. Variables that are not among them keep the base rate.
+        derive: Makes of the optimizer's class the one that is used.
 
     Returns:
         A new optimizer of Keras' class, or of a subclass that knows the factors.
@@ -84,7 +86,7 @@ def build_optimizer(
     """
     if not learning_rate > 0:
         raise ArgumentError(f"Expected a learning rate above 0, received {learning_rate!r}.")
-    cls = _CLASSES[settings.name.lower()]
+    cls: type = _CLASSES[settings.name.lower()]
     arguments: dict[str, Any] = {"learning_rate": learning_rate}
     if settings.clip_norm is not None:
         arguments["global_clipnorm"] = settings.clip_norm
@@ -92,9 +94,9 @@ def build_optimizer(
         arguments["weight_decay"] = settings.weight_decay
     if settings.ema is not None:
         arguments |= {"use_ema": True, "ema_momentum": settings.ema}
-    if not rate_factors:
-        return cls(**arguments)
-    return with_rate_factors(cls, rate_factors)(**arguments)
+    if rate_factors:
+        cls = with_rate_factors(cls, rate_factors)
+    return derive(cls)(**arguments)
 
 
 def layer_decay_factors(

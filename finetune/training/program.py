@@ -8,6 +8,7 @@ import numpy as np
 
 from finetune.reuse import Batches
 from finetune.support import assign
+from finetune.training.adjustable import Adjustable
 
 
 @dataclass
@@ -21,6 +22,7 @@ class Program:
         freeze: Sets the trainable flags that the step was compiled for.
         compile: Compiles the whole model with the same optimizer, for callbacks that measure it.
         fresh: The optimizer's variables before the first step.
+        adjustable: How much dropout, smoothing and decay the step has.
     """
 
     model: keras.Model
@@ -29,6 +31,7 @@ class Program:
     freeze: Callable[[], None]
     compile: Callable[[], None]
     fresh: list[np.ndarray]
+    adjustable: Adjustable
 
     def restart(self, learning_rate: float) -> None:
         """Make the optimizer as good as new, and show it to callbacks on the whole model."""
@@ -36,6 +39,8 @@ class Program:
         optimizer = self.trainee.optimizer
         assign(optimizer.variables, self.fresh)
         optimizer.learning_rate = learning_rate
+        if self.adjustable.amounts.weight_decay is not None:  # else the optimizer's own default
+            optimizer.weight_decay = self.adjustable.amounts.weight_decay
         self.compile()
 
     def set_values(self, variables: Sequence[np.ndarray], optimizer: Sequence[np.ndarray]) -> None:

@@ -29,6 +29,7 @@ from finetune.reuse import (
     split,
 )
 from finetune.support import assign, values_of, without_room
+from finetune.training.adjustable import Adjustable, Amounts, structure_of
 from finetune.training.assembly import Assembly, assemble
 from finetune.training.distribution import scope
 from finetune.training.head import Head, build_classifier, loss_for, metrics_for, pooling_layer
@@ -40,6 +41,9 @@ from finetune.training.program import Program
 log = logging.getLogger("finetune")
 
 POOLED = "pooled"
+
+# Of a range of freeze depths each may need one; they take about 100 MB each.
+MOST_PROGRAMS = 12
 
 
 @dataclass
@@ -56,6 +60,9 @@ class SharedBackbone:
             over the images yields the features for all of them.
         epochs: Epochs that those of one depth train: what features spare depends on it.
         heads: Heads that were trained on it.
+
+    Attributes:
+        programs: Compiled steps by all that they depend on; the one that was used last comes last.
     """
 
     backbone: Backbone
@@ -70,7 +77,7 @@ class SharedBackbone:
         self._leaves = len(leaf_layers(self.backbone.model))
         self._pretrained = values_of(self.backbone.model.variables)
         self._assemblies: dict[Head, Assembly] = {}
-        self._programs: dict[Any, Program] = {}
+        self.programs: dict[Any, Program] = {}
 
     @cached_property
     def frozen(self) -> FrozenModel:
@@ -96,8 +103,8 @@ class SharedBackbone:
         return self._leaves
 
     def assembly(self, head: Head) -> Assembly:
-        """The whole model with this head; heads that differ in their seed alone share one."""
-        structure = replace(head, seed=0)
+        """The whole model with this head; heads of the same layers share one."""
+        structure = structure_of(head)
         if structure not in self._assemblies:
             with self._building():
                 self._assemblies[structure] = assemble(self.backbone, structure)
@@ -109,6 +116,9 @@ class SharedBackbone:
         assign(self.backbone.model.variables, self._pretrained)
         new = build_classifier(assembly.classifier.input_shape[-1], head)
         assign(assembly.classifier.variables, values_of(new.variables))
+        for layer, drawn in zip(assembly.classifier.layers, new.layers, strict=True):
+            if isinstance(layer, keras.layers.Dropout):
+                layer.rate = drawn.rate
         return assembly.model
 
     def program(
@@ -125,6 +135,8 @@ class SharedBackbone:
     ) -> Program:
         """The compiled step for this structure, built if no trial has needed it before.
 
+        How much dropout, smoothing and decay there is does not matter, as long as there is any.
+
         Args:
             head: What is on top; its seed does not matter.
             source: The images; what matters is whether frozen work is kept.
@@ -139,22 +151,26 @@ class SharedBackbone:
         Returns:
             The program, to be restarted before it is used.
         """
-        structure = replace(head, seed=0)
+        amounts = Amounts.of(head, optimizer, label_smoothing)
         start = self._point(source, min(freeze_depth, unchanged)) if source.reuse else PIXELS
         key = (
-            structure,
+            structure_of(head),
             source.reuse,
             start,
             freeze_depth,
             batch_norm,
-            optimizer,
+            replace(optimizer, weight_decay=amounts.kinds.weight_decay),
             layer_decay,
-            label_smoothing,
+            amounts.kinds,
         )
-        if key not in self._programs:
+        if key not in self.programs:
             with self._building():
-                self._programs[key] = self._build(*key)
-        return self._programs[key]
+                self.programs[key] = self._build(*key)
+        program = self.programs[key] = self.programs.pop(key)  # the one that was used last
+        while len(self.programs) > MOST_PROGRAMS:
+            del self.programs[next(iter(self.programs))]
+        program.adjustable.set(amounts)
+        return program
 
     def _build(
         self,
@@ -165,53 +181,54 @@ class SharedBackbone:
         batch_norm: BatchNorm,
         settings: OptimizerSettings,
         layer_decay: float | None,
-        label_smoothing: float,
+        amounts: Amounts,
     ) -> Program:
         assembly = self.assembly(head)
+        adjustable = Adjustable(amounts)
 
         def freeze() -> None:
             apply_freeze_depth(self.backbone.model, freeze_depth, batch_norm=batch_norm)
 
         freeze()
-        trainee = self._trainee(assembly, reuse, start)
+        trainee = self._trainee(assembly, adjustable.classifier(assembly.classifier), reuse, start)
         factors = []
         if layer_decay is not None:
             model = self.backbone.model
             factors = layer_decay_factors(
                 leaf_layers(model), layer_decay, model.trainable_variables
             )
-        optimizer = build_optimizer(settings, 1e-3, factors)
-        trainee.compile(
-            optimizer, loss=loss_for(head.task, label_smoothing), metrics=metrics_for(head.task)
-        )
+        optimizer = build_optimizer(settings, 1e-3, factors, adjustable.optimizer)
+        trainee.compile(optimizer, loss=adjustable.loss(head.task), metrics=metrics_for(head.task))
         # The whole model's order, which callbacks that look into the optimizer go by.
         trainee.optimizer.build(assembly.model.trainable_variables)
 
         def compile_whole() -> None:
             assembly.model.compile(
                 trainee.optimizer,
-                loss=loss_for(head.task, label_smoothing),
+                loss=loss_for(head.task, adjustable.amounts.label_smoothing),
                 metrics=metrics_for(head.task),
             )
 
         fresh = [without_room(value) for value in values_of(trainee.optimizer.variables)]
-        return Program(assembly.model, trainee, start, freeze, compile_whole, fresh)
+        return Program(assembly.model, trainee, start, freeze, compile_whole, fresh, adjustable)
 
-    def _trainee(self, assembly: Assembly, reuse: bool, start: str) -> keras.Model:
+    def _trainee(
+        self, assembly: Assembly, classifier: keras.Model, reuse: bool, start: str
+    ) -> keras.Model:
         """The part of the model that has to run in training."""
         if start == POOLED:
-            classifier = assembly.classifier
-            return keras.Model(classifier.inputs, classifier.outputs)
+            vector = keras.Input(classifier.input_shape[1:])
+            return keras.Model(vector, classifier(vector))
         if start == PIXELS:
             pixels = keras.Input(assembly.model.input_shape[1:])
             body = (fold_batch_norm if reuse else in_inference_mode)(self.backbone.model)
             features = body(assembly.prepare(pixels))
-            return keras.Model(pixels, assembly.classifier(assembly.pool(features)))
+            return keras.Model(pixels, classifier(assembly.pool(features)))
         tensors = self.frozen.tensors_of(start)
         _, suffix = split(self.frozen.flat, tensors)
         inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in tensors]
         features = fold_batch_norm(suffix)(inputs[0] if len(inputs) == 1 else inputs)
-        return keras.Model(inputs, assembly.classifier(assembly.pool(features)))
+        return keras.Model(inputs, classifier(assembly.pool(features)))
 
     def _point(self, source: Source, depth: int) -> str:
         """The place that a phase starts from which leaves the first layers as they are."""

@@ -235,7 +235,7 @@ def test_equal_trials_are_equal_and_other_seeds_differ(shared, source):
 def test_a_second_trial_computes_no_feature_head_or_program_again(shared, source, monkeypatch):
     phases = [head_phase(shared, 1), Phase("fine_tune", 10, 1e-2, 1)]
     run(shared, source, phases)
-    programs, heads = dict(shared._programs), dict(shared.heads.known)
+    programs, heads = dict(shared.programs), dict(shared.heads.known)
     passes = []
     monkeypatch.setattr(StoredSource, "passes", lambda self, split: passes.append(split))
     for program in programs.values():
@@ -243,7 +243,7 @@ def test_a_second_trial_computes_no_feature_head_or_program_again(shared, source
         monkeypatch.setattr(program.trainee, "compute_loss", None)
     run(shared, source, phases)
     assert passes == []
-    assert shared._programs == programs
+    assert shared.programs == programs
     assert {key: id(head) for key, head in shared.heads.known.items()} == {
         key: id(head) for key, head in heads.items()
     }
