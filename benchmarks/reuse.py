@@ -1,7 +1,7 @@
 """Which share of the frozen work is run again in every step, for each family of backbones.
 
     python benchmarks/reuse.py
-    python benchmarks/reuse.py resnet50 efficientnet_b0 --images 5000 --budget 4
+    python benchmarks/reuse.py resnet50 "hub vit_base" --images 5000 --budget 4
 
 Weights are random and nothing is trained: what is shown is where trainings would start, as they
 choose it, for `fine_tune`'s default freeze depth alone and for the depths of a default search
@@ -23,6 +23,64 @@ FAMILIES = (
     *("efficientnet_v2_b0", "efficientnet_v2_s"),
 )
 
+_VIT_BASE = {"num_layers": 12, "num_heads": 12, "hidden_dim": 768}
+
+# Families of KerasHub in the size of their presets, with random weights: class and settings.
+HUB = {
+    "hub vit_base": (
+        "ViTBackbone",
+        _VIT_BASE | {"mlp_dim": 3072, "patch_size": 16, "image_shape": (224, 224, 3)},
+    ),
+    "hub deit_base": (
+        "DeiTBackbone",
+        _VIT_BASE | {"intermediate_dim": 3072, "patch_size": 16, "image_shape": (224, 224, 3)},
+    ),
+    "hub dinov2_small": (
+        "DINOV2Backbone",
+        {
+            "num_layers": 12,
+            "num_heads": 6,
+            "hidden_dim": 384,
+            "intermediate_dim": 1536,
+            "patch_size": 14,
+            "image_shape": (224, 224, 3),
+            "position_embedding_shape": (518, 518),
+        },
+    ),
+    "hub siglip_base": (
+        "SigLIPVisionEncoder",
+        _VIT_BASE | {"intermediate_dim": 3072, "patch_size": 16, "image_shape": (224, 224, 3)},
+    ),
+    "hub resnet_50": (
+        "ResNetBackbone",
+        {
+            "input_conv_filters": [64],
+            "input_conv_kernel_sizes": [7],
+            "stackwise_num_filters": [64, 128, 256, 512],
+            "stackwise_num_blocks": [3, 4, 6, 3],
+            "stackwise_num_strides": [1, 2, 2, 2],
+            "block_type": "bottleneck_block",
+        },
+    ),
+    "hub efficientnet_b0": (
+        "EfficientNetBackbone",
+        {
+            "stackwise_width_coefficients": [1.0] * 7,
+            "stackwise_depth_coefficients": [1.0] * 7,
+            "stackwise_kernel_sizes": [3, 3, 5, 3, 5, 5, 3],
+            "stackwise_num_repeats": [1, 2, 2, 3, 3, 4, 1],
+            "stackwise_input_filters": [32, 16, 24, 40, 80, 112, 192],
+            "stackwise_output_filters": [16, 24, 40, 80, 112, 192, 320],
+            "stackwise_expansion_ratios": [1, 6, 6, 6, 6, 6, 6],
+            "stackwise_strides": [1, 2, 2, 2, 1, 2, 1],
+            "stackwise_squeeze_and_excite_ratios": [0.25] * 7,
+            "stackwise_block_types": ["v1"] * 7,
+            "stackwise_force_input_filters": [0] * 7,
+            "stackwise_nores_option": [False] * 7,
+        },
+    ),
+}
+
 
 @dataclass(frozen=True)
 class Images:
@@ -40,12 +98,19 @@ class Images:
 
 def starts_of(name: str, depths: list[float | int] | None, images: Images, options) -> list[str]:
     """A row for each freeze depth: where it starts."""
-    from finetune.backbones import default_depths, load_backbone, resolve_depth
+    from finetune.backbones import default_depths, leaf_layers, load_backbone, resolve_depth
     from finetune.reuse import FeatureCache
     from finetune.training import SharedBackbone
 
-    backbone = load_backbone(name, weights=None)
-    layers = len(backbone.model.layers)
+    if name in HUB:
+        import keras_hub
+
+        family, settings = HUB[name]
+        model = getattr(keras_hub.models, family)(**settings)
+        backbone = load_backbone(model, preprocess=None, image_size=224)
+    else:
+        backbone = load_backbone(name, weights=None)
+    layers = len(leaf_layers(backbone.model))
     depths = [
         resolve_depth(backbone.model, depth) for depth in depths or default_depths(backbone.model)
     ]
@@ -65,7 +130,7 @@ def starts_of(name: str, depths: list[float | int] | None, images: Images, optio
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", default=FAMILIES)
+    parser.add_argument("names", nargs="*", default=[*FAMILIES, *HUB])
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--budget", type=float, default=8.0, help="GB of memory for features")
     parser.add_argument("--epochs", type=int, default=15)

@@ -105,8 +105,12 @@ def find_cuts(model: keras.Model, freeze_depth: int) -> list[Cut]:
         inner = all_layers(call.operation)
         if freeze_depth == 0 or any(place.get(id(layer), 0) >= freeze_depth for layer in inner):
             blocked.add(id(call))
+            # Of a layer that is frozen in part, that part is run again whatever the cut.
+            frozen = [la for la in inner if place.get(id(la), freeze_depth) < freeze_depth]
+            if frozen:
+                work[id(call)] = _multiply_adds(call, frozen)
             continue
-        work[id(call)] = _multiply_adds(call)
+        work[id(call)] = _multiply_adds(call, [call.operation])
         reasons = [reason for layer in inner if (reason := _why_not_cached(layer))]
         if reasons:
             blocked.add(id(call))
@@ -232,14 +236,19 @@ def _why_not_cached(layer: Any) -> str | None:
     return f"layer '{layer.name}' ({type(layer).__name__}) {why}"
 
 
-def _multiply_adds(call: Call) -> int:
-    """Multiply-adds per image of the products with kernels: nearly all that a network does."""
-    layer = call.operation
-    kernels = [v for v in getattr(layer, "weights", ()) if "kernel" in v.name]
+def _multiply_adds(call: Call, layers: Sequence[Any]) -> int:
+    """Multiply-adds per image of products with kernels, which are nearly all that a network does.
+
+    Args:
+        call: A call.
+        layers: What is counted of what it calls.
+    """
+    weights = [weight for layer in layers for weight in getattr(layer, "weights", ())]
+    kernels = {id(weight): weight for weight in weights if "kernel" in weight.name}
     if not kernels:
         return 0
     places = max(math.prod(n or 1 for n in tensor.shape[1:-1]) for tensor in call.outputs)
-    return places * sum(math.prod(kernel.shape) for kernel in kernels)
+    return places * sum(math.prod(kernel.shape) for kernel in kernels.values())
 
 
 def _frontier(
