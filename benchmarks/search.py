@@ -4,7 +4,8 @@
     python benchmarks/search.py shoes_brands/ --weights ... --epochs 10 --pruned
     python benchmarks/search.py shoes_brands/ --backbone resnet50 --weights none --images 300
 
-`--backbone` is a name of `keras.applications`, or a `.keras` file whose images are scaled to -1..1.
+`--backbone` is a name of `keras.applications`, a preset of KerasHub ("hub:FOLDER") or a `.keras` file
+whose images are scaled to -1..1.
 Default freeze depths: 50, 100 and 116 of MobileNetV2's 154 layers, and of others the ends of blocks
 that are nearest to these shares.
 
@@ -42,6 +43,11 @@ def backbone(options: argparse.Namespace):
     if options.backbone.endswith(".keras"):
         model = keras.saving.load_model(options.backbone, compile=False)
         return model, keras.layers.Rescaling(1 / 127.5, offset=-1)
+    if options.backbone.startswith("hub:"):
+        from finetune import load_backbone
+
+        loaded = load_backbone(options.backbone)
+        return loaded.model, loaded.preprocess
     name = options.backbone.replace("_", "")
     constructor = next(
         value
@@ -63,12 +69,15 @@ def stock(options: argparse.Namespace, data, folder: str):
     import keras_tuner
     import tensorflow as tf
 
+    from finetune.backbones import leaf_layers
+
     def build(hp):
         base, prepare = backbone(options)
         base.trainable = False
         pixels = keras.Input((options.image_size, options.image_size, 3))
         x = base(prepare(pixels), training=False)
-        x = keras.layers.GlobalAveragePooling2D()(x)
+        if len(x.shape) == 4:
+            x = keras.layers.GlobalAveragePooling2D()(x)
         x = keras.layers.Dropout(0.2)(x)
         outputs = keras.layers.Dense(len(data.class_names), activation="softmax")(x)
         hp.Choice("freeze_depth", options.depths)
@@ -91,7 +100,7 @@ def stock(options: argparse.Namespace, data, folder: str):
 
         def fit(self, hp, model, *args, callbacks=(), **kwargs):
             head = model.fit(*args, epochs=options.epochs, callbacks=callbacks, **kwargs)
-            for number, layer in enumerate(model.base.layers):
+            for number, layer in enumerate(leaf_layers(model.base)):
                 frozen_norm = isinstance(layer, keras.layers.BatchNormalization)
                 layer.trainable = number >= hp.get("freeze_depth") and not frozen_norm
             compile_model(model, hp.get("learning_rate"))
@@ -136,10 +145,12 @@ def ours(options: argparse.Namespace, data, folder: str, **settings):
     """The same combinations with FineTuner; its time includes the best model's evaluation."""
     from finetune import FineTuner
 
-    own = options.backbone.endswith(".keras")
+    if options.backbone.endswith(".keras"):
+        settings["preprocess"] = "tf"
+    elif not options.backbone.startswith("hub:"):
+        settings["weights"] = options.weights
     tuner = FineTuner(
         options.backbone,
-        **({"preprocess": "tf"} if own else {"weights": options.weights}),
         image_size=options.image_size,
         freeze_depth=options.depths,
         learning_rate=options.rates,
