@@ -4,10 +4,9 @@
     python benchmarks/search.py shoes_brands/ --weights ... --epochs 10 --pruned
     python benchmarks/search.py shoes_brands/ --backbone resnet50 --weights none --images 300
 
-`--backbone` is a name of `keras.applications`, a preset of KerasHub ("hub:FOLDER") or a `.keras` file
-whose images are scaled to -1..1.
-Default freeze depths: 50, 100 and 116 of MobileNetV2's 154 layers, and of others the ends of blocks
-that are nearest to these shares.
+`--backbone` is a name of `keras.applications`, a preset of KerasHub ("hub:FOLDER") or a `.keras`
+file whose images are scaled to -1..1. Default freeze depths: 50, 100 and 116 of MobileNetV2's 154
+layers, and of others the ends of blocks that are nearest to these shares.
 
 Each run is a process of its own, the two in turn (A B A B), with the seed of its round. With
 --pruned ours goes by successive halving over the same combinations. `--sides ours stock defaults`
