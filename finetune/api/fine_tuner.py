@@ -87,6 +87,9 @@ class FineTuner(keras_tuner.HyperModel):
         mixed_precision: True, False (default) or the name of a Keras dtype policy.
         patience: Epochs of the second phase without a lower validation loss before it ends.
             Default None: all epochs.
+        refit: Whether what `fine_tune` and `search` hand over is trained once more, with the same
+            settings for as many epochs as were best, on training and validation images
+            together. Quality on validation images is that of the model before. Default False.
         reuse: Whether the frozen part's outputs are computed once and kept: "auto" (default:
             where the images are stored, so that their augmentation is known), True, or False.
         augment: "none", "light", "strong" or a Keras layer, in the place of the data's own.
@@ -142,6 +145,7 @@ class FineTuner(keras_tuner.HyperModel):
         ema: Searchable[float | None] = None,
         mixed_precision: Searchable[bool | str] = False,
         patience: Searchable[int | None] = None,
+        refit: bool = False,
         reuse: bool | str = "auto",
         augment: Searchable[str | keras.Layer | None] = None,
         views: Searchable[int] = 4,

@@ -18,11 +18,11 @@ from finetune.api.run_files import write_files
 from finetune.api.run_folder import claim
 from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData, load_data, scan_folder
-from finetune.exceptions import ArgumentError
+from finetune.exceptions import ArgumentError, TrainingError
 from finetune.model import FineTunedModel, ModelCard, remember, score
-from finetune.reuse import TRAIN, VALIDATION
-from finetune.support import check_outside, did_you_mean, new_console
-from finetune.training import TrainingProgress
+from finetune.reuse import TRAIN, VALIDATION, Source
+from finetune.support import assign, check_outside, did_you_mean, new_console, values_of
+from finetune.training import TrainingProgress, TrainingRecord
 from finetune.tuning import FREEZE_DEPTH, LEARNING_RATE, Settings, Trainer, deciding
 
 _TRAINING = inspect.signature(FineTuner).parameters
@@ -132,13 +132,16 @@ def fine_tune(
         )
         size = tuple(trained.input_shape[1:3])
         card = ModelCard(images.task, tuple(images.class_names), size, images.resize)
-        model = FineTunedModel(trained, card, remember(images, size))
+        # Before it is trained on the validation images too.
+        chosen = FineTunedModel(trained, card).outputs(images, "validation")
+        refitted = _refit(trainer, values, source, trained, record, console)
+        model = FineTunedModel(trained, card, remember(images, size, refitted=refitted > 0))
         depth = resolve_depth(used.backbone.model, freeze_depth)
         result = FineTuneResult(
             model=model,
             data=images,
             record=record,
-            validation=score(*model.outputs(images, "validation"), images.task),
+            validation=score(*chosen, images.task),
             test=score(*model.outputs(images, "test"), images.task)
             if "test" in images.counts
             else None,
@@ -146,11 +149,43 @@ def fine_tune(
             config=_config(data, images, values, loading, used.backbone.name),
             folder=folder.shown,
             freeze=str(describe(used.backbone.model, depth, batch_norm=values.batch_norm)),
+            refitted=refitted,
         )
         result.folder = folder.finish(
             partial(write_files, result, trainer), over=not record.interrupted
         )
     return result
+
+
+def _refit(
+    trainer: Trainer,
+    values: Settings,
+    source: Source,
+    trained: keras.Model,
+    record: TrainingRecord,
+    console: Console,
+) -> int:
+    """Train once more on all images, if that is wanted.
+
+    Returns:
+        Number of images that the model was trained on; 0 where it stays as it was.
+    """
+    if not trainer.arguments["refit"] or record.interrupted:
+        return 0
+    before = values_of(trained.variables)
+    started = time.perf_counter()
+    try:
+        images = trainer.refit(values, source, record)
+    except (KeyboardInterrupt, TrainingError) as error:
+        assign(trained.variables, before)
+        why = str(error).rstrip(".") if isinstance(error, TrainingError) else "it was stopped"
+        console.print(f"Not trained again on all images: {why}. The model before is kept.")
+        return 0
+    console.print(
+        f"Trained again on {images:,} images, training and validation together: "
+        f"{time.perf_counter() - started:.0f} s"
+    )
+    return images
 
 
 def explain(

@@ -30,6 +30,9 @@ class FineTuneResult:
         config: The settings that were used.
         folder: The run folder.
         freeze: What the freeze depth means for the backbone, in words.
+        refitted: Number of images, training and validation together, that the model was trained
+            on once more (`refit=True`); `validation` is then the quality of the model before. 0
+            where it was not.
 
     Example:
         >>> import numpy as np, tempfile
@@ -53,6 +56,7 @@ class FineTuneResult:
     config: dict[str, Any]
     folder: Path
     freeze: str
+    refitted: int = 0
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -116,6 +120,7 @@ class FineTuneResult:
             "seconds": round(self.seconds, 2),
             "best_phase": best["phase"],
             "best_epoch": best["epoch"],
+            "refitted": self.refitted,
         }
 
     def summary(self) -> str:
@@ -137,6 +142,10 @@ class FineTuneResult:
         if self.record.interrupted:
             lines.append("training was stopped before its end; this is the best until then")
         lines.append(f"validation: {self.validation} (chose the epoch, so a little optimistic)")
+        if self.refitted:
+            lines.append(
+                f"            of the model before it was trained on all {self.refitted:,} images"
+            )
         lines.append(f"test:       {self.test}" if self.test else "test:       no test images")
         lines.append(f"{self.seconds:.0f} s, saved in {self.folder}")
         return "\n".join(lines)

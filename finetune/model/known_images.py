@@ -47,12 +47,15 @@ class KnownImages:
         return {name: int((found == name).sum()) for name in (*SPLITS, "new")}
 
 
-def remember(data: ImageData, image_size: tuple[int, int]) -> KnownImages | None:
+def remember(
+    data: ImageData, image_size: tuple[int, int], *, refitted: bool = False
+) -> KnownImages | None:
     """What a model remembers of the images that it is made with.
 
     Args:
         data: The images.
         image_size: The model's.
+        refitted: Whether it was trained on the validation images too.
 
     Returns:
         Their digests; None where there are too many.
@@ -60,7 +63,10 @@ def remember(data: ImageData, image_size: tuple[int, int]) -> KnownImages | None
     if sum(sum(counts.values()) for counts in data.counts.values()) > _MOST:
         return None
     data = data if data.image_size == image_size else data.at_size(image_size)
-    return KnownImages({name: _digests(data, name) for name in data.counts})
+    digests = {name: _digests(data, name) for name in data.counts}
+    if refitted:
+        digests["train"] = np.union1d(digests["train"], digests.pop("validation"))
+    return KnownImages(digests)
 
 
 def _digests(data: ImageData, split: str) -> np.ndarray:

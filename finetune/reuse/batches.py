@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from finetune.data import augment_batch
 from finetune.reuse.entries import Shards
+from finetune.reuse.joined import JoinedRows
 
 
 class RowBatches:
@@ -32,7 +33,7 @@ class RowBatches:
 
     def __init__(
         self,
-        inputs: tuple[np.ndarray | Shards, ...],
+        inputs: tuple[np.ndarray | Shards | JoinedRows, ...],
         labels: np.ndarray,
         *,
         batch_size: int,

@@ -12,6 +12,7 @@ import tensorflow as tf
 from finetune.data import ImageData
 from finetune.reuse.batches import Batches, RowBatches, StreamBatches
 from finetune.reuse.identities import Identity, identity
+from finetune.reuse.joined import JoinedRows
 
 TRAIN = "train"
 VALIDATION = "validation"
@@ -56,6 +57,10 @@ class Source(Protocol):
 
     def pixels(self, split: str, *, seed: int | None) -> Batches:
         """What Keras' `fit` is fed with to train or validate on whole images."""
+        ...
+
+    def all_pixels(self, *, seed: int | None) -> Batches:
+        """Training and validation images together, likewise."""
         ...
 
     def passes(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -128,6 +133,17 @@ class StoredSource:
             augment=self.data.augment if split == TRAIN else None,
         )
 
+    def all_pixels(self, *, seed: int | None) -> RowBatches:
+        """All of them in the order of the seed, augmented anew in every epoch."""
+        train, validation = (self.data.splits[split] for split in (TRAIN, VALIDATION))
+        return RowBatches(
+            (JoinedRows(train.images, validation.images, views=1),),
+            np.concatenate([train.labels, validation.labels]),
+            batch_size=self.batch_size,
+            seed=seed,
+            augment=self.data.augment,
+        )
+
     def passes(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Every image once for each view, in stored order."""
         images = self.data.splits[split]
@@ -177,6 +193,10 @@ class StreamSource:
     def pixels(self, split: str, *, seed: int | None) -> StreamBatches:
         """The dataset as it is: the order of its images is its own."""
         return StreamBatches(self._dataset(split))
+
+    def all_pixels(self, *, seed: int | None) -> StreamBatches:
+        """One dataset after the other: the order of their images is their own."""
+        return StreamBatches(self.train.concatenate(self.validation))
 
     def passes(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """One pass over the dataset."""

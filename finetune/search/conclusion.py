@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from finetune.exceptions import OutOfTimeError, SearchError, StorageError
+from finetune.exceptions import OutOfTimeError, SearchError, StorageError, TrainingError
 from finetune.model import FineTunedModel, remember, right_answers, score
 from finetune.reuse import StoredSource
 from finetune.search.board import error_lines
@@ -21,6 +21,8 @@ from finetune.search.runner import Work, head_alone
 from finetune.search.search_result import SearchResult, Verdict
 from finetune.search.trials import Trial
 from finetune.support import assign, bootstrap_interval, current_deadline, write_text
+from finetune.training import TrainingRecord, epoch_score
+from finetune.tuning import Settings
 
 log = logging.getLogger("finetune")
 
@@ -77,6 +79,15 @@ def conclude(
             if head_alone(work.trainer, settings, source):
                 verdict = _verdict(split, data.task, answers[split], model.outputs(data, split))
         _restore(trained, work, chosen.trial)
+    refitted = 0
+    if work.trainer.arguments["refit"] and stopped is None:
+        refitted = _refit(work, settings, chosen, trained, monitor)
+    if refitted:
+        known = remember(data, card.image_size, refitted=True)
+        model = FineTunedModel(trained, card, known)
+        model.save(folder / "model.keras")
+        if "test" in answers:
+            answers["test"] = model.outputs(data, "test")
     result = SearchResult(
         model.copy(),
         ranking,
@@ -91,9 +102,32 @@ def conclude(
         replace(work, callbacks=()),  # which may not be fit to be pickled
         isinstance(stopped, KeyboardInterrupt),
         current_deadline().seconds if isinstance(stopped, OutOfTimeError) else None,
+        refitted,
     )
     write_text(folder / "result.json", json.dumps(_facts(result), indent=2, default=str) + "\n")
     return result
+
+
+def _refit(
+    work: Work, settings: Settings, chosen: Ranked, trained: keras.Model, monitor: str
+) -> int:
+    """Train the chosen trial once more on all images; its number of images, 0 if it failed."""
+    outcome = chosen.trial.outcome
+    if outcome is None or not outcome.history:
+        log.warning("Trial %s has no history to go by: not trained again.", chosen.trial.name)
+        return 0
+    finite = [row for row in outcome.history if np.isfinite(row["val_loss"])]
+    best = max(finite, key=lambda row: epoch_score(row, monitor))
+    record = TrainingRecord(
+        epochs=outcome.history, best=outcome.history.index(best), monitor=monitor
+    )
+    data = work.data.with_options(batch_size=outcome.batch_size or work.data.batch_size)
+    try:
+        return work.trainer.refit(settings, work.trainer.source_of(data, settings), record)
+    except (OutOfTimeError, TrainingError) as error:
+        log.warning("Not trained again on all images: %s The model before is kept.", error)
+        _restore(trained, work, chosen.trial)
+        return 0
 
 
 def _is_time_for(seconds: float) -> bool:
@@ -183,4 +217,5 @@ def _facts(result: SearchResult) -> dict[str, Any]:
         "interrupted": result.interrupted,
         "time_up": result.time_up is not None,
         "trials": len(result.ranking),
+        "refitted": result.refitted,
     }

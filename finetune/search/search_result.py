@@ -80,6 +80,9 @@ class SearchResult:
         work: What all trials had in common.
         interrupted: Whether the user stopped it before its end.
         time_up: Seconds of the time budget, where that ended it.
+        refitted: Number of images, training and validation together, that the model was trained
+            on once more (`refit=True`): `validation` and `verdict` are then of the model before.
+            0 where it was not.
 
     Example:
         >>> import keras, tempfile
@@ -112,6 +115,7 @@ class SearchResult:
     work: Work = field(repr=False)
     interrupted: bool = False
     time_up: float | None = None
+    refitted: int = 0
 
     @property
     def best(self) -> dict[str, Any]:
@@ -223,6 +227,10 @@ class SearchResult:
             f"validation: {self.validation} (chose it among {len(self.ranking)} trials, so "
             "optimistic)"
         )
+        if self.refitted:
+            lines.append(
+                f"            of the model before it was trained on all {self.refitted:,} images"
+            )
         lines.append(f"test:       {self.test}" if self.test else "test:       no test images")
         if self.verdict is not None and not self.head_is_best:
             lines.append(str(self.verdict))

@@ -51,7 +51,7 @@ class Program:
     def fit(
         self,
         batches: Batches,
-        validation: Batches,
+        validation: Batches | None,
         callbacks: Sequence[keras.callbacks.Callback],
         *,
         epochs: int,
@@ -63,7 +63,7 @@ class Program:
 
         Args:
             batches: Training batches.
-            validation: Validation batches.
+            validation: Validation batches; None to go without.
             callbacks: Keras callbacks.
             epochs: Epoch to end before.
             resumed: Epoch to begin with.
@@ -81,7 +81,7 @@ class Program:
         self.trainee.fit(
             batches.dataset(resumed, epochs - resumed),
             steps_per_epoch=batches.steps,
-            validation_data=validation.dataset(),
+            validation_data=None if validation is None else validation.dataset(),
             callbacks=seen,
             initial_epoch=offset + resumed,
             epochs=offset + epochs,

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from finetune.backbones import Backbone, BatchNorm, apply_freeze_depth, leaf_layers, prepared
@@ -20,6 +21,7 @@ from finetune.reuse import (
     FeatureCache,
     Features,
     FrozenModel,
+    JoinedRows,
     Option,
     RowBatches,
     Source,
@@ -283,4 +285,20 @@ class SharedBackbone:
         return (
             RowBatches(train.inputs, train.labels, batch_size=size, seed=seed, views=source.views),
             RowBatches(validation.inputs, validation.labels, batch_size=size),
+        )
+
+    def all_batches(self, program: Program, source: Source, *, seed: int) -> Batches:
+        """Training and validation images together, for a program to be trained on."""
+        if program.point == PIXELS:
+            return source.all_pixels(seed=seed)
+        train = self.features(program, source, TRAIN)
+        validation = self.features(program, source, VALIDATION)
+        program.freeze()
+        joined = zip(train.inputs, validation.inputs, strict=True)
+        return RowBatches(
+            tuple(JoinedRows(one, other, source.views) for one, other in joined),
+            np.concatenate([train.labels, validation.labels]),
+            batch_size=source.batch_size,
+            seed=seed,
+            views=source.views,
         )

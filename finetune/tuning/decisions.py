@@ -17,6 +17,7 @@ from finetune.tuning.trainer import Trainer
 NOT_OF_TUNER = {
     "cache_budget": "how much memory is taken",
     "cache_dir": "where features are kept",
+    "refit": "done when all trainings are over",
 }
 
 # The same for `load_data`.

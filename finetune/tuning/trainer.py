@@ -26,6 +26,7 @@ from finetune.training import (
     loss_for,
     metrics_for,
     policy_name,
+    refit,
     resolve_distribution,
     train,
 )
@@ -205,6 +206,18 @@ class Trainer:
             file=file,
         )
         return model, record
+
+    def refit(self, settings: Settings, source: Source, record: TrainingRecord) -> int:
+        """Train once more, on training and validation images, see `finetune.training.refit`.
+
+        The shared model ends with the new weights, or, where this fails, with some of them.
+
+        Returns:
+            Number of images that were trained on.
+        """
+        shared, training = self.prepare(settings, source)
+        shared.reset(training.head)
+        return refit(shared, training, source, record)
 
     def share_memory(self, parts: int) -> None:
         """Take only a part of the memory for features: as many trainers are on this machine."""

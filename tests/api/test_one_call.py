@@ -14,8 +14,15 @@ import pytest
 from extras import require
 from finetune.api.one_call import fine_tune
 from finetune.data import load_data
-from finetune.exceptions import ArgumentError, DataError, ModelFileError, StorageError
+from finetune.exceptions import (
+    ArgumentError,
+    DataError,
+    ModelFileError,
+    StorageError,
+    TrainingError,
+)
 from finetune.model.fine_tuned_model import load
+from finetune.tuning import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -381,3 +388,54 @@ def test_a_table_of_pandas_needs_pandas(result, monkeypatch):
 def test_a_table_of_pandas_has_a_row_for_each_epoch(result):
     require("pandas")
     assert result.to_pandas()["phase"].tolist() == ["head"] * 3 + ["fine_tune"] * 2
+
+
+@pytest.fixture(scope="module")
+def refitted(tune, folder):
+    return tune(folder, test=0.2, refit=True)
+
+
+def test_a_refit_trains_on_all_images_and_reports_the_model_before(result, refitted, folder):
+    counts = {name: sum(classes.values()) for name, classes in refitted.data.counts.items()}
+    assert refitted.refitted == counts["train"] + counts["validation"]
+    # What chose the epoch, and what is said of it, is as without.
+    assert refitted.validation == result.validation
+    assert [row["val_loss"] for row in refitted.rows()] == [
+        row["val_loss"] for row in result.rows()
+    ]
+    assert refitted.test.loss != result.test.loss
+    assert json.loads((refitted.folder / "metrics.json").read_text())["refitted"] == (
+        refitted.refitted
+    )
+    said = f"of the model before it was trained on all {refitted.refitted:,} images"
+    assert said in str(refitted) and "trained on all" not in str(result)
+
+
+def test_what_is_saved_is_the_refitted_model_and_it_knows_what_it_was_trained_on(refitted, folder):
+    model = load(refitted.folder)
+    measured = model.evaluate(folder)
+    assert measured.known["train"] == refitted.refitted and measured.known["validation"] == 0
+    tested = model.evaluate(folder, "test")
+    assert (tested.n, tested.loss) == (refitted.test.n, pytest.approx(refitted.test.loss, rel=1e-5))
+    with pytest.raises(DataError, match=r"trained on them, too \(refit=True\)"):
+        model.evaluate(folder, "validation")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(KeyboardInterrupt(), "it was stopped"), (TrainingError("Lost."), "Lost")],
+)
+def test_where_a_refit_fails_the_model_before_is_kept(
+    tune, folder, result, monkeypatch, capsys, error, said
+):
+    refit = Trainer.refit
+
+    def fails(self, *arguments):
+        refit(self, *arguments)
+        raise error
+
+    monkeypatch.setattr(Trainer, "refit", fails)
+    kept = tune(folder, test=0.2, refit=True, verbose=1)
+    assert (kept.refitted, kept.test) == (0, result.test)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"Not trained again on all images: {said}. The model before is kept." in shown

@@ -8,6 +8,7 @@ import pytest
 
 from finetune import FineTuner
 from finetune.data import load_data
+from finetune.model.fine_tuned_model import load
 from finetune.search.search_result import Verdict
 
 
@@ -83,3 +84,33 @@ def test_without_test_images_the_validation_images_judge_and_it_is_said(tuner, a
     result = tuner.search(data, strategy="grid", max_trials=1, out=tmp_path / "a", verbose=0)
     assert result.verdict.split == "validation"
     assert "These images chose the model: optimistic." in result.summary()
+
+
+def test_a_refit_trains_the_chosen_trial_on_all_images(make_backbone, data, tmp_path):
+    results = {}
+    for refit in (False, True):
+        tuner = FineTuner(
+            make_backbone(),
+            preprocess="tf",
+            freeze_depth=[7, 10],
+            learning_rate=1e-2,
+            epochs=2,
+            head_epochs=2,
+            refit=refit,
+        )
+        # The same study: what is done at its end may change.
+        results[refit] = tuner.search(data, strategy="grid", out=tmp_path / "study", verbose=0)
+    before, after = results[False], results[True]
+    images = len(data.splits["train"]) + len(data.splits["validation"])
+    assert (before.refitted, after.refitted) == (0, images)
+    assert (after.best, after.validation, after.verdict) == (
+        before.best,
+        before.validation,
+        before.verdict,
+    )
+    assert after.test.loss != before.test.loss
+    measured = load(tmp_path / "study").evaluate(data, "test")
+    assert measured.loss == pytest.approx(after.test.loss, rel=1e-5)
+    assert measured.known["test"] == after.test.n
+    assert f"of the model before it was trained on all {images} images" in str(after)
+    assert json.loads((tmp_path / "study" / "result.json").read_text())["refitted"] == images

@@ -1,0 +1,48 @@
+"""Training and validation rows as one, where both are trained on."""
+
+import numpy as np
+
+from finetune.reuse.entries import Shards
+
+Rows = np.ndarray | Shards
+
+
+class JoinedRows:
+    """Rows of the training images and of the validation images, one after the other in each view.
+
+    Nothing is copied until rows are asked for. Validation images have one view, which stands for
+    all.
+
+    Args:
+        train: Rows of the training images, view by view.
+        validation: Rows of the validation images.
+        views: Number of views in `train`.
+
+    Attributes:
+        shape: As an array's.
+        dtype: As an array's.
+
+    Example:
+        >>> train, validation = np.array([1, 2, 3, 4]), np.array([9])
+        >>> JoinedRows(train, validation, views=2)[np.arange(6)].tolist()
+        [1, 2, 9, 3, 4, 9]
+    """
+
+    def __init__(self, train: Rows, validation: Rows, views: int) -> None:
+        self._train = train
+        self._validation = validation
+        self._images = len(train) // views
+        self._all = self._images + len(validation)
+        self.shape = (views * self._all, *train.shape[1:])
+        self.dtype = np.result_type(train.dtype, validation.dtype)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        view, image = np.divmod(rows, self._all)
+        trained = image < self._images
+        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        found[trained] = self._train[(view * self._images + image)[trained]]
+        found[~trained] = self._validation[(image - self._images)[~trained]]
+        return found

@@ -1,0 +1,100 @@
+"""Refit: training once more on training and validation images together."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finetune import FineTuner
+from finetune.exceptions import TrainingError
+from finetune.reuse import JoinedRows
+from finetune.training import FINE_TUNE, HEAD, TrainingRecord
+
+
+@given(
+    images=st.integers(0, 4), validation=st.integers(0, 4), views=st.integers(1, 3), data=st.data()
+)
+def test_joined_rows_are_those_of_an_array_of_both(images, validation, views, data):
+    train = np.arange(views * images * 2, dtype="float32").reshape(-1, 2)
+    other = -1 - np.arange(validation * 2, dtype="float32").reshape(-1, 2)
+    joined = JoinedRows(train, other, views)
+    parts = [train[view * images : (view + 1) * images] for view in range(views)]
+    expected = np.concatenate([part for view in parts for part in (view, other)])
+    assert (joined.shape, len(joined)) == (expected.shape, len(expected))
+    rows = np.array(data.draw(st.lists(st.integers(0, max(len(joined) - 1, 0)))), int)
+    rows = rows if len(joined) else rows[:0]
+    np.testing.assert_array_equal(joined[rows], expected[rows])
+
+
+def trainer_of(backbone, **settings):
+    return FineTuner(
+        backbone,
+        **{
+            "preprocess": "tf",
+            "freeze_depth": 7,
+            "learning_rate": 0.01,
+            "epochs": 4,
+            "head_epochs": 4,
+            "dropout": 0.0,
+        }
+        | settings,
+    ).trainer
+
+
+def record_of(*phases, best):
+    rows = [
+        {"phase": phase, "epoch": epoch, "val_loss": loss, "val_accuracy": 1 - loss}
+        for phase, losses in phases
+        for epoch, loss in enumerate(losses, start=1)
+    ]
+    return TrainingRecord(epochs=[{**row, "learning_rate": 0.01} for row in rows], best=best)
+
+
+def refitted(trainer, data, record):
+    values = trainer.settings()
+    images = trainer.refit(values, trainer.source_of(data, values), record)
+    return images, trainer.shared(values).assembly(values.head(trainer._inputs.facts)).model
+
+
+@pytest.mark.parametrize(
+    ("settings", "tolerance"),
+    [({}, 1e-3), ({"ema": 0.9}, 1e-3), ({"schedule": "plateau"}, 1e-3)],
+    ids=["plain", "ema", "plateau"],
+)
+def test_it_trains_the_same_from_features_and_from_images(make_backbone, data, settings, tolerance):
+    record = record_of((HEAD, [0.9, 0.8, 0.85]), (FINE_TUNE, [0.7, 0.6, 0.65]), best=4)
+    outputs = []
+    for reuse in (True, False):
+        images, model = refitted(trainer_of(make_backbone(), reuse=reuse, **settings), data, record)
+        assert images == sum(len(data.splits[name]) for name in ("train", "validation"))
+        outputs.append(np.asarray(model(data.splits["test"].images.astype("float32"))))
+    np.testing.assert_allclose(*outputs, rtol=tolerance, atol=tolerance)
+
+
+def test_each_phase_takes_as_many_epochs_as_were_best_and_sees_every_image(
+    backbone, data, monkeypatch
+):
+    seen = []
+    fit = "finetune.training.program.Program.fit"
+
+    def noted(self, batches, validation, callbacks, *, epochs, **options):
+        labels = np.concatenate([labels for _, labels in batches.epoch(0)])
+        seen.append((self.point == "pooled", epochs, np.bincount(labels).tolist(), validation))
+
+    monkeypatch.setattr(fit, noted)
+    record = record_of((HEAD, [0.9, 0.8, 0.85]), (FINE_TUNE, [0.7, 0.6, 0.65]), best=4)
+    refitted(trainer_of(backbone), data, record)
+    labels = np.concatenate([data.splits[name].labels for name in ("train", "validation")])
+    each = np.bincount(labels).tolist()
+    assert seen == [(True, 2, each, None), (False, 2, each, None)]
+    seen.clear()
+    refitted(trainer_of(backbone), data, replace(record, best=1))  # the head was best
+    assert seen == [(True, 2, each, None)]
+
+
+def test_a_loss_that_is_not_finite_is_an_error(backbone, data):
+    record = record_of((HEAD, [0.9]), (FINE_TUNE, [0.7]), best=1)
+    with pytest.raises(TrainingError, match="Expected a finite loss on all images"):
+        refitted(trainer_of(backbone, learning_rate=1e6, optimizer="sgd"), data, record)
