@@ -204,15 +204,15 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
     for place, name in (
         ("finetune.api.one_call:load_data", "reading the images"),
         ("finetune.tuning.pool:load_backbone", "backbone and its weights"),
-        ("finetune.training.shared:_content", "digest of the weights"),
+        ("finetune.reuse.frozen:identity", "digest of the weights"),
         ("finetune.training.shared:SharedBackbone.reset", "building and compiling"),
         ("finetune.training.shared:SharedBackbone.program", "building and compiling"),
         ("finetune.reuse.features:FeatureCache._compute", "pass of the frozen part"),
-        ("finetune.reuse.store:EntryWriter.add", "features to disk"),
-        ("finetune.reuse.store:EntryWriter.finish", "features to disk"),
+        ("finetune.reuse.entries:EntryWriter.add", "features to disk"),
+        ("finetune.reuse.entries:EntryWriter.finish", "features to disk"),
         ("finetune.training.records:BestEpoch.on_epoch_end", "history and best weights"),
         ("finetune.training.records:BestEpoch.restore", "history and best weights"),
-        ("finetune.model.fine_tuned_model:FineTunedModel.evaluate", "scores of the whole model"),
+        ("finetune.model.fine_tuned_model:FineTunedModel.outputs", "scores of the whole model"),
         ("finetune.model.fine_tuned_model:FineTunedModel.save", "saving the model"),
         ("finetune.api.one_call:write_files", "the rest of the run folder"),
     ):
@@ -233,14 +233,14 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _watch_extractors(watch: Stopwatch) -> None:
-    import finetune.training.shared as shared
+    import finetune.reuse.frozen as frozen
 
-    plain = shared.extractor
+    plain = frozen.extractor
 
     def extractor(prefix):
         return watch.traced(plain(prefix), "pass of the frozen part", "frozen part")
 
-    shared.extractor = extractor
+    frozen.extractor = extractor
 
 
 def _watch_fit(watch: Stopwatch, trainer: Any) -> None:
