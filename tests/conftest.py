@@ -1,5 +1,6 @@
 """A tiny pretrained-like backbone and images that the tests of training share."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +34,15 @@ def pytest_sessionstart() -> None:
     expected = os.environ.get("FINETUNE_EXPECTED_IN")
     if expected and Path(expected).resolve() not in Path(finetune.__file__).resolve().parents:
         pytest.exit(f"Expected finetune in {expected}, found {finetune.__file__}.", returncode=3)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: a collection of garbage need not look through it again and again.
+
+    KerasTuner asks for one before each trial, and TensorFlow alone is half a million objects.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -26,7 +26,7 @@ import tensorflow as tf
 from finetune.compat import calls_of
 from finetune.reuse.graph import CannotSplit, flatten
 from finetune.reuse.inference import in_inference_mode, inference_calls
-from finetune.reuse.rewrite import rewrite
+from finetune.reuse.rewriting import rewrite
 
 
 def fold_batch_norm(model: keras.Model) -> Any:

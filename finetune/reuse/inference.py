@@ -14,7 +14,7 @@ import keras
 
 from finetune.compat import all_layers, calls_of
 from finetune.reuse.graph import CannotSplit, flatten
-from finetune.reuse.rewrite import rewrite
+from finetune.reuse.rewriting import rewrite
 
 
 def in_inference_mode(model: keras.Model) -> Any:

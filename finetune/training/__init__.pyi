@@ -25,7 +25,7 @@ from .records import HEAD as HEAD
 from .records import TrainingRecord as TrainingRecord
 from .records import epoch_score as epoch_score
 from .records import merged_history as merged_history
-from .refit import refit as refit
+from .refitting import refit as refit
 from .schedules import WARM_UP as WARM_UP
 from .schedules import Schedule as Schedule
 from .schedules import build_schedule as build_schedule

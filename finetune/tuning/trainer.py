@@ -208,7 +208,7 @@ class Trainer:
         return model, record
 
     def refit(self, settings: Settings, source: Source, record: TrainingRecord) -> int:
-        """Train once more, on training and validation images, see `finetune.training.refit`.
+        """Train once more, on training and validation images, see `finetune.training.refitting`.
 
         The shared model ends with the new weights, or, where this fails, with some of them.
 

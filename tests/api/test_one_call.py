@@ -67,7 +67,9 @@ def test_the_run_folder_holds_everything(result):
 
 def test_metrics_are_exactly_what_is_promised(result):
     metrics = json.loads((result.folder / "metrics.json").read_text())
-    assert list(metrics) == ["validation", "test", "seconds", "best_phase", "best_epoch"]
+    assert list(metrics) == [
+        *("validation", "test", "seconds", "best_phase", "best_epoch", "refitted"),
+    ]
     assert list(metrics["validation"]) == list(metrics["test"])
     assert list(metrics["test"]) == ["accuracy", "loss", "n", "interval"]
     assert metrics["test"]["n"] == len(result.data.splits["test"])

@@ -12,7 +12,7 @@ from finetune.compat import all_layers
 from finetune.reuse.cuts import split
 from finetune.reuse.fold import FoldedBatchNorm, fold_batch_norm
 from finetune.reuse.inference import in_inference_mode
-from finetune.reuse.rewrite import RewrittenModel
+from finetune.reuse.rewriting import RewrittenModel
 
 
 def folds(model):

@@ -42,6 +42,7 @@ def test_what_was_let_go_of_is_loaded_again_and_trains_the_same_on_the_same_feat
         return [row["val_loss"] for row in record.epochs]
 
     first, other = losses(settings[0]), losses(settings[1])
+    caplog.clear()
     with caplog.at_level("INFO", logger="finetune"):
         assert losses(settings[0]) == first != other
     assert not [text for text in caplog.messages if "computed in" in text]
