@@ -37,7 +37,7 @@ demo: $(VENV)/demo.stamp ## fine-tune the embedded backbone on a small made-up d
 	$(BIN)/finetune demo
 
 test: $(VENV)/dev.stamp ## all tests but the slow ones, and the examples in the docstrings
-	$(EXTRAS) $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(EXTRAS) $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/dev.stamp ## the slow tests
 	$(EXTRAS) $(BIN)/python -m pytest -m slow
@@ -45,7 +45,7 @@ test-slow: $(VENV)/dev.stamp ## the slow tests
 test-oldest: ## the tests on the oldest versions that pyproject.toml allows, in a venv of their own
 	@if $(OLDEST_PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 14))'; then \
 	  $(MAKE) --no-print-directory $(OLDEST)/test.stamp && \
-	  $(OLDEST_EXTRAS) $(ONE_THREAD) $(OLDEST)/bin/python -m pytest -n $(JOBS) --dist loadfile; \
+	  $(OLDEST_EXTRAS) $(ONE_THREAD) $(OLDEST)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder; \
 	else \
 	  echo "Skipped: the oldest TensorFlow allowed has no wheels for Python 3.14 and newer, and" \
 	    "no older Python was found. Name one: make OLDEST_PYTHON=/path/to/python3.10 test-oldest"; \
@@ -58,7 +58,7 @@ test-wheel: $(VENV)/dev.stamp wheel ## the tests on the wheel, without the check
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  --target "$(WHEEL)" dist/*.whl
 	cd build && $(EXTRAS) $(ONE_THREAD) PYTHONPATH="$(WHEEL)" FINETUNE_EXPECTED_IN="$(WHEEL)" \
-	  ../$(BIN)/python -m pytest -c ../pyproject.toml -n $(JOBS) --dist loadfile $(WHEEL_TESTS)
+	  ../$(BIN)/python -m pytest -c ../pyproject.toml -n $(JOBS) --dist loadfile --no-loadscope-reorder $(WHEEL_TESTS)
 
 wheel: | $(BIN)/pip ## the wheel, into dist/
 	rm -f dist/*.whl

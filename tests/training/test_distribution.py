@@ -35,8 +35,8 @@ for name, distribution in (
     if distribution is not None:
         assert model.layers[-1].trainable_variables[0].value.values[1].device.endswith("CPU:1")
         result = FineTuner(
-            build_backbone(), preprocess="tf", freeze_depth=[7, 10], learning_rate=1e-2,
-            epochs=2, head_epochs=2, distribution=distribution,
+            build_backbone(), preprocess="tf", freeze_depth=7, learning_rate=[1e-2, 1e-3],
+            epochs=1, head_epochs=1, distribution=distribution,
         ).search(data, strategy="grid", out=sys.argv[1], verbose=0)
         results["search"] = [trial["status"] for trial in result.trials]
 print(json.dumps(results))
