@@ -177,17 +177,27 @@ def test_without_keras_hub_the_error_says_how_to_install_it(monkeypatch):
         load_backbone("hub:dinov2_small")
 
 
-def test_a_backbone_that_the_user_made_is_trained_as_a_copy_and_needs_its_preprocessing(data):
+@pytest.fixture(scope="module")
+def trained(data):
+    """A backbone that the user made, its weights before, and what was trained from it."""
     model = vit(image_shape=(16, 16, 3))
-    with pytest.raises(PreprocessingError, match=r"How the model '\S+' wants its images prep"):
-        finetune.fine_tune(data, backbone=model)
     before = model.get_weights()
     result = finetune.fine_tune(
-        data, backbone=model, preprocess="tf", epochs=1, head_epochs=1, freeze_depth=0.3
+        data, backbone=model, preprocess="tf", epochs=1, head_epochs=1, freeze_depth=0.3, verbose=0
     )
+    return model, before, result
+
+
+def test_a_backbone_that_the_user_made_is_trained_as_a_copy(trained):
+    model, before, result = trained
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert result.model.keras_model.count_params() > model.count_params()
+
+
+def test_a_backbone_that_the_user_made_needs_its_preprocessing(data):
+    with pytest.raises(PreprocessingError, match=r"How the model '\S+' wants its images prep"):
+        finetune.fine_tune(data, backbone=vit(image_shape=(16, 16, 3)))
 
 
 def test_copies_are_of_the_same_weights_for_families_whose_layers_cannot_be_copied_alone():
@@ -196,15 +206,9 @@ def test_copies_are_of_the_same_weights_for_families_whose_layers_cannot_be_copi
 
 
 def test_a_trained_model_predicts_the_same_in_a_process_that_never_heard_of_keras_hub(
-    data, tmp_path
+    trained, data, tmp_path
 ):
-    result = finetune.fine_tune(
-        data,
-        backbone=vit(image_shape=(16, 16, 3)),
-        preprocess="tf",
-        epochs=1,
-        head_epochs=1,
-    )
+    _, _, result = trained
     result.model.save(tmp_path / "model.keras")
     images = data.splits["test"].images
     np.save(tmp_path / "images.npy", images)

@@ -118,6 +118,7 @@ def test_killed_in_either_phase_goes_on_to_the_very_same_end(
     assert_same(resumed, whole)
 
 
+@pytest.mark.parametrize("unbroken", [True], ids=["features"], indirect=True)
 def test_killed_before_its_first_state_was_due_it_begins_again_to_the_very_same_end(
     backbone, data, tmp_path, unbroken, monkeypatch
 ):
