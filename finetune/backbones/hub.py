@@ -8,6 +8,7 @@ Source: KerasHub's own classifiers, for how the families pool; DINOv2 (Oquab et 
 
 import difflib
 import inspect
+import os
 import re
 from dataclasses import dataclass
 from itertools import compress
@@ -196,8 +197,14 @@ def image_model(model: keras.Model, size: tuple[int, int] | None) -> keras.Model
 
 def _refuse_unknown(hub: Any, preset: str) -> None:
     """Refuses the name of no preset, before anything is downloaded."""
-    if "/" in preset or "://" in preset or Path(preset).is_dir():
+    if "://" in preset or Path(preset).is_dir():
         return
+    if os.sep in preset or "/" in preset:
+        raise WeightsError(
+            f"No folder at '{preset}'. Expected one that holds a preset of KerasHub (config.json, "
+            "model.weights.h5 and image_converter.json), the name of a preset, or a handle such as "
+            "'hub:hf://user/model'."
+        )
     known = hub.models.Backbone.presets
     if preset in known:
         return

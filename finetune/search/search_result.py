@@ -233,7 +233,8 @@ class SearchResult:
             )
         lines.append(f"test:       {self.test}" if self.test else "test:       no test images")
         if self.verdict is not None and not self.head_is_best:
-            lines.append(str(self.verdict))
+            before = " (The model before, too.)" if self.refitted else ""
+            lines.append(f"{self.verdict}{before}")
         lines.append(f"{format_seconds(self.seconds)}, saved in {self.folder}")
         return "\n".join(lines)
 

@@ -143,6 +143,11 @@ def test_names_of_no_preset_are_refused_with_the_nearest():
         load_backbone("hub:dinov2_smal")
 
 
+def test_a_folder_that_is_not_there_is_said():
+    with pytest.raises(WeightsError, match=r"No folder at '\./nowhere'\. Expected one that holds"):
+        load_backbone("hub:./nowhere")
+
+
 def test_a_preset_that_takes_no_images_is_refused(presets):
     with pytest.raises(ArgumentError, match=r"backbone that takes images.*Received: BertBackbone"):
         load_backbone(f"hub:{presets / 'text'}", preprocess=None)

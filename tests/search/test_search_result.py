@@ -113,4 +113,5 @@ def test_a_refit_trains_the_chosen_trial_on_all_images(make_backbone, data, tmp_
     assert measured.loss == pytest.approx(after.test.loss, rel=1e-5)
     assert measured.known["test"] == after.test.n
     assert f"of the model before it was trained on all {images} images" in str(after)
+    assert ("(The model before, too.)" in str(after)) == (not after.head_is_best)
     assert json.loads((tmp_path / "study" / "result.json").read_text())["refitted"] == images
