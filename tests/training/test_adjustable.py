@@ -50,7 +50,16 @@ def test_the_loss_is_that_of_keras(task):
     assert float(found) == pytest.approx(float(expected), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
+# Has a decay of its own; that of Keras 3.12 cannot be applied on TensorFlow at all.
+MUON = pytest.param(
+    "muon",
+    marks=pytest.mark.skipif(
+        keras.version().startswith("3.12."), reason="Muon of Keras 3.12 fails on TensorFlow"
+    ),
+)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", MUON])
 def test_weights_decay_as_with_keras_and_the_number_is_told(name):
     settings = OptimizerSettings(name, weight_decay=0.05)
     values = []
