@@ -42,6 +42,7 @@ from .tables import as_plain_text as as_plain_text
 from .tables import to_frame as to_frame
 from .typed_json import AnyFloat as AnyFloat
 from .typed_json import read_json as read_json
+from .variables import array_of as array_of
 from .variables import assign as assign
 from .variables import first_not_finite as first_not_finite
 from .variables import values_of as values_of

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from finetune.support import array_of
 from finetune.training.epoch_rows import check_epochs
 from finetune.training.head_store import TrainedHead
 
@@ -144,7 +145,7 @@ class BestEpoch(keras.callbacks.Callback):
             variable.assign(value)
 
     def _keep(self) -> None:
-        self._weights = [(v, keras.ops.convert_to_numpy(v)) for v in self._variables]
+        self._weights = [(v, array_of(v)) for v in self._variables]
 
 
 def merged_history(record: TrainingRecord, *, head_as_one: bool) -> keras.callbacks.History:

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
-from finetune.support import current_deadline
+from finetune.support import current_deadline, values_of
 from finetune.training.program import Program
 from finetune.training.records import BestEpoch
 from finetune.training.schedules import rate_of
@@ -149,14 +148,9 @@ class StateKeeper(keras.callbacks.Callback):
                 self._phase,
                 epoch - self._first_epoch + 1,
                 self._best.record,
-                # Written at once, so not copied.
-                _views(trainee.variables),
-                _views(trainee.optimizer.variables),
+                values_of(trainee.variables),
+                values_of(trainee.optimizer.variables),
                 self._best.best_values(),
             )
         )
         self._written = time.monotonic()
-
-
-def _views(variables: Sequence[Any]) -> list[np.ndarray]:
-    return [np.asarray(keras.ops.convert_to_numpy(variable)) for variable in variables]

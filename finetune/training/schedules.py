@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from finetune.exceptions import ArgumentError
+from finetune.support import array_of
 
 Schedule = str | keras.optimizers.schedules.LearningRateSchedule | Callable[..., float]
 
@@ -118,7 +119,10 @@ def _evaluated(schedule: keras.optimizers.schedules.LearningRateSchedule, steps:
 
 def rate_of(optimizer: Any) -> float:
     """The rate that an optimizer uses now, whatever kind of variable holds it."""
-    return np.asarray(keras.ops.convert_to_numpy(optimizer.learning_rate)).item()
+    rate = optimizer.learning_rate
+    if isinstance(rate, keras.Variable):
+        return array_of(rate).item()
+    return np.asarray(keras.ops.convert_to_numpy(rate)).item()
 
 
 class _PhaseEpochs(keras.callbacks.LearningRateScheduler):
