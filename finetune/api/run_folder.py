@@ -27,6 +27,7 @@ from finetune.support import (
     not_writable,
     read_mark,
     release,
+    remove_partial,
     write_text,
 )
 from finetune.training import SpareStateFile
@@ -150,6 +151,7 @@ def claim(out: str | os.PathLike[str] | None, *, overwrite: bool) -> Iterator[Ru
     lock = hold(place, RunFolderError)
     try:
         _check(place, shown, overwrite)  # another process may have been quicker
+        remove_partial(place)
         replaced = overwrite and bool(contents(place))
         run = RunFolder(place, _beside(place, "new") if replaced else place, shown)
         try:

@@ -1,6 +1,7 @@
 """Files that are whole or not there, whenever a process is killed."""
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -45,11 +46,26 @@ def open_regular(path: Path) -> IO[bytes]:
         raise StorageError(f"{path} cannot be read: {error}.") from error
 
 
+# As `write_whole` names them, after the file and the process.
+_PARTIAL = re.compile(r"\.(process|[\w.-]+\.(json|npz|keras|toml|csv))\.\d+\.partial")
+
+
+def is_partial(name: str) -> bool:
+    """Whether a file is one of ours that was not written to its end.
+
+    Example:
+        >>> [is_partial(name) for name in (".run.json.73.partial", "run.json", ".my.partial")]
+        [True, False, False]
+    """
+    return _PARTIAL.fullmatch(name) is not None
+
+
 def remove_partial(*folders: Path) -> None:
     """Remove what writers that were killed have left in folders; nobody else may write there."""
     for folder in folders:
         for path in folder.glob(".*.partial"):
-            path.unlink(missing_ok=True)
+            if is_partial(path.name):
+                path.unlink(missing_ok=True)
 
 
 def set_aside(path: Path) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from finetune.exceptions import FineTuneError, StorageError
-from finetune.support.files import write_text
+from finetune.support.files import is_partial, write_text
 
 # What says that a folder is a run's or a study's, and which process works in it.
 RUN = "run.json"
@@ -46,13 +46,16 @@ def new_folder(prefix: str = "") -> Path:
 
 
 def contents(folder: Path) -> set[str]:
-    """Names of what is in a folder, but for what says who works in it; empty where there is none.
+    """Names of what is in a folder; empty where there is none.
+
+    Without what says who works in it, and what a process that was killed was writing.
 
     Raises:
         StorageError: If that cannot be read.
     """
     try:
-        return {*os.listdir(folder)} - {_LOCK, _HOLDER}
+        names = {*os.listdir(folder)} - {_LOCK, _HOLDER}
+        return {name for name in names if not is_partial(name)}
     except FileNotFoundError:
         return set()
     except OSError as error:

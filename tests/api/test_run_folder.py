@@ -328,3 +328,24 @@ def test_a_run_without_a_finite_loss_leaves_the_folder_free(tune, tmp_path):
         tune(head_epochs=0, callbacks=[Poison()])
     assert not (tmp_path / "run").exists()
     assert finished(tune().folder)
+
+
+@pytest.mark.parametrize("left", ["process", "run.json", "state.npz"])
+def test_what_a_killed_process_was_writing_is_in_nobodys_way(tune, tmp_path, left):
+    partial = tmp_path / "run" / f".{left}.73.partial"
+    partial.parent.mkdir()
+    partial.write_bytes(b"half")
+    tune(epochs=1)  # killed in its first writes, nothing of the run is there yet
+    assert not partial.exists()
+    partial.write_bytes(b"half")
+    tune(epochs=1, seed=1, overwrite=True)
+    assert not partial.exists() and finished(tmp_path / "run")
+
+
+def test_a_hidden_file_of_the_users_is_none_of_ours(tune, tmp_path):
+    own = tmp_path / "run" / ".my.partial"
+    own.parent.mkdir()
+    own.write_bytes(b"mine")
+    with pytest.raises(RunFolderError, match=r"holds files that are of no run .*\.my\.partial"):
+        tune()
+    assert own.read_bytes() == b"mine"

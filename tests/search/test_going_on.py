@@ -347,3 +347,12 @@ def test_what_killed_writers_left_is_removed(search, tmp_path):
     search()
     assert [path for path in left if path.exists()] == []
     assert mine.exists()
+
+
+@pytest.mark.parametrize("left", ["process", "study.json"])
+def test_a_study_that_was_killed_in_its_first_writes_is_begun_anew(search, tmp_path, left):
+    partial = tmp_path / "study" / f".{left}.73.partial"
+    partial.parent.mkdir()
+    partial.write_bytes(b"half")
+    result = search(strategy="grid", max_trials=1)
+    assert len(result.trials) == 1 and not partial.exists()
