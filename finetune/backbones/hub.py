@@ -11,7 +11,6 @@ import inspect
 import os
 import re
 from dataclasses import dataclass
-from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -227,20 +226,19 @@ def _correct_shapes(model: keras.Model) -> None:
     KerasHub 0.32 has SigLIP's embedding tell of one position more than there is, so that a model of
     what comes behind it would refuse its features.
     """
-    tell = [
+    layers = [
         layer
         for layer in model.layers
-        if is_from_keras_hub(type(layer)) and "compute_output_shape" in vars(type(layer))
+        if is_from_keras_hub(type(layer))
+        and "compute_output_shape" in vars(type(layer))
+        and keras.utils.is_keras_tensor(layer.output)
     ]
-    told = [layer.output for layer in tell]
-    single = [keras.utils.is_keras_tensor(tensor) for tensor in told]
-    if not any(single) or None in model.inputs[0].shape[1:]:
+    if not layers or None in model.inputs[0].shape[1:]:
         return
     image = np.zeros((1, *model.inputs[0].shape[1:]), "float32")
-    outputs: Any = keras.Function(model.inputs, list(compress(told, single)))([image])
-    layers = zip(compress(tell, single), compress(told, single), outputs, strict=True)
-    for layer, one, output in layers:
-        if one.shape[1:] != output.shape[1:]:
+    outputs: Any = keras.Function(model.inputs, [layer.output for layer in layers])([image])
+    for layer, output in zip(layers, outputs, strict=True):
+        if layer.output.shape[1:] != output.shape[1:]:
             layer.compute_output_shape = _always(tuple(output.shape[1:]))
 
 

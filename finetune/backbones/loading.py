@@ -201,11 +201,7 @@ def _load_preset(
             f"`weights` is for named architectures; the preset {name!r} brings its own. Received: "
             f"weights={weights!r}. Leave weights out, or pass None for random ones."
         )
-    if options:
-        raise ArgumentError(
-            f"The preset {name!r} takes no options. Received: {', '.join(sorted(options))}. "
-            "Options such as alpha are for named architectures."
-        )
+    _refuse_options(f"preset {name!r}", options)
     own = isinstance(preprocess, _Unset)
     preset = load_preset(name, random=weights is None, size=size, prepare=own)
     wrapped = _wrap_model(preset.model, preset.image_size, preset.preprocess if own else preprocess)
@@ -219,6 +215,10 @@ def _refuse_for_own_model(label: str, weights: Any, options: dict[str, Any]) -> 
             f"`weights` is for named architectures; the {label} keeps its own. Received: "
             f"weights={weights!r}. Call `model.load_weights(...)` before handing the model over."
         )
+    _refuse_options(label, options)
+
+
+def _refuse_options(label: str, options: dict[str, Any]) -> None:
     if options:
         raise ArgumentError(
             f"The {label} takes no options. Received: {', '.join(sorted(options))}. Options such "

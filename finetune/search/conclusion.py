@@ -21,7 +21,7 @@ from finetune.search.runner import Work, head_alone
 from finetune.search.search_result import SearchResult, Verdict
 from finetune.search.trials import Trial
 from finetune.support import assign, bootstrap_interval, current_deadline, write_text
-from finetune.training import TrainingRecord, epoch_score
+from finetune.training import TrainingRecord, best_row
 from finetune.tuning import Settings
 
 log = logging.getLogger("finetune")
@@ -113,15 +113,16 @@ def _refit(
 ) -> int:
     """Train the chosen trial once more on all images; its number of images, 0 if it failed."""
     outcome = chosen.trial.outcome
-    if outcome is None or not outcome.history:
+    best = best_row(outcome.history, monitor) if outcome is not None else None
+    if outcome is None or best is None:
         log.warning("Trial %s has no history to go by: not trained again.", chosen.trial.name)
         return 0
-    finite = [row for row in outcome.history if np.isfinite(row["val_loss"])]
-    best = max(finite, key=lambda row: epoch_score(row, monitor))
     record = TrainingRecord(
         epochs=outcome.history, best=outcome.history.index(best), monitor=monitor
     )
-    data = work.data.with_options(batch_size=outcome.batch_size or work.data.batch_size)
+    data = work.data
+    if outcome.batch_size not in (None, data.batch_size):  # memory was short for more
+        data = data.with_options(batch_size=outcome.batch_size)
     try:
         return work.trainer.refit(settings, work.trainer.source_of(data, settings), record)
     except (OutOfTimeError, TrainingError) as error:

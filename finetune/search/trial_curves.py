@@ -7,7 +7,7 @@ import numpy as np
 
 from finetune.search.ranking import Ranked
 from finetune.support import GREY, new_figure, tidy
-from finetune.training import FINE_TUNE, HEAD, epoch_score
+from finetune.training import FINE_TUNE, HEAD, best_row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -162,8 +162,8 @@ def _curve(
 ) -> tuple[list[int], list[float]]:
     """Epochs and values; the best epoch of the head phase comes first, as epoch 0."""
     tuned = [row for row in history if row["phase"] == FINE_TUNE]
-    head = [row for row in history if row["phase"] == HEAD and np.isfinite(row["val_loss"])]
-    first = [max(head, key=lambda row: epoch_score(row, monitor))] if head else []
+    head = best_row([row for row in history if row["phase"] == HEAD], monitor)
+    first = [] if head is None else [head]
     numbers = [*([0] if first else []), *(row["epoch"] for row in tuned)]
     return numbers, [row[quantity] for row in [*first, *tuned]]
 

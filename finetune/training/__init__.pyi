@@ -23,7 +23,7 @@ from .progress import TrainingProgress as TrainingProgress
 from .records import FINE_TUNE as FINE_TUNE
 from .records import HEAD as HEAD
 from .records import TrainingRecord as TrainingRecord
-from .records import epoch_score as epoch_score
+from .records import best_row as best_row
 from .records import merged_history as merged_history
 from .refitting import refit as refit
 from .schedules import WARM_UP as WARM_UP

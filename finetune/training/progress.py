@@ -1,6 +1,5 @@
 """What is shown while training goes on: phase, epoch, loss, accuracy and time left."""
 
-import math
 import time
 from typing import Any
 
@@ -8,7 +7,7 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from finetune.training.records import HEAD, TrainingRecord, epoch_score
+from finetune.training.records import HEAD, TrainingRecord, best_row
 
 # In a log file: often enough to see that it lives, seldom enough to read.
 _SECONDS_BETWEEN_LINES = 10
@@ -100,10 +99,9 @@ class TrainingProgress(PhaseCallback):
 def _outcome(record: TrainingRecord, phase: str, epochs: int) -> str:
     """The best epoch of a phase, and what else is to be known of its end."""
     rows = record.phase(phase)
-    finite = [row for row in rows if math.isfinite(row["val_loss"])]
-    if not finite:
+    best = best_row(rows, record.monitor)
+    if best is None:
         return "the loss was not finite" if rows else ""
-    best = max(finite, key=lambda row: epoch_score(row, record.monitor))
     note = ""
     if phase != HEAD and record.best_epoch["phase"] == HEAD:
         note = ", head kept"

@@ -62,6 +62,12 @@ def epoch_score(row: dict[str, Any], monitor: str) -> tuple[float, float]:
     return (-row["val_loss"] if monitor == "val_loss" else row[monitor]), -row["val_loss"]
 
 
+def best_row(rows: Sequence[dict[str, Any]], monitor: str) -> dict[str, Any] | None:
+    """The best of some epochs; None where no loss was finite."""
+    finite = [row for row in rows if np.isfinite(row["val_loss"])]
+    return max(finite, key=lambda row: epoch_score(row, monitor), default=None)
+
+
 class BestEpoch(keras.callbacks.Callback):
     """Records every epoch and keeps the weights of the best one, over all phases.
 
@@ -153,14 +159,10 @@ def merged_history(record: TrainingRecord, *, head_as_one: bool) -> keras.callba
     history = keras.callbacks.History()
     rows = record.epochs
     if head_as_one:
-        rows = [*_best_of(record.phase(HEAD), record.monitor), *record.phase(FINE_TUNE)]
+        best = best_row(record.phase(HEAD), record.monitor)
+        rows = [*([] if best is None else [best]), *record.phase(FINE_TUNE)]
     for row in rows:
         for name, value in {**logs_of(row), "phase": float(row["phase"] != HEAD)}.items():
             history.history.setdefault(name, []).append(value)
     history.epoch = list(range(len(rows)))
     return history
-
-
-def _best_of(rows: list[dict[str, Any]], monitor: str) -> list[dict[str, Any]]:
-    finite = [row for row in rows if np.isfinite(row["val_loss"])]
-    return [max(finite, key=lambda row: epoch_score(row, monitor))] if finite else []

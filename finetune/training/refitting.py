@@ -16,7 +16,7 @@ from finetune.reuse import Source
 from finetune.support import current_deadline, expected_tracing, first_not_finite
 from finetune.training.phases import program_for
 from finetune.training.plan import Phase, Training
-from finetune.training.records import TrainingRecord, epoch_score
+from finetune.training.records import TrainingRecord, best_row
 from finetune.training.relays import InTime
 from finetune.training.schedules import StepRates, rate_table
 from finetune.training.shared import SharedBackbone
@@ -77,13 +77,11 @@ def _lengths(training: Training, record: TrainingRecord) -> list[tuple[Phase, in
     """The phases up to that of the best epoch, with the number of epochs of each."""
     found = []
     for phase in training.phases:
-        rows = [row for row in record.phase(phase.name) if np.isfinite(row["val_loss"])]
-        last = record.best_epoch["phase"] == phase.name
-        if last:
+        if record.best_epoch["phase"] == phase.name:
             found.append((phase, record.best_epoch["epoch"]))
             break
-        if rows:
-            best = max(rows, key=lambda row: epoch_score(row, record.monitor))
+        best = best_row(record.phase(phase.name), record.monitor)
+        if best is not None:
             found.append((phase, best["epoch"]))
     return found
 

@@ -277,10 +277,7 @@ class SharedBackbone:
         """What a program is trained and validated on."""
         if program.point == PIXELS:
             return source.pixels(TRAIN, seed=seed), source.pixels(VALIDATION, seed=None)
-        train = self.features(program, source, TRAIN)
-        validation = self.features(program, source, VALIDATION)
-        # Finding cuts and computing features has frozen other layers than the program's own.
-        program.freeze()
+        train, validation = self._features_of_both(program, source)
         size = source.batch_size
         return (
             RowBatches(train.inputs, train.labels, batch_size=size, seed=seed, views=source.views),
@@ -291,9 +288,7 @@ class SharedBackbone:
         """Training and validation images together, for a program to be trained on."""
         if program.point == PIXELS:
             return source.all_pixels(seed=seed)
-        train = self.features(program, source, TRAIN)
-        validation = self.features(program, source, VALIDATION)
-        program.freeze()
+        train, validation = self._features_of_both(program, source)
         joined = zip(train.inputs, validation.inputs, strict=True)
         return RowBatches(
             tuple(JoinedRows(one, other, source.views) for one, other in joined),
@@ -302,3 +297,11 @@ class SharedBackbone:
             seed=seed,
             views=source.views,
         )
+
+    def _features_of_both(self, program: Program, source: Source) -> tuple[Features, Features]:
+        """Those of the training images and of the validation images; the program is ready then."""
+        train = self.features(program, source, TRAIN)
+        validation = self.features(program, source, VALIDATION)
+        # Finding cuts and computing features has frozen other layers than the program's own.
+        program.freeze()
+        return train, validation
