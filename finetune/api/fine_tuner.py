@@ -64,9 +64,14 @@ class FineTuner(keras_tuner.HyperModel):
             three of these (the guide on freeze depth has the measurements).
         learning_rate: Rate of the second phase. Default (1e-5, 1e-3): the tutorials' 1e-5 is
             its low end.
-        head_learning_rate: Rate of the head phase. Default 1e-3, Adam's own in Keras.
-        head_epochs: Most epochs of the head phase. Default 60; it ends after 10 epochs without
-            a lower validation loss. With 0 the second phase starts from a new head.
+        head_optimizer: How the head phase finds its weights. Default "auto": a linear head on
+            stored images or kept features is solved by L-BFGS, as logistic regression with a
+            penalty chosen by 5-fold cross-validation (ridge regression for values); any other is
+            trained by `optimizer`. "lbfgs" insists on the former; a Keras optimizer by name trains.
+        head_learning_rate: Rate of a head that is trained. Default 1e-3, Adam's own in Keras.
+        head_epochs: Most epochs of a head that is trained. Default 60; it ends after 10 epochs
+            without a lower validation loss. With 0 there is no head phase: the second one starts
+            from a new head.
         epochs: Epochs of the second phase. Default 15.
         optimizer: Keras optimizer by name. Default "adam".
         schedule: How the rate moves in the second phase: "cosine" (default, which calms the
@@ -87,6 +92,9 @@ class FineTuner(keras_tuner.HyperModel):
         mixed_precision: True, False (default) or the name of a Keras dtype policy.
         patience: Epochs of the second phase without a lower validation loss before it ends.
             Default None: all epochs.
+        select: What decides between epochs, phases and trials: "val_loss" (default, measured to
+            choose better than the accuracy of a few hundred images; without label smoothing) or
+            "val_accuracy", and the loss among equals.
         refit: Whether what `fine_tune` and `search` hand over is trained once more, with the same
             settings for as many epochs as were best, on training and validation images
             together. Quality on validation images is that of the model before. Default False.
@@ -129,6 +137,7 @@ class FineTuner(keras_tuner.HyperModel):
         backbone_options: Searchable[dict[str, Any] | None] = None,
         freeze_depth: Searchable[int | float | str | None] = None,
         learning_rate: Searchable[float] = (1e-5, 1e-3),
+        head_optimizer: Searchable[str] = "auto",
         head_learning_rate: Searchable[float] = 1e-3,
         head_epochs: Searchable[int] = 60,
         epochs: Searchable[int] = 15,
@@ -145,6 +154,7 @@ class FineTuner(keras_tuner.HyperModel):
         ema: Searchable[float | None] = None,
         mixed_precision: Searchable[bool | str] = False,
         patience: Searchable[int | None] = None,
+        select: str = "val_loss",
         refit: bool = False,
         reuse: bool | str = "auto",
         augment: Searchable[str | keras.Layer | None] = None,

@@ -10,7 +10,7 @@ from finetune.api.training_curves import draw_training
 from finetune.data import ImageData
 from finetune.model import Evaluation, FineTunedModel, Predictions, Score
 from finetune.support import save_figure, to_frame
-from finetune.training import HEAD, TrainingRecord
+from finetune.training import HEAD, TrainingRecord, was_solved
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -128,7 +128,9 @@ class FineTuneResult:
         best = self.record.best_epoch
         lines = [
             f"{self.config['backbone']}, {self.freeze}",
-            f"kept: epoch {best['epoch']} of phase {best['phase']!r}",
+            "kept: the head, solved on the frozen backbone"
+            if was_solved(best)
+            else f"kept: epoch {best['epoch']} of phase {best['phase']!r}",
         ]
         if best["phase"] == HEAD and len(self.record.epochs) > len(self.record.phase(HEAD)):
             lines.append("fine-tuning did not improve on the trained head alone, which was kept")

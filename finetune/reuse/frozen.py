@@ -158,6 +158,13 @@ class FrozenModel:
                 source, split, names[0], names[1:], self._extract, lasting=lasting
             )
 
+    def computed(self, source: Source, split: str, name: str) -> Features:
+        """The same, computed now; nothing of it is kept."""
+        with self._pretrained():
+            return FeatureCache().get(
+                source, split, self._full(name), (), self._extract, lasting=False
+            )
+
     @contextmanager
     def _pretrained(self) -> Iterator[None]:
         """Features are of the pretrained model, whatever a trial has made of it by now."""

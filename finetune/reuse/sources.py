@@ -36,6 +36,11 @@ class Source(Protocol):
         ...
 
     @property
+    def stored(self) -> bool:
+        """Whether the images are at hand, and how they are augmented is known."""
+        ...
+
+    @property
     def views(self) -> int:
         """Number of augmented copies of each training image that are kept."""
         ...
@@ -89,6 +94,7 @@ class StoredSource:
     data: ImageData
     reuse: bool
     views: int = 1
+    stored: bool = True
 
     @property
     def batch_size(self) -> int:
@@ -181,6 +187,7 @@ class StreamSource:
     batch_size: int
     views: int = 1
     persistent: bool = False
+    stored: bool = False
 
     @property
     def key(self) -> str:

@@ -7,7 +7,11 @@ from rich.table import Table
 
 from finetune.search.ranking import Ranked
 from finetune.search.trials import Outcome
-from finetune.support import as_plain_text
+from finetune.support import accuracy_interval, as_plain_text
+from finetune.training import was_solved
+
+# What a solved head is called; and the one of regression.
+BASELINE = ("Logistic regression", "Ridge regression")
 
 # Shown in columns of their own.
 _COLUMNS = ("freeze_depth", "learning_rate")
@@ -17,10 +21,10 @@ def board_rows(ranking: list[Ranked]) -> list[dict[str, Any]]:
     """The board as JSON holds it: one entry a trial.
 
     Returns:
-        "id", "hyperparameters", "score", "interval", "epochs", "seconds", "status" and "error"
-        (the traceback, or None); "n" validation images, "executions", the number of seeds, and
-        "remark", such as "head kept" (training did not improve on it) or "batch 16, out of
-        memory at 32", or "".
+        "id", "hyperparameters", "score" (of what decides) and "interval", "accuracy" and
+        "accuracy_interval", "epochs", "seconds", "status" and "error" (the traceback, or None);
+        "n" validation images, "executions", the number of seeds, and "remark", such as "head
+        kept" (training did not improve on it) or "batch 16, out of memory at 32", or "".
     """
     rows = []
     for entry in ranking:
@@ -31,6 +35,10 @@ def board_rows(ranking: list[Ranked]) -> list[dict[str, Any]]:
                 "hyperparameters": trial.values,
                 "score": entry.score,
                 "interval": list(entry.interval) if entry.interval else None,
+                "accuracy": entry.accuracy,
+                "accuracy_interval": list(entry.accuracy_interval)
+                if entry.accuracy_interval
+                else None,
                 "n": outcome.n,
                 "executions": len(entry.outcomes),
                 "epochs": outcome.epochs,
@@ -59,7 +67,12 @@ def render(ranking: list[Ranked], monitor: str) -> str:
     for name in others:
         table.add_column(name.replace("_", "\n"))
     table.add_column("epochs", justify="right")
-    table.add_column(f"{'loss' if monitor == 'val_loss' else 'accuracy'} [95%]")
+    classes = any(entry.accuracy is not None for entry in ranking)
+    by_loss = monitor == "val_loss"
+    if by_loss:
+        table.add_column("loss")
+    if classes:
+        table.add_column("accuracy [95%]")
     if seeds:
         table.add_column("seeds", justify="right")
     table.add_column("s", justify="right")
@@ -79,13 +92,29 @@ def render(ranking: list[Ranked], monitor: str) -> str:
             *([f"{rate:.1e}" if isinstance(rate, float) else _cell(rate)] if rates else []),
             *(_cell(trial.values.get(name, "")) for name in others),
             str(outcome.epochs),
-            _score(entry),
+            *([_estimate(entry.score, entry.interval)] if by_loss else []),
+            *([_estimate(entry.accuracy, entry.accuracy_interval)] if classes else []),
             *([str(len(entry.outcomes))] if seeds else []),
             f"{trial.seconds:.0f}",
             trial.status,
             *([trial.remark] if remarks else []),
         )
-    return as_plain_text(table)
+    return "\n".join([as_plain_text(table), *_baseline(ranking)])
+
+
+def _baseline(ranking: list[Ranked]) -> list[str]:
+    """What all trials begin with, where that is worth a name of its own."""
+    for entry in ranking:
+        outcome = entry.trial.outcome
+        head = outcome.history[0] if outcome is not None and outcome.history else None
+        if outcome is not None and head is not None and was_solved(head):
+            accuracy = head.get("val_accuracy")
+            shown = f"loss {head['val_loss']:.3f}"
+            if accuracy is not None and outcome.n:
+                interval = accuracy_interval(accuracy, outcome.n)
+                shown += f", accuracy {_estimate(accuracy, interval)}"
+            return [f"{BASELINE[accuracy is None]} on frozen features: {shown}"]
+    return []
 
 
 def error_lines(ranking: list[Ranked]) -> list[str]:
@@ -103,12 +132,12 @@ def last_line(error: str) -> str:
     return "".join(letter for letter in lines[-1] if letter.isprintable())
 
 
-def _score(entry: Ranked) -> str:
-    if entry.score is None:
+def _estimate(value: float | None, interval: tuple[float, float] | None) -> str:
+    if value is None:
         return ""
-    if entry.interval is None:
-        return f"{entry.score:.3f}"
-    return f"{entry.score:.3f} [{entry.interval[0]:.3f}, {entry.interval[1]:.3f}]"
+    if interval is None:
+        return f"{value:.3f}"
+    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
 def _cell(value: Any) -> str:

@@ -6,6 +6,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from finetune.search.budget import format_seconds
 from finetune.search.ranking import Ranked
 from finetune.search.trials import Outcome, Trial
+from finetune.training import describe_validation
 
 
 class SearchDisplay:
@@ -55,7 +56,7 @@ class SearchDisplay:
         if outcome.score is None:
             told = "failed: " + (outcome.error or "").strip().splitlines()[-1][:120]
         else:
-            told = f"{outcome.score:.3f} after {outcome.epochs} epochs"
+            told = f"{describe_validation(outcome.metrics)} after {outcome.epochs} epochs"
         rate = trial.values.get("learning_rate")
         what = f"frozen {outcome.freeze_depth} ({outcome.block})" if outcome.block else ""
         parts = [what, f"rate {rate:.1e}" if rate is not None else "", told]

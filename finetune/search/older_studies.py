@@ -25,10 +25,17 @@ def translated(
         now = describe(trainer.arguments[name])
         then = known.settings.get(name, now)
         tuner[name] = now if _may_be(then, now) else then
+    # It knew no other head, and measured validation images with label smoothing. Among equal
+    # accuracies that hardly matters; rungs compare nothing else.
+    tuner["select"] = known.monitor
+    tuner["head_optimizer"] = known.settings.get("optimizer", "adam")
+    spelled = spelled_out(tuner, trainer, data)
+    if known.strategy == "halving" and spelled["label_smoothing"]:
+        spelled["label_smoothing"] = f"{spelled['label_smoothing']}, also of validation images"
     return Beginning(
         monitor=known.monitor,
         search={**wanted.search, "strategy": known.strategy, "seed": known.seed},
-        FineTuner={**spelled_out(tuner, trainer, data), "epochs": known.epochs},
+        FineTuner={**spelled, "epochs": known.epochs},
         load_data={**wanted.load_data, "batch_size": known.batch_size},
         images=known.data,
         begun_with=known.begun_with,

@@ -1,8 +1,7 @@
 """Ranking: which trial is the best, over all its executions."""
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from scipy import stats
@@ -19,15 +18,19 @@ class Ranked:
         trial: The first execution.
         outcomes: Last outcomes of all executions that have one with a score.
         score: Mean over the executions; None where there is none.
-        interval: 95% interval: of the mean over executions where there are several, else from
-            the number of validation images; None where neither holds.
+        interval: 95% interval of that mean, where there are several executions.
+        accuracy: Mean accuracy of the validation images; None where there are no classes.
+        accuracy_interval: 95% interval: of the mean over executions where there are several, else
+            from the number of validation images; None where neither holds.
         executions: All executions, those without a score too.
     """
 
     trial: Trial
     outcomes: tuple[Outcome, ...]
     score: float | None
-    interval: tuple[float, float] | None
+    interval: tuple[float, float] | None = None
+    accuracy: float | None = None
+    accuracy_interval: tuple[float, float] | None = None
     executions: tuple[Trial, ...] = ()
 
 
@@ -38,26 +41,15 @@ def better(monitor: str, outcome: Outcome) -> tuple[float, ...]:
     return sign * outcome.score, -outcome.metrics.get("val_loss", 0.0)
 
 
-def promising(monitor: str, searched: Container[str]) -> Callable[[Outcome], tuple[float, ...]]:
+def promising(outcome: Outcome) -> tuple[float, ...]:
     """What tells early how good a trial will be, higher is better: its lowest loss so far.
 
     The accuracy of a few hundred images goes up and down by several of them while the loss already
-    shows where a trial is going (docs/performance.md has the measurements). Losses under different
-    label smoothing cannot be compared; then it is what decides in the end.
+    shows where a trial is going (docs/performance.md has the measurements).
 
     Args:
-        monitor: The quantity that decides in the end.
-        searched: Names of what is searched.
-
-    Returns:
-        Function of an outcome with a score.
+        outcome: One with a score.
     """
-    if "label_smoothing" in searched:
-        return partial(better, monitor)
-    return _lowest_loss
-
-
-def _lowest_loss(outcome: Outcome) -> tuple[float, ...]:
     assert outcome.lowest_loss is not None  # as in better
     return (-outcome.lowest_loss,)
 
@@ -78,7 +70,7 @@ def rank(trials: Sequence[Trial], monitor: str) -> list[Ranked]:
     groups: dict[str, list[Trial]] = {}
     for trial in sorted(trials, key=lambda trial: (trial.trial, trial.execution)):
         groups.setdefault(trial.trial, []).append(trial)
-    ranked = [_ranked(group, monitor) for group in groups.values()]
+    ranked = [_ranked(group) for group in groups.values()]
 
     def key(entry: Ranked) -> tuple:
         if not entry.outcomes:
@@ -89,7 +81,7 @@ def rank(trials: Sequence[Trial], monitor: str) -> list[Ranked]:
     return sorted(ranked, key=key, reverse=True)
 
 
-def _ranked(group: list[Trial], monitor: str) -> Ranked:
+def _ranked(group: list[Trial]) -> Ranked:
     outcomes = tuple(
         trial.outcome
         for trial in group
@@ -97,14 +89,21 @@ def _ranked(group: list[Trial], monitor: str) -> Ranked:
     )
     first = group[0]
     if not outcomes:
-        return Ranked(first, (), None, None, tuple(group))
-    scores = [outcome.score for outcome in outcomes if outcome.score is not None]
-    mean = float(np.mean(scores))
-    interval = None
-    if len(scores) > 1:
-        half = stats.t.ppf(0.975, len(scores) - 1) * stats.sem(scores)
-        interval = (mean - float(half), mean + float(half))
-    elif monitor != "val_loss" and outcomes[0].n:
+        return Ranked(first, (), None, executions=tuple(group))
+    score, interval = _mean([outcome.score for outcome in outcomes if outcome.score is not None])
+    found = [outcome.metrics.get("val_accuracy") for outcome in outcomes]
+    accuracies = [accuracy for accuracy in found if accuracy is not None]
+    accuracy, around = _mean(accuracies) if accuracies else (None, None)
+    if accuracy is not None and around is None and outcomes[0].n:
         # With several labels an image too: the share of right ones varies no more than 0 and 1.
-        interval = accuracy_interval(mean, outcomes[0].n)
-    return Ranked(first, outcomes, mean, interval, tuple(group))
+        around = accuracy_interval(accuracy, outcomes[0].n)
+    return Ranked(first, outcomes, score, interval, accuracy, around, tuple(group))
+
+
+def _mean(values: list[float]) -> tuple[float, tuple[float, float] | None]:
+    """The mean of some executions, and its 95% interval where there are several."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, None
+    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    return mean, (mean - half, mean + half)

@@ -38,7 +38,6 @@ from finetune.support import (
     new_folder,
     time_limit,
 )
-from finetune.training import monitor_for
 from finetune.tuning import (
     FREEZE_DEPTH,
     LEARNING_RATE,
@@ -130,18 +129,12 @@ def _plan(trainer: Trainer, data: ImageData, options: SearchOptions, folder: Pat
         )
     trainer.freeze_depths(settings)  # refuses what the backbone does not have
     epochs = settings.epochs if options.epochs is None else options.epochs
-    monitor = monitor_for(data.task)
-    searched = {parameter.name.removesuffix("_index") for parameter in space.space}
-    if monitor == "val_loss" and "label_smoothing" in searched:
-        raise ArgumentError(
-            f"Expected one label_smoothing: for task={data.task!r} the validation loss decides, "
-            "which cannot be compared between values of it."
-        )
+    monitor = trainer.monitor(data.task)
     strategy = build_strategy(
         options.strategy,
         space=space,
         objective=keras_tuner.Objective(monitor, "min" if monitor == "val_loss" else "max"),
-        better=ranking.promising(monitor, space.values),
+        better=ranking.promising,
         epochs=epochs,
         max_trials=options.max_trials,
         begun_with=begun_with(folder, options.max_trials),

@@ -49,8 +49,8 @@ class Beginning:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What decides the outcome."""
-        names = ("monitor", "search", "FineTuner", "load_data", "images")
+        """What decides the outcome; `FineTuner` says what the monitor is."""
+        names = ("search", "FineTuner", "load_data", "images")
         return {name: getattr(self, name) for name in names}
 
     def write(self, path: Path) -> None:

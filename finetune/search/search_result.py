@@ -147,9 +147,9 @@ class SearchResult:
             "trial" and "execution", which counts its seeds; "seed"; "freeze_depth" in layers,
             "learning_rate" and whatever else was searched, by its name; of the best epoch
             "val_accuracy" ("val_mae" for regression), "val_interval" (95%, from the number of
-            images), "val_loss" (as in training, label smoothing included) and "val_n", the
-            number of images; "test_accuracy", "test_interval", "test_loss" (without smoothing)
-            and "test_n", or None where they were not measured; "epochs" of the second phase;
+            images), "val_loss" (without label smoothing) and "val_n", the number of images;
+            "test_accuracy", "test_interval", "test_loss" and "test_n", or None where they were
+            not measured; "epochs" of the second phase;
             "seconds" of wall time; "status"; "remark", such as "head kept" or "batch 16, out of
             memory at 32", or ""; and "history", one entry per epoch as in `FineTuneResult.history`,
             empty for trials of studies that did not keep it yet.

@@ -3,10 +3,11 @@ from .distribution import resolve_distribution as resolve_distribution
 from .distribution import scope as scope
 from .head import TASKS as TASKS
 from .head import Head as Head
+from .head import check_select as check_select
 from .head import loss_for as loss_for
 from .head import metrics_for as metrics_for
-from .head import monitor_for as monitor_for
 from .head_store import HeadStore as HeadStore
+from .optimizers import OPTIMIZERS as OPTIMIZERS
 from .optimizers import OptimizerSettings as OptimizerSettings
 from .optimizers import build_optimizer as build_optimizer
 from .optimizers import layer_decay_factors as layer_decay_factors
@@ -20,11 +21,13 @@ from .precision import policy_name as policy_name
 from .precision import with_policy as with_policy
 from .progress import PhaseCallback as PhaseCallback
 from .progress import TrainingProgress as TrainingProgress
+from .progress import describe_validation as describe_validation
 from .records import FINE_TUNE as FINE_TUNE
 from .records import HEAD as HEAD
 from .records import TrainingRecord as TrainingRecord
 from .records import best_row as best_row
 from .records import merged_history as merged_history
+from .records import was_solved as was_solved
 from .refitting import refit as refit
 from .schedules import WARM_UP as WARM_UP
 from .schedules import Schedule as Schedule

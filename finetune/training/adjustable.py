@@ -73,8 +73,12 @@ class Adjustable:
         self.amounts = amounts
         self._dropped.assign(amounts.dropout)
         self._scale.assign(1 / (1 - amounts.dropout))
-        self._smoothed.assign(amounts.label_smoothing)
+        self.smooth(amounts.label_smoothing)
         self._decay.assign(amounts.weight_decay or 0.0)
+
+    def smooth(self, label_smoothing: float) -> None:
+        """Have the loss smooth the labels by so much from now on."""
+        self._smoothed.assign(label_smoothing)
 
     def classifier(self, model: keras.Model) -> keras.Model:
         """A head whose dropout is adjustable; layers and variables stay the same."""
@@ -104,6 +108,28 @@ class Adjustable:
         if self.amounts.weight_decay is None:
             return cls
         return with_weight_decay(cls, self._decay)
+
+
+class PlainValidation(keras.callbacks.Callback):
+    """Measures validation images without label smoothing.
+
+    The loss is then comparable between amounts of smoothing, and says how probable the labels are.
+
+    Args:
+        adjustable: The amounts of the step.
+    """
+
+    def __init__(self, adjustable: Adjustable) -> None:
+        super().__init__()
+        self._adjustable = adjustable
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Stop smoothing."""
+        self._adjustable.smooth(0.0)
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Go on smoothing."""
+        self._adjustable.smooth(self._adjustable.amounts.label_smoothing)
 
 
 class _Dropout(keras.layers.Layer):

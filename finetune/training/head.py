@@ -12,6 +12,9 @@ from finetune.support import check_number
 
 TASKS = ("binary", "multiclass", "multilabel", "regression")
 
+# What can decide between epochs, and between trials.
+SELECT = ("val_loss", "val_accuracy")
+
 
 @dataclass(frozen=True)
 class Head:
@@ -128,10 +131,19 @@ def metrics_for(task: str) -> list[keras.metrics.Metric]:
     return [keras.metrics.BinaryAccuracy(name="accuracy")]
 
 
-def monitor_for(task: str) -> str:
-    """The quantity that decides which epoch is the best one.
+def check_select(select: str, task: str | None = None) -> None:
+    """Refuse a quantity that cannot decide between models.
 
     Not the accuracy of several labels an image: where few of them apply, a model that never names
     one has nearly all of them right.
+
+    Args:
+        select: The quantity, one of `SELECT`.
+        task: One of `TASKS`; None while it is not known.
     """
-    return "val_accuracy" if task in ("binary", "multiclass") else "val_loss"
+    if select not in SELECT:
+        raise ArgumentError(f"Expected select to be one of {SELECT}, received {select!r}.")
+    if select == "val_accuracy" and task not in (None, "binary", "multiclass"):
+        raise ArgumentError(
+            f"select='val_accuracy' has no meaning for task={task!r}: use 'val_loss'."
+        )

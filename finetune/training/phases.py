@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import keras
@@ -12,7 +13,6 @@ from finetune.compat import SwapAverages
 from finetune.exceptions import DamagedFileError, OutOfTimeError, TrainingError
 from finetune.reuse import Source
 from finetune.support import assign, current_deadline, expected_tracing, values_of
-from finetune.training.head import monitor_for
 from finetune.training.head_store import TrainedHead
 from finetune.training.plan import Phase, Training
 from finetune.training.program import Program
@@ -22,6 +22,7 @@ from finetune.training.relays import InTime, Pause, Replay, StateKeeper, StopRel
 from finetune.training.schedules import StepRates, rate_table, schedule_callbacks
 from finetune.training.session import Session, refuse_callbacks
 from finetune.training.shared import SharedBackbone
+from finetune.training.solved_heads import can_be_solved, solved_head
 from finetune.training.states import SavedState, StateFile, TrainingState
 
 log = logging.getLogger("finetune")
@@ -71,7 +72,7 @@ def train(
         refuse_callbacks(callbacks, phase.schedule)
     model = shared.assembly(training.head).model
     session = Session(callbacks, model)
-    record = TrainingRecord(monitor=monitor_for(training.head.task))
+    record = TrainingRecord(monitor=training.monitor)
     best = BestEpoch(record)
     last = training.phases[-1]
     resumed = initial_epoch if last.epochs else 0
@@ -82,7 +83,12 @@ def train(
         if not phase.epochs or (resumed and phase is not last):
             continue
         head_only = phase.freeze_depth >= shared.head_only
-        shares_head = source.reuse and head_only and not first_epoch and phase is not last
+        shares_head = (
+            head_only
+            and not first_epoch
+            and phase is not last
+            and (source.reuse or can_be_solved(shared, training.head, phase, source))
+        )
         over = state is not None and phase.name != state.phase
         if over:
             log.debug("Phase %s was over when training stopped.", phase.name)
@@ -177,18 +183,28 @@ def _shared_head(
     source: Source,
     progress: Sequence[PhaseCallback],
 ) -> TrainedHead:
-    """Train the head once for all trials that start from it, and put its weights in."""
+    """Solve or train the head once for all trials that start from it, and put its weights in."""
     weights = tuple(sorted((training.class_weight or {}).items()))
-    order = (training.seed, source.batch_size, source.key)
     name = shared.frozen.identity.name
-    key = repr((name, training.head, phase, training.label_smoothing, weights, *order))
-    variables = shared.assembly(training.head).classifier.variables
+    classifier = shared.assembly(training.head).classifier
+    if can_be_solved(shared, training.head, phase, source):
+        task, outputs = training.head.task, training.head.outputs
+        key = repr((name, "solved", task, outputs, training.label_smoothing, weights, source.key))
+        variables = classifier.trainable_variables
+        make = partial(solved_head, shared, training, phase, source, progress)
+    else:
+        order = (training.seed, source.batch_size, source.key, training.monitor)
+        key = repr((name, training.head, phase, training.label_smoothing, weights, *order))
+        variables = classifier.variables
+        make = partial(_train_head, shared, training, phase, source, progress, key)
     head = shared.heads.get(key, variables)
     if head is None:
         with shared.heads.alone(key):
-            head = shared.heads.get(key, variables)  # another process may have trained it
+            head = shared.heads.get(key, variables)  # another process may have made it
             if head is None:
-                head = _train_head(shared, training, phase, source, progress, key)
+                head = make()
+                if head.finished:
+                    shared.heads.put(key, head)
     if head.finished:
         assign(variables, head.weights)
     return head
@@ -202,8 +218,8 @@ def _train_head(
     progress: Sequence[PhaseCallback],
     key: str,
 ) -> TrainedHead:
-    """Train the head, and keep it for other trials if it is finished."""
-    record = TrainingRecord(monitor=monitor_for(training.head.task))
+    """Train the head; where its state is kept, it goes on from that."""
+    record = TrainingRecord(monitor=training.monitor)
     best = BestEpoch(record)
     path = shared.heads.state_file(key)
     file = StateFile(path) if path is not None else None
@@ -226,7 +242,7 @@ def _train_head(
             "Expected a finite loss, but no epoch of the head phase ended with one. Lower "
             "head_learning_rate, and check that the images are 0..255 pixels."
         )
-    head = TrainedHead(
+    return TrainedHead(
         record.epochs,
         record.rates[phase.name],
         record.best,
@@ -234,9 +250,6 @@ def _train_head(
         record.finished,
         record.interrupted,
     )
-    if head.finished:
-        shared.heads.put(key, head)
-    return head
 
 
 @expected_tracing()

@@ -22,6 +22,8 @@ class Phase:
         schedule: See `finetune.training.build_schedule`. Defaults to "constant".
         patience: Epochs without a lower validation loss after which the phase ends early;
             None to go through all epochs.
+        solve: Whether a linear head on kept features is solved, see `finetune.training.solving`,
+            in the place of being trained.
         optimizer: Which optimizer. A new one is made for every phase.
         batch_norm: "frozen" or "adapt", see `finetune.backbones.apply_freeze_depth`.
         layer_decay: Factor on the rate from each trained layer to the one before it; None
@@ -34,6 +36,7 @@ class Phase:
     epochs: int
     schedule: Schedule = "constant"
     patience: int | None = None
+    solve: bool = False
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     batch_norm: BatchNorm = "frozen"
     layer_decay: float | None = None
@@ -60,6 +63,7 @@ class Training:
         label_smoothing: See `finetune.training.loss_for`.
         class_weight: Weight of each class number in the loss, or None.
         seed: Seed of the order of the images.
+        monitor: The quantity that decides which epoch is the best, one of `SELECT`.
     """
 
     phases: tuple[Phase, ...]
@@ -67,3 +71,4 @@ class Training:
     label_smoothing: float = 0.0
     class_weight: dict[int, float] | None = None
     seed: int = 0
+    monitor: str = "val_loss"

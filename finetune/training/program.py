@@ -8,7 +8,7 @@ import numpy as np
 
 from finetune.reuse import Batches
 from finetune.support import assign
-from finetune.training.adjustable import Adjustable
+from finetune.training.adjustable import Adjustable, PlainValidation
 
 
 @dataclass
@@ -61,6 +61,8 @@ class Program:
     ) -> None:
         """Train; callbacks see the whole model.
 
+        The loss of the validation images is without label smoothing.
+
         Args:
             batches: Training batches.
             validation: Validation batches; None to go without.
@@ -71,7 +73,7 @@ class Program:
             class_weight: Weight of each class number in the loss.
         """
         seen = keras.callbacks.CallbackList(
-            list(callbacks),
+            [PlainValidation(self.adjustable), *callbacks],
             model=self.model,
             epochs=offset + epochs,
             steps=batches.steps,

@@ -7,7 +7,7 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from finetune.training.records import HEAD, TrainingRecord, best_row
+from finetune.training.records import HEAD, TrainingRecord, best_row, was_solved
 
 # In a log file: often enough to see that it lives, seldom enough to read.
 _SECONDS_BETWEEN_LINES = 10
@@ -88,8 +88,8 @@ class TrainingProgress(PhaseCallback):
             self._bar.stop()
             self._bar = None
         elif told:
-            done = len(record.phase(self._phase))
-            self._console.print(f"{self._title} {done}/{self._epochs}: {text}")
+            done = f" {len(record.phase(self._phase))}/{self._epochs}" if self._epochs > 1 else ""
+            self._console.print(f"{self._title}{done}: {text}")
 
     @property
     def _title(self) -> str:
@@ -102,13 +102,19 @@ def _outcome(record: TrainingRecord, phase: str, epochs: int) -> str:
     best = best_row(rows, record.monitor)
     if best is None:
         return "the loss was not finite" if rows else ""
+    if was_solved(best):
+        return f"{describe_validation(best)} (solved)"
     note = ""
     if phase != HEAD and record.best_epoch["phase"] == HEAD:
         note = ", head kept"
     elif record.finished and rows[-1]["epoch"] < epochs:
         note = ", early stop"
-    validated = {name: value for name, value in best.items() if name.startswith("val_")}
-    return f"{describe_epoch(validated)} (epoch {best['epoch']}{note})"
+    return f"{describe_validation(best)} (epoch {best['epoch']}{note})"
+
+
+def describe_validation(logs: dict[str, Any]) -> str:
+    """What `describe_epoch` says of the validation images."""
+    return describe_epoch({name: value for name, value in logs.items() if name.startswith("val_")})
 
 
 def describe_epoch(logs: dict[str, Any]) -> str:

@@ -35,7 +35,7 @@ class TrainingRecord:
     epochs: list[dict[str, Any]] = field(default_factory=list)
     rates: dict[str, list[float]] = field(default_factory=dict)
     best: int = -1
-    monitor: str = "val_accuracy"
+    monitor: str = "val_loss"
     interrupted: bool = False
     finished: bool = False
 
@@ -66,6 +66,11 @@ def best_row(rows: Sequence[dict[str, Any]], monitor: str) -> dict[str, Any] | N
     """The best of some epochs; None where no loss was finite."""
     finite = [row for row in rows if np.isfinite(row["val_loss"])]
     return max(finite, key=lambda row: epoch_score(row, monitor), default=None)
+
+
+def was_solved(row: dict[str, Any]) -> bool:
+    """Whether an epoch stands for a head that was solved: it has no learning rate."""
+    return row["phase"] == HEAD and row.get("learning_rate") == 0.0
 
 
 class BestEpoch(keras.callbacks.Callback):

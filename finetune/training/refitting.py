@@ -20,6 +20,7 @@ from finetune.training.records import TrainingRecord, best_row
 from finetune.training.relays import InTime
 from finetune.training.schedules import StepRates, rate_table
 from finetune.training.shared import SharedBackbone
+from finetune.training.solved_heads import can_be_solved, solve_on_all
 
 
 @expected_tracing()
@@ -46,6 +47,9 @@ def refit(
     unchanged = shared.head_only
     for phase, epochs in _lengths(training, record):
         current_deadline().check("the training on all images was to begin")
+        if can_be_solved(shared, training.head, phase, source):
+            solve_on_all(shared, training, source)
+            continue
         program = program_for(shared, training, phase, source, unchanged)
         batches = shared.all_batches(program, source, seed=training.seed)
         program.restart(phase.learning_rate)

@@ -43,6 +43,7 @@ from finetune.training.program import Program
 log = logging.getLogger("finetune")
 
 POOLED = "pooled"
+_BOTH = (TRAIN, VALIDATION)
 
 # Of a range of freeze depths each may need one; they take about 100 MB each.
 MOST_PROGRAMS = 12
@@ -207,7 +208,7 @@ class SharedBackbone:
         def compile_whole() -> None:
             assembly.model.compile(
                 trainee.optimizer,
-                loss=loss_for(head.task, adjustable.amounts.label_smoothing),
+                loss=loss_for(head.task),  # what a callback measures is what the record says
                 metrics=metrics_for(head.task),
             )
 
@@ -266,12 +267,12 @@ class SharedBackbone:
                 self.frozen.mark(POOLED, [pooling_layer(len(output.shape))(output)])
         return POOLED
 
-    def features(self, program: Program, source: Source, split_name: str) -> Features:
-        """What the frozen part computes for every image where this program begins."""
+    def _features(self, source: Source, split_name: str, point: str) -> Features:
+        """What the frozen part computes for every image at a marked place."""
         for depth in self._announced:  # before the first pass, which yields the features of all
             self.start(source, depth)
         wanted = [self.mark_pooled(), *self._starts.points(source)]
-        return self.frozen.features(source, split_name, program.point, wanted)
+        return self.frozen.features(source, split_name, point, wanted)
 
     def batches(self, program: Program, source: Source, *, seed: int) -> tuple[Batches, Batches]:
         """What a program is trained and validated on."""
@@ -298,10 +299,16 @@ class SharedBackbone:
             views=source.views,
         )
 
+    def pooled(self, source: Source) -> tuple[Features, Features]:
+        """What heads are solved on: the pooled features of training and validation images."""
+        point = self.mark_pooled()
+        features = self._features if source.reuse else self.frozen.computed
+        train, validation = (features(source, split, point) for split in _BOTH)
+        return train, validation
+
     def _features_of_both(self, program: Program, source: Source) -> tuple[Features, Features]:
         """Those of the training images and of the validation images; the program is ready then."""
-        train = self.features(program, source, TRAIN)
-        validation = self.features(program, source, VALIDATION)
+        train, validation = (self._features(source, split, program.point) for split in _BOTH)
         # Finding cuts and computing features has frozen other layers than the program's own.
         program.freeze()
         return train, validation

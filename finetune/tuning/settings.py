@@ -13,6 +13,7 @@ from finetune.support import LARGEST_SEED, check_number
 from finetune.training import (
     FINE_TUNE,
     HEAD,
+    OPTIMIZERS,
     Head,
     OptimizerSettings,
     Phase,
@@ -21,6 +22,9 @@ from finetune.training import (
     loss_for,
     policy_name,
 )
+
+# How a linear head on kept features is solved.
+SOLVER = "lbfgs"
 
 # Epochs without a lower validation loss after which a head has converged.
 _HEAD_PATIENCE = 10
@@ -67,6 +71,7 @@ class Settings:
     backbone_options: Any
     freeze_depth: Any
     learning_rate: float
+    head_optimizer: str
     head_learning_rate: float
     head_epochs: int
     epochs: int
@@ -94,6 +99,7 @@ class Settings:
             ArgumentError: If there is one.
         """
         self.optimizer_settings()
+        self._check_head_optimizer()
         policy_name(self.mixed_precision)
         Head("multiclass", 2, self.hidden_units, self.dropout)
         loss_for("multiclass", self.smoothing("multiclass"))
@@ -118,6 +124,19 @@ class Settings:
         """Which optimizer trains the second phase."""
         return OptimizerSettings(self.optimizer, self.clip_norm, self.weight_decay, self.ema)
 
+    def _check_head_optimizer(self) -> None:
+        if self.head_optimizer == SOLVER and self.hidden_units:
+            raise ArgumentError(
+                f"Expected hidden_units=0 with head_optimizer={SOLVER!r}, which solves linear "
+                f"heads, received {self.hidden_units!r}. Leave head_optimizer out, or name a Keras "
+                "optimizer."
+            )
+        if self.head_optimizer not in ("auto", SOLVER, *OPTIMIZERS):
+            raise ArgumentError(
+                f"Expected head_optimizer to be 'auto', {SOLVER!r} or one of {OPTIMIZERS}, "
+                f"received {self.head_optimizer!r}."
+            )
+
     def smoothing(self, task: str) -> float:
         """Label smoothing for a task, see `finetune.training.TASKS`; given, or what suits it."""
         if self.label_smoothing is not None:
@@ -140,13 +159,18 @@ class Settings:
             the first has done.
         """
         optimizer = self.optimizer_settings()
+        solve = self.head_optimizer in ("auto", SOLVER)
         head = Phase(
             HEAD,
             head_only,
             self.head_learning_rate,
             self.head_epochs,
             patience=_HEAD_PATIENCE,
-            optimizer=replace(optimizer, ema=None),
+            solve=solve,
+            # What trains the head where it cannot be solved.
+            optimizer=replace(
+                optimizer, name=optimizer.name if solve else self.head_optimizer, ema=None
+            ),
         )
         tune = Phase(
             FINE_TUNE,

@@ -22,6 +22,7 @@ from finetune.training import (
     TrainingRecord,
     assemble,
     build_optimizer,
+    check_select,
     dtype_policy,
     loss_for,
     metrics_for,
@@ -32,7 +33,7 @@ from finetune.training import (
 )
 from finetune.tuning.inputs import Inputs
 from finetune.tuning.pool import BackbonePool
-from finetune.tuning.settings import Facts, Settings
+from finetune.tuning.settings import SOLVER, Facts, Settings
 from finetune.tuning.space import SearchSpace
 
 # How many trials of a search will start from the same features, before anyone can know.
@@ -53,6 +54,7 @@ class Trainer:
         self.arguments = dict(arguments)
         reuse, task, classes = (arguments[name] for name in ("reuse", "task", "num_classes"))
         _check(reuse, task, classes)
+        check_select(arguments["select"], task)
         self._inputs = Inputs(task, classes, reuse)
         self._cache = FeatureCache(
             *(arguments[f"cache_{name}"] for name in ("budget", "dir", "dtype"))
@@ -95,6 +97,18 @@ class Trainer:
     def outputs(self) -> int | None:
         """Number of classes, labels or regressed values; None before the data is known."""
         return None if self._inputs.facts is None else self._inputs.facts.outputs
+
+    def monitor(self, task: str) -> str:
+        """The quantity that decides between epochs and trials.
+
+        Args:
+            task: One of `TASKS`.
+
+        Raises:
+            ArgumentError: If what was given cannot decide there.
+        """
+        check_select(self.arguments["select"], task)
+        return self.arguments["select"]
 
     def shared(self, settings: Settings) -> SharedBackbone:
         """The backbone that all trials with these settings train on."""
@@ -147,6 +161,12 @@ class Trainer:
         facts = self._inputs.facts
         if facts is None:
             raise ArgumentError("num_classes is not known: pass it, or train on an ImageData.")
+        if settings.head_optimizer == SOLVER and not (source.reuse or source.stored):
+            raise ArgumentError(
+                f"head_optimizer={SOLVER!r} needs features from one pass over the images, but the "
+                "dataset may be other ones in each. Pass reuse=True where it is not, or name a "
+                "Keras optimizer."
+            )
         shared = self.shared(settings)
         shared.freeze_depths.update(self.freeze_depths(settings))
         trials = _TRIALS_OF_A_DEPTH if self.tunables() else 1
@@ -160,6 +180,7 @@ class Trainer:
             label_smoothing=settings.smoothing(facts.task),
             class_weight=settings.weights_of_classes(facts, source.labels),
             seed=settings.seed,
+            monitor=self.monitor(facts.task),
         )
         return shared, training
 

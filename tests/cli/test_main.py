@@ -37,7 +37,7 @@ def test_fit_writes_a_run_and_prints_its_summary(run):
     lines = result.stdout.splitlines()
     assert lines[0] == "Images: 18 train, 6 validation, 3 classes"
     phases = [line.split()[0] for line in lines if ": val loss " in line]
-    assert phases == ["Head", "Fine-tuning"]
+    assert phases == ["Head:", "Fine-tuning:"]
     assert "mobilenet_v2, 144 of 154 layers frozen" in result.stdout
     assert lines[-1] == f"Use it: finetune predict {out / 'model.keras'} IMAGES..."
     metrics = json.loads((out / "metrics.json").read_text())

@@ -1,6 +1,7 @@
 """The commands `search` and `board`, as others script against them."""
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -33,7 +34,9 @@ def test_search_prints_the_plan_the_trials_the_board_and_the_verdict(study):
     assert "Search over learning_rate, freeze_depth: 4 combinations" in output
     assert "s at depth 7" in output and "s at depth 10" in output
     assert "4/4 trial 0003" in output
-    assert "Best: trial " in output and "no test images" in output
+    assert "no test images" in output
+    # Which of the two it is depends on the last digits of such tiny trainings.
+    assert re.search(r"Best: trial 000\d, |Nothing beat the head: .* trial 000\d", output)
     assert f"finetune predict {folder}" in output.replace("\n", "")
 
 
@@ -76,6 +79,8 @@ def test_board_as_json_has_the_fields_that_were_promised(study):
         "hyperparameters",
         "score",
         "interval",
+        "accuracy",
+        "accuracy_interval",
         "epochs",
         "seconds",
         "status",
@@ -85,8 +90,9 @@ def test_board_as_json_has_the_fields_that_were_promised(study):
     for trial in trials:
         assert promised <= set(trial)
         assert set(trial["hyperparameters"]) == {"freeze_depth", "learning_rate"}
-        low, high = trial["interval"]
-        assert low <= trial["score"] <= high
+        low, high = trial["accuracy_interval"]
+        assert low <= trial["accuracy"] <= high
+        assert trial["score"] > 0 and trial["interval"] is None  # of one seed's loss
         assert (trial["status"], trial["error"], trial["epochs"]) == ("completed", None, 2)
 
 

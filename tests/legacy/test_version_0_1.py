@@ -39,7 +39,11 @@ def test_a_saved_model_says_what_it_said():
     assert said == pytest.approx(np.array(PROBABILITIES), abs=1e-4)
 
 
-def search(study, augment="none", **options):
+# What that version did, and could not do otherwise.
+AS_IT_DID = {"select": "val_accuracy", "head_optimizer": "adam"}
+
+
+def search(study, augment="none", strategy="grid", **options):
     """Go on with it."""
     data = load_data(
         make_images(8), image_size=SIZE, batch_size=16, validation=0.25, augment=augment
@@ -47,10 +51,10 @@ def search(study, augment="none", **options):
     tuner = FineTuner(
         "tiny.keras",
         preprocess="tf",
-        **{"freeze_depth": [7, 10], "learning_rate": 1e-2, "epochs": 1, **options},
+        **{"freeze_depth": [7, 10], "learning_rate": 1e-2, "epochs": 1, **AS_IT_DID, **options},
         head_epochs=2,
     )
-    return tuner.search(data, strategy="grid", out=study, verbose=0)
+    return tuner.search(data, strategy=strategy, out=study, verbose=0)
 
 
 def test_a_study_goes_on(study):
@@ -71,6 +75,8 @@ def test_a_study_goes_on(study):
         ({"label_smoothing": 0.3}, "label_smoothing: 0.1 in the study, 0.3 now"),
         ({"freeze_depth": [7, 10, 12]}, "freeze_depth: [7, 10] in the study, [7, 10, 12] now"),
         ({"epochs": 2}, "epochs: 1 in the study, 2 now"),
+        ({"select": "val_loss"}, "select: 'val_accuracy' in the study, 'val_loss' now"),
+        ({"head_optimizer": "auto"}, "head_optimizer: 'adam' in the study, 'auto' now"),
     ],
 )
 def test_a_study_is_not_gone_on_with_by_another_training(study, options, line):
@@ -84,6 +90,13 @@ def test_a_study_that_was_gone_on_with_is_compared_in_full(study):
     with pytest.raises(StudyError, match="augment: 'none' in the study, 'light' now"):
         search(study, augment="light")
     assert [trial["status"] for trial in search(study).trials] == ["completed"] * 2
+
+
+def test_rungs_do_not_compare_losses_with_and_without_smoothing(study):
+    file = study / "study.json"
+    file.write_text(file.read_text().replace('"strategy": "grid"', '"strategy": "halving"'))
+    with pytest.raises(StudyError, match=r"'0.1, also of validation images' in the study, 0.1 now"):
+        search(study, strategy="halving")
 
 
 def test_its_board_is_shown(study):

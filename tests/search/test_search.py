@@ -67,9 +67,10 @@ def test_a_search_writes_nothing_among_the_images(tuner, write_folder):
 def test_every_strategy_finds_a_model_that_predicts(search, data, strategy):
     result = search(strategy=strategy, max_trials=4)
     scores = [trial["score"] for trial in result.trials]
-    assert scores == sorted(scores, reverse=True)
+    assert scores == sorted(scores)  # the lowest loss first
     assert {trial["status"] for trial in result.trials} <= {"completed", "pruned"}
-    assert result.validation.accuracy == pytest.approx(scores[0])
+    assert result.validation.loss == pytest.approx(scores[0], rel=1e-4)
+    assert result.validation.accuracy == pytest.approx(result.trials[0]["accuracy"])
     loaded = finetune.load(result.folder)
     images = data.splits["test"].images
     np.testing.assert_allclose(
@@ -274,15 +275,15 @@ def test_trial_out_of_memory_in_mid_training_keeps_half_the_batch_to_its_end(
     assert greedy.path.read_text().split() == ["14"] * 4
     assert caplog.text.count("out of memory with batches of 16; once more with 8") == 4
     remarks = {trial.trial: trial.remark for trial in trials}
-    assert {remarks[trial.trial] for trial in unfrozen} == {"batch 8, out of memory at 16"}
+    said = {remarks[trial.trial].removeprefix("head kept; ") for trial in unfrozen}
+    assert said == {"batch 8, out of memory at 16"}
     assert {step.outcome.batch_size for trial in unfrozen for step in trial.steps} == {8}
     assert [remarks[trial.trial] for trial in trials if trial not in unfrozen] == ["", ""]
     assert {row["trial"]: row["remark"] for row in result.rows(test=False)} == remarks
     assert {row["id"]: row["remark"] for row in result.trials} == remarks
     assert result.table().count("batch 8, out of memory at 16") == 4
     best = next(entry for entry in result.ranking if entry.trial.remark)
-    told = f"{describe_values(best.trial.values)}\n      batch 8, out of memory at 16\n"
-    assert f"Best: trial {best.trial.trial}, {told}" in replace(result, chosen=best).summary()
+    assert f"\n      {best.trial.remark}\n" in replace(result, chosen=best).summary()
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -477,7 +478,12 @@ def test_time_that_is_up_in_the_head_phase_leaves_the_head(
     data, make_backbone, tmp_path, monkeypatch
 ):
     tuner = FineTuner(
-        make_backbone(), preprocess="tf", freeze_depth=[7, 10], epochs=1, head_epochs=3
+        make_backbone(),
+        preprocess="tf",
+        freeze_depth=[7, 10],
+        epochs=1,
+        head_epochs=3,
+        head_optimizer="adam",
     )
     real = InTime.on_epoch_end
 
@@ -516,7 +522,8 @@ def test_executions_give_the_finalists_a_mean_and_an_interval_over_seeds(search)
     scores.append(trials[f"{best['id']}-2"].outcome.score)
     assert best["score"] == pytest.approx(np.mean(scores))
     half = 4.302653 * np.std(scores, ddof=1) / np.sqrt(3)  # t with two degrees of freedom
-    assert best["interval"] == pytest.approx([np.mean(scores) - half, np.mean(scores) + half])
+    around = [np.mean(scores) - half, np.mean(scores) + half]
+    assert best["interval"] == pytest.approx(around, rel=1e-5)
 
 
 def test_search_killed_among_its_further_executions_goes_on(

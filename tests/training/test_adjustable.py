@@ -82,6 +82,7 @@ def tuner_of(backbone):
         freeze_depth=7,
         epochs=2,
         head_epochs=1,
+        head_optimizer="adamw",
         optimizer="adamw",
         dropout=(0.1, 0.6),
         label_smoothing=(0.05, 0.3),

@@ -9,9 +9,9 @@ from finetune.training.head import (
     Head,
     SmoothedSparseCrossentropy,
     build_classifier,
+    check_select,
     loss_for,
     metrics_for,
-    monitor_for,
     pooling_layer,
 )
 
@@ -108,7 +108,17 @@ def test_label_smoothing_that_makes_no_sense_is_refused(task, smoothing, text):
         loss_for(task, smoothing)
 
 
-def test_what_decides_the_best_epoch():
-    assert monitor_for("multilabel") == "val_loss"
-    assert monitor_for("regression") == "val_loss"
+def test_values_are_measured_by_their_mean_absolute_error():
     assert [metric.name for metric in metrics_for("regression")] == ["mae"]
+
+
+@pytest.mark.parametrize("task", ["multilabel", "regression"])
+def test_an_accuracy_that_says_nothing_cannot_decide(task):
+    check_select("val_loss", task)
+    check_select("val_accuracy", "binary")
+    with pytest.raises(
+        ArgumentError, match=f"select='val_accuracy' has no meaning for task='{task}'"
+    ):
+        check_select("val_accuracy", task)
+    with pytest.raises(ArgumentError, match=r"Expected select to be one of \('val_loss', 'val_acc"):
+        check_select("val_auc", task)

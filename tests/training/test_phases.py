@@ -134,11 +134,22 @@ def test_the_best_epoch_is_kept_over_all_phases(shared, source, data):
 
 
 def test_among_equal_accuracies_the_lower_loss_wins(shared, source):
-    _, record, _ = run(shared, source, [head_phase(shared, 6)])
+    _, record, _ = run(shared, source, [head_phase(shared, 6)], monitor="val_accuracy")
     top = max(row["val_accuracy"] for row in record.epochs)
     equals = [row["val_loss"] for row in record.epochs if row["val_accuracy"] == top]
     assert record.best_epoch["val_accuracy"] == top
     assert record.best_epoch["val_loss"] == min(equals)
+
+
+def test_the_loss_of_validation_images_is_without_smoothing(shared, source):
+    """It says how probable the labels are, and can be compared between amounts of smoothing."""
+    model, record, _ = run(shared, source, [head_phase(shared, 1)], label_smoothing=0.3)
+    validation = source.data.splits["validation"]
+    said = np.asarray(model(validation.images.astype("float32")))
+    likely = said[np.arange(len(said)), validation.labels]
+    assert record.epochs[0]["val_loss"] == pytest.approx(-np.log(likely).mean(), rel=1e-4)
+    _, plain, _ = run(shared, source, [head_phase(shared, 1)])
+    assert record.epochs[0]["loss"] > plain.epochs[0]["loss"]  # that of training is with it
 
 
 @pytest.mark.parametrize(

@@ -39,25 +39,29 @@ def test_epochs_are_described_in_one_line():
 
 
 def test_a_phase_ends_with_its_best_epoch_and_not_with_its_last():
-    record = TrainingRecord(epochs("head", 0.25, 0.75, 0.5), best=1, finished=True)
+    record = TrainingRecord(
+        epochs("head", 0.25, 0.75, 0.5), best=1, finished=True, monitor="val_accuracy"
+    )
     assert show(record, of=3) == "Head 3/3: val loss 1.5000 acc 0.750 (epoch 2)  0s\n"
 
 
 def test_a_phase_that_ended_before_its_epochs_says_so():
-    record = TrainingRecord(epochs("head", 0.25, 0.75, 0.5), best=1, finished=True)
+    record = TrainingRecord(
+        epochs("head", 0.25, 0.75, 0.5), best=1, finished=True, monitor="val_accuracy"
+    )
     shown = show(record, of=60)
     assert shown == "Head 3/60: val loss 1.5000 acc 0.750 (epoch 2, early stop)  0s\n"
 
 
 def test_fine_tuning_that_did_not_beat_the_head_says_that_the_head_is_kept():
     rows = [*epochs("head", 0.75), *epochs("fine_tune", 0.25, 0.5)]
-    shown = show(TrainingRecord(rows, best=0, finished=True), of=2)
+    shown = show(TrainingRecord(rows, best=0, finished=True, monitor="val_accuracy"), of=2)
     assert shown == "Fine-tuning 2/2: val loss 1.5000 acc 0.500 (epoch 2, head kept)  0s\n"
 
 
 def test_a_terminal_of_80_columns_shows_the_whole_line():
     rows = [*epochs("head", 0.75), *epochs("fine_tune", 0.25, 0.5)]
-    record = TrainingRecord(rows, best=0, finished=True)
+    record = TrainingRecord(rows, best=0, finished=True, monitor="val_accuracy")
     shown = show(record, of=2, width=80, force_terminal=True, no_color=True)
     assert "2/2 val loss 1.5000 acc 0.500 (epoch 2, head kept)  0s\n" in shown
 

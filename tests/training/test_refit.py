@@ -37,6 +37,7 @@ def trainer_of(backbone, **settings):
             "learning_rate": 0.01,
             "epochs": 4,
             "head_epochs": 4,
+            "head_optimizer": "adam",
             "dropout": 0.0,
         }
         | settings,
@@ -60,8 +61,13 @@ def refitted(trainer, data, record):
 
 @pytest.mark.parametrize(
     ("settings", "tolerance"),
-    [({}, 1e-3), ({"ema": 0.9}, 1e-3), ({"schedule": "plateau"}, 1e-3)],
-    ids=["plain", "ema", "plateau"],
+    [
+        ({}, 1e-3),
+        ({"ema": 0.9}, 1e-3),
+        ({"schedule": "plateau"}, 1e-3),
+        ({"head_optimizer": "lbfgs"}, 1e-3),
+    ],
+    ids=["plain", "ema", "plateau", "solved"],
 )
 def test_it_trains_the_same_from_features_and_from_images(make_backbone, data, settings, tolerance):
     record = record_of((HEAD, [0.9, 0.8, 0.85]), (FINE_TUNE, [0.7, 0.6, 0.65]), best=4)

@@ -65,6 +65,7 @@ def test_history_is_the_same_with_and_without_reuse(make, depth, enlarged, caplo
             learning_rate=1e-3,
             epochs=2,
             head_epochs=2,
+            head_optimizer="adam",
             dropout=0.0,
             reuse=reuse,
         )
