@@ -276,6 +276,8 @@ class FineTuner(keras_tuner.HyperModel):
         epochs: int | None = None,
         executions: int = 1,
         keep: int = 3,
+        combine: str = "auto",
+        max_slowdown: float = 1.0,
         max_failures: int = 3,
         workers: int = 1,
         ray_address: str | None = None,
@@ -303,7 +305,15 @@ class FineTuner(keras_tuner.HyperModel):
             epochs: Epochs of the second phase of a trial that is trained to its end. Default: the
                 tuner's own.
             executions: Seeds that each of the best `keep` trials is trained with. Default 1.
-            keep: Number of trials whose weights are kept. Default 3.
+            keep: Number of trials whose weights are kept, and that the model may be made of.
+                Default 3.
+            combine: What the model is made of: "best", the trial with the lowest validation loss;
+                "soup", the weights of the best `keep` trials averaged, which takes no more time for
+                an image; "ensemble", their probabilities averaged, with the layers that are frozen
+                in all of them run once; or "auto" (default): which of these has the lowest
+                validation loss within `max_slowdown`.
+            max_slowdown: How many times as long as with one trial an image may take, for "auto".
+                Default 1: no ensemble.
             max_failures: Trials that may fail one after the other before the search stops.
                 Default 3.
             workers: Trials at a time. Above 1 they are Ray tasks, from the extra

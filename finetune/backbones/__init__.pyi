@@ -19,6 +19,7 @@ from .model_files import model_file as model_file
 from .model_files import read_model as read_model
 from .preprocessing import prepared as prepared
 from .stacks import open_stack as open_stack
+from .whole_models import ENSEMBLE as ENSEMBLE
 from .whole_models import FINE_TUNED as FINE_TUNED
 from .whole_models import HEAD_LAYER as HEAD_LAYER
 from .whole_models import POOL_LAYER as POOL_LAYER

@@ -10,9 +10,12 @@ import keras
 
 from finetune.backbones.preprocessing import Preprocess
 from finetune.compat import calls_of
+from finetune.exceptions import ArgumentError
 
 # What a whole model is called, before the name of its backbone; and its last two layers.
 FINE_TUNED = "fine_tuned_"
+# What is averaged of several has another name, for there is no one backbone in it.
+ENSEMBLE = "ensemble_of_"
 POOL_LAYER = "pool"
 HEAD_LAYER = "head"
 
@@ -43,9 +46,17 @@ def take_apart(model: keras.Model) -> WholeModel | None:
     Returns:
         Its parts, which share their variables with it; None for any other model.
 
+    Raises:
+        ArgumentError: If it averages what several models say.
+
     Example:
         >>> take_apart(keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)]))
     """
+    if model.name.startswith(ENSEMBLE):
+        raise ArgumentError(
+            "Expected a model with one backbone to go on from, received an ensemble, which "
+            "averages what several say. Search with combine='soup' or 'best'."
+        )
     if not model.name.startswith(FINE_TUNED) or not isinstance(model, keras.Function):
         return None
     *before, body, pool, head = [call for call in calls_of(model) if not call.is_input]

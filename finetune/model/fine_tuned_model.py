@@ -253,7 +253,7 @@ class FineTunedModel:
     def _plain(self) -> keras.Model:
         """The model without its optimizer: a third of the size, and nothing of this package."""
         whole = self.keras_model
-        return keras.Model(whole.inputs, whole.outputs, name=whole.name)
+        return keras.Model(whole.input, whole.output, name=whole.name)
 
     @cached_property
     def _run(self) -> Callable[[Any], tuple[Any, ...]]:

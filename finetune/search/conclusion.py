@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import keras
@@ -14,15 +14,22 @@ from finetune.exceptions import OutOfTimeError, SearchError, StorageError, Train
 from finetune.model import FineTunedModel, remember, right_answers, score
 from finetune.reuse import StoredSource
 from finetune.search.board import error_lines
+from finetune.search.combining import BEST, ENSEMBLE, Maker, Member, members_of
 from finetune.search.kept_weights import kept_weights
+from finetune.search.options import SearchOptions
 from finetune.search.ranking import Ranked
 from finetune.search.rows import card_of
 from finetune.search.runner import Work, head_alone
 from finetune.search.search_result import SearchResult, Verdict
 from finetune.search.trials import Trial
-from finetune.support import assign, bootstrap_interval, current_deadline, write_text
-from finetune.training import TrainingRecord, best_row
-from finetune.tuning import Settings
+from finetune.support import (
+    assign,
+    bootstrap_interval,
+    current_deadline,
+    values_of,
+    write_text,
+)
+from finetune.training import TrainingRecord, Values, best_row
 
 log = logging.getLogger("finetune")
 
@@ -37,6 +44,7 @@ def conclude(
     work: Work,
     ranking: list[Ranked],
     *,
+    options: SearchOptions,
     monitor: str,
     seconds: float,
     stopped: KeyboardInterrupt | OutOfTimeError | None,
@@ -46,6 +54,7 @@ def conclude(
     Args:
         work: What the trials had in common.
         ranking: All trials, the best first.
+        options: Say what the model is made of.
         monitor: The quantity that decided.
         seconds: Wall time of the search, earlier runs of the study counted in.
         stopped: What stopped the search before its end, if anything did.
@@ -62,8 +71,14 @@ def conclude(
     # At the size of the model, as the trial had them: nothing has to be decoded again.
     data = source.data if isinstance(source, StoredSource) else work.data
     card = card_of(trained, data)
-    model = FineTunedModel(trained, card, remember(data, card.image_size))
-    model.save(folder / "model.keras")
+    single = FineTunedModel(trained, card, remember(data, card.image_size))
+    single.save(folder / "model.keras")  # whatever becomes of the rest
+    maker = Maker(work, data, single)
+    most = options.keep if stopped is None else 1  # who stops it does not want to wait
+    members = members_of(work, chosen, ranking, trained, most)
+    model, combined = maker.choose(members, options.combine, options.max_slowdown)
+    if combined.how != BEST:
+        model.save(folder / "model.keras")
     started = time.monotonic()
     answers = {
         split: model.outputs(data, split)
@@ -77,17 +92,20 @@ def conclude(
         # The shared model becomes the head alone for a moment.
         with suppress(OutOfTimeError):
             if head_alone(work.trainer, settings, source):
-                verdict = _verdict(split, data.task, answers[split], model.outputs(data, split))
-        _restore(trained, work, chosen.trial)
+                verdict = _verdict(split, data.task, answers[split], single.outputs(data, split))
+    used = members if combined.how != BEST else members[:1]
     refitted = 0
+    states: list[Values] = []
     if work.trainer.arguments["refit"] and stopped is None:
-        refitted = _refit(work, settings, chosen, trained, monitor)
+        states, refitted = _refit(work, used, trained, monitor)
     if refitted:
         known = remember(data, card.image_size, refitted=True)
-        model = FineTunedModel(trained, card, known)
+        model = replace(maker.make(combined.how, used, states), known=known)
         model.save(folder / "model.keras")
         if "test" in answers:
             answers["test"] = model.outputs(data, "test")
+    elif combined.how != ENSEMBLE:  # which has weights of its own
+        maker.make(combined.how, used, [member.values for member in used])
     result = SearchResult(
         model.copy(),
         ranking,
@@ -103,32 +121,42 @@ def conclude(
         isinstance(stopped, KeyboardInterrupt),
         current_deadline().seconds if isinstance(stopped, OutOfTimeError) else None,
         refitted,
+        combined,
     )
     write_text(folder / "result.json", json.dumps(_facts(result), indent=2, default=str) + "\n")
     return result
 
 
 def _refit(
-    work: Work, settings: Settings, chosen: Ranked, trained: keras.Model, monitor: str
-) -> int:
-    """Train the chosen trial once more on all images; its number of images, 0 if it failed."""
-    outcome = chosen.trial.outcome
-    best = best_row(outcome.history, monitor) if outcome is not None else None
-    if outcome is None or best is None:
-        log.warning("Trial %s has no history to go by: not trained again.", chosen.trial.name)
-        return 0
-    record = TrainingRecord(
-        epochs=outcome.history, best=outcome.history.index(best), monitor=monitor
-    )
-    data = work.data
-    if outcome.batch_size not in (None, data.batch_size):  # memory was short for more
-        data = data.with_options(batch_size=outcome.batch_size)
-    try:
-        return work.trainer.refit(settings, work.trainer.source_of(data, settings), record)
-    except (OutOfTimeError, TrainingError) as error:
-        log.warning("Not trained again on all images: %s The model before is kept.", error)
-        _restore(trained, work, chosen.trial)
-        return 0
+    work: Work, members: list[Member], trained: keras.Model, monitor: str
+) -> tuple[list[Values], int]:
+    """Train trials once more on all images.
+
+    Returns:
+        Their weights then, and the number of images; no weights, and 0, if one of them failed.
+    """
+    states: list[Values] = []
+    images = 0
+    for member in members:
+        trial, outcome = member.entry.trial, member.entry.trial.outcome
+        best = best_row(outcome.history, monitor) if outcome is not None else None
+        if outcome is None or best is None:
+            log.warning("Trial %s has no history to go by: not trained again.", trial.name)
+            return [], 0
+        record = TrainingRecord(
+            epochs=outcome.history, best=outcome.history.index(best), monitor=monitor
+        )
+        data = work.data
+        if outcome.batch_size not in (None, data.batch_size):  # memory was short for more
+            data = data.with_options(batch_size=outcome.batch_size)
+        source = work.trainer.source_of(data, member.settings)
+        try:
+            images = work.trainer.refit(member.settings, source, record)
+        except (OutOfTimeError, TrainingError) as error:
+            log.warning("Not trained again on all images: %s The model before is kept.", error)
+            return [], 0
+        states.append(values_of(trained.variables))
+    return states, images
 
 
 def _is_time_for(seconds: float) -> bool:
@@ -219,4 +247,5 @@ def _facts(result: SearchResult) -> dict[str, Any]:
         "time_up": result.time_up is not None,
         "trials": len(result.ranking),
         "refitted": result.refitted,
+        "combined": asdict(result.combined),
     }

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import keras_tuner
 
+from finetune.search.combining import check_combine
 from finetune.support import LARGEST_SEED, check_number
 from finetune.tuning import describe
 
@@ -17,6 +18,8 @@ NOT_COMPARED = {
     "time_budget": "how far a search goes",
     "executions": "how many seeds the finalists have",
     "keep": "how many finalists there are",
+    "combine": "what is made of the trials at the end",
+    "max_slowdown": "what is made of the trials at the end",
     "max_failures": "when a search gives up",
     "workers": "where trials are trained",
     "ray_address": "where trials are trained",
@@ -37,6 +40,8 @@ class SearchOptions:
     epochs: int | None
     executions: int
     keep: int
+    combine: str
+    max_slowdown: float
     max_failures: int
     workers: int
     ray_address: str | None
@@ -49,6 +54,7 @@ class SearchOptions:
     def __post_init__(self) -> None:
         for name in ("executions", "keep", "workers", "max_failures"):
             check_number(name, getattr(self, name), least=1, whole=True)
+        check_combine(self.combine, self.max_slowdown)
         check_number("max_trials", self.max_trials, least=1, whole=True, optional=True)
         check_number("epochs", self.epochs, least=0, most=10**6, whole=True, optional=True)
         check_number("gpus_per_trial", self.gpus_per_trial, least=0, optional=True)

@@ -111,6 +111,7 @@ def _search(
         return conclude(
             work,
             search.ranked(),
+            options=options,
             monitor=plan.monitor,
             seconds=search.clock,
             stopped=stopped,

@@ -2,12 +2,14 @@
 
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.model import FineTunedModel, Predictions, Score
 from finetune.search.board import board_rows, error_lines, render
 from finetune.search.budget import format_seconds
+from finetune.search.combining import Combined
 from finetune.search.ranking import Ranked
 from finetune.search.rows import scores_of_kept, trial_rows
 from finetune.search.runner import Work
@@ -83,6 +85,8 @@ class SearchResult:
         refitted: Number of images, training and validation together, that the model was trained
             on once more (`refit=True`): `validation` and `verdict` are then of the model before.
             0 where it was not.
+        combined: What the model is made of: the best trial, or the weights or probabilities of the
+            best ones averaged.
 
     Example:
         >>> import keras, tempfile
@@ -116,6 +120,7 @@ class SearchResult:
     interrupted: bool = False
     time_up: float | None = None
     refitted: int = 0
+    combined: Combined = field(default_factory=partial(Combined, "best", ()))
 
     @property
     def best(self) -> dict[str, Any]:
@@ -223,6 +228,8 @@ class SearchResult:
             lines.append(f"Best: trial {best.trial.trial}, {describe_values(best.trial.values)}")
         if best.trial.remark:
             lines.append(f"      {best.trial.remark}")
+        if str(self.combined):
+            lines.append(str(self.combined))
         lines.append(
             f"validation: {self.validation} (chose it among {len(self.ranking)} trials, so "
             "optimistic)"

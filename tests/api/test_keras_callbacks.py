@@ -128,8 +128,8 @@ def test_all_of_them_work_in_a_stock_search(make_backbone, data, tmp_path, monit
     assert seen[-len(rows) :] == rows
     assert [epoch["epoch"] for epoch in told] == seen
     rates = [float(row["learning_rate"]) for row in logged(tmp_path)]
-    # The head was solved, at no rate; and a half and a quarter of the other; Hyperband continues a trial of one
-    # epoch for one more.
+    # The head was solved, at no rate; and a half and a quarter of the other; Hyperband continues a
+    # trial of one epoch for one more.
     expected = {keras_tuner.Hyperband: ([5e-3], [0, 1, 0, 1, 1])}
     last, epochs = expected.get(cls, ([0.0, 5e-3, 2.5e-3], [0, 1, 2] * 2))
     assert rates == pytest.approx(last)

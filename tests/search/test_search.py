@@ -23,7 +23,6 @@ from finetune.reuse import StoredSource
 from finetune.search import runner
 from finetune.search.runner import Runner
 from finetune.search.saved import Beginning
-from finetune.search.search_result import describe_values
 from finetune.search.study import Study, read_trials
 from finetune.search.trials import Outcome
 from finetune.support import current_deadline, environment, time_limit

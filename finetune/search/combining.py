@@ -1,0 +1,222 @@
+"""What is handed over is made of the best trials: one of them, their weights or their answers."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import keras
+import numpy as np
+
+from finetune.data import ImageData
+from finetune.exceptions import ArgumentError, StorageError
+from finetune.model import FineTunedModel, score
+from finetune.reuse import pass_batch
+from finetune.search.kept_weights import kept_weights
+from finetune.search.ranking import Ranked
+from finetune.search.runner import Work
+from finetune.support import assign
+from finetune.training import Values, average, ensemble
+from finetune.tuning import Settings
+
+log = logging.getLogger("finetune")
+
+BEST, SOUP, ENSEMBLE = "best", "soup", "ensemble"
+COMBINE = ("auto", BEST, SOUP, ENSEMBLE)
+
+# Passes over some images to time a model with; the quickest counts.
+_TIMED = 5
+
+
+def check_combine(combine: str, max_slowdown: float) -> None:
+    """Refuse what no search can end with."""
+    if combine not in COMBINE:
+        raise ArgumentError(f"Expected combine to be one of {COMBINE}, received {combine!r}.")
+    if not max_slowdown >= 1:
+        raise ArgumentError(f"Expected max_slowdown of 1 or more, received {max_slowdown!r}.")
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trial that the model may be made of.
+
+    Args:
+        entry: The trial.
+        settings: What it was trained with.
+        values: Weights of its best epoch.
+    """
+
+    entry: Ranked
+    settings: Settings
+    values: Values
+
+
+@dataclass(frozen=True)
+class Combined:
+    """How the model was made of the best trials.
+
+    Args:
+        how: "best", "soup" or "ensemble".
+        members: Numbers of the trials, the best first.
+        losses: Validation loss of each way that was measured: "best", "soup", "ensemble".
+        slowdown: Times that the model takes for an image what one trial takes; None where that was
+            not measured, and for "best" and "soup", which take the same.
+    """
+
+    how: str
+    members: tuple[str, ...]
+    losses: dict[str, float] = field(default_factory=dict)
+    slowdown: float | None = None
+
+    def __str__(self) -> str:
+        if len(self.losses) < 2:
+            return ""
+        trials = " and ".join(filter(None, (", ".join(self.members[:-1]), self.members[-1])))
+        told = {way: f"{loss:.3f}" for way, loss in self.losses.items()}
+        what = {
+            SOUP: f"Made of trials {trials}, weights averaged: validation loss {told.get(SOUP)}",
+            ENSEMBLE: f"Made of trials {trials}, probabilities averaged: validation loss "
+            f"{told.get(ENSEMBLE)}",
+        }
+        notes = []
+        if self.how == BEST:
+            notes.append(f"Averaging the weights of trials {trials} gave {told.get(SOUP)}")
+        else:
+            notes.append(f"{what[self.how]}, the best one alone {told[BEST]}")
+        if self.slowdown is not None:
+            notes.append(f"an image takes {self.slowdown:.1f} times as long")
+        elif self.how != ENSEMBLE and self.losses[ENSEMBLE] < self.losses[self.how]:
+            notes.append(f"averaged probabilities {told[ENSEMBLE]}, in more time (max_slowdown)")
+        return "; ".join(notes) + "."
+
+
+def members_of(
+    work: Work, chosen: Ranked, ranking: Sequence[Ranked], model: keras.Model, most: int
+) -> list[Member]:
+    """The best trials whose weights are there and belong to one model; the chosen one first.
+
+    Args:
+        work: What all trials had in common.
+        chosen: The best of them.
+        ranking: All trials, the best first.
+        model: The model that the chosen one is a state of.
+        most: Number of members at most.
+    """
+    found: list[Member] = []
+    for entry in [chosen, *(other for other in ranking if other is not chosen)]:
+        trial, outcome = entry.trial, entry.trial.outcome
+        settings = work.settings(trial.values)
+        # One that nothing improved on is the head, and another's twin adds nothing.
+        alone = outcome is None or outcome.head_kept or trial.same_as is not None
+        if len(found) == most or (found and (alone or work.model(settings) is not model)):
+            continue
+        try:
+            found.append(Member(entry, settings, kept_weights(work, trial, model)))
+        except StorageError as error:
+            log.debug("Trial %s is no member: %s", trial.name, error)
+        if found and found[0].entry is not chosen:
+            return []
+    return found
+
+
+class Maker:
+    """Makes models of members.
+
+    Args:
+        work: What all trials had in common.
+        data: The images.
+        single: The model that the members are states of; it holds what was made last.
+    """
+
+    def __init__(self, work: Work, data: ImageData, single: FineTunedModel) -> None:
+        self._work = work
+        self._data = data
+        self._single = single
+
+    def make(self, how: str, members: Sequence[Member], states: Sequence[Values]) -> FineTunedModel:
+        """A model of these states of the members."""
+        if how == ENSEMBLE:
+            return replace(self._single, keras_model=self._ensemble(members, states))
+        assign(self._single.keras_model.variables, average(states))
+        return self._single
+
+    def _ensemble(self, members: Sequence[Member], states: Sequence[Values]) -> keras.Model:
+        settings = [member.settings for member in members]
+        trainer, source = self._work.trainer, self._work.trainer.source_of(self._data, settings[0])
+        prepared = [trainer.prepare(one, source) for one in settings]
+        depth = min(training.phases[-1].freeze_depth for _, training in prepared)
+        shared, training = prepared[0]
+        return ensemble(shared, training.head, depth, states)
+
+    def choose(
+        self, members: Sequence[Member], combine: str, max_slowdown: float
+    ) -> tuple[FineTunedModel, Combined]:
+        """Make the model that the validation images speak for, among those that are allowed.
+
+        Args:
+            members: The best trials.
+            combine: What is wanted, one of `COMBINE`.
+            max_slowdown: Times that an image may take what it takes one trial, for "auto".
+
+        Returns:
+            The model, and how it was made.
+        """
+        states = [member.values for member in members]
+        names = tuple(member.entry.trial.trial for member in members)
+        best = members[:1]
+        if len(members) < 2 or combine == BEST or "validation" not in self._data.counts:
+            return self.make(BEST, best, states[:1]), Combined(BEST, names[:1])
+        labels, said = np.empty(0), []
+        for member in members:
+            labels, outputs = self.make(BEST, [member], [member.values]).outputs(
+                self._data, "validation"
+            )
+            said.append(outputs)
+        each = [self._loss(labels, outputs) for outputs in said]
+        _, soup = self.make(SOUP, members, states).outputs(self._data, "validation")
+        losses = {
+            BEST: each[0],
+            SOUP: self._loss(labels, soup),
+            ENSEMBLE: self._loss(labels, np.mean(said, axis=0)),
+        }
+        # Trials that went to different valleys have a mean on the hill between them.
+        sound = losses[SOUP] <= np.mean(each)
+        ways = {
+            "auto": [BEST, *([SOUP] if sound else []), *([ENSEMBLE] if max_slowdown > 1 else [])],
+            SOUP: [SOUP] if sound else [BEST],
+            ENSEMBLE: [ENSEMBLE],
+        }[combine]
+        if combine == SOUP and not sound:
+            log.warning(
+                "The averaged weights of trials %s have a validation loss of %.3f, above the %.3f "
+                "of their mean: the best trial is taken alone.",
+                *(", ".join(names), losses[SOUP], np.mean(each)),
+            )
+        for how in sorted(ways, key=losses.__getitem__):
+            model = self.make(how, *((best, states[:1]) if how == BEST else (members, states)))
+            if how != ENSEMBLE:
+                return model, Combined(how, names, losses)
+            slowdown = self._seconds(model) / self._seconds(self._single)
+            if combine == ENSEMBLE or slowdown <= max_slowdown:
+                return model, Combined(how, names, losses, slowdown)
+            log.info(
+                "An ensemble of trials %s has a validation loss of %.3f, but takes %.1f times as "
+                "long for an image: more than max_slowdown.",
+                *(", ".join(names), losses[ENSEMBLE], slowdown),
+            )
+        raise AssertionError("the best trial alone is always allowed")
+
+    def _loss(self, labels: np.ndarray, outputs: np.ndarray) -> float:
+        return score(labels, outputs, self._single.card.task).loss
+
+    def _seconds(self, model: FineTunedModel) -> float:
+        """Time for a batch of images."""
+        pixels = np.zeros((pass_batch(), *self._single.card.image_size, 3), "float32")
+        run = model.keras_model.predict_on_batch
+        run(pixels)  # compiles
+        times = []
+        for _ in range(_TIMED):
+            started = time.perf_counter()
+            run(pixels)
+            times.append(time.perf_counter() - started)
+        return min(times)

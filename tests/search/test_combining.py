@@ -1,0 +1,220 @@
+"""What a search hands over is made of its best trials."""
+
+import json
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from finetune import FineTuner, load
+from finetune.exceptions import ArgumentError
+from finetune.model import FineTunedModel
+from finetune.search.combining import Combined, Maker, members_of
+from finetune.search.rows import card_of
+from finetune.support import assign, values_of
+from finetune.training import TrainingRecord, average, best_row
+
+
+@pytest.fixture(scope="module")
+def searched(make_backbone, data, tmp_path_factory):
+    """A search of four trials that are better than the head, which is not to be the best here."""
+    folder = tmp_path_factory.mktemp("combined") / "study"
+
+    def search(refit=False, **options):
+        tuner = FineTuner(
+            make_backbone(),
+            preprocess="tf",
+            freeze_depth=[7, 10],
+            learning_rate=[3e-3, 1e-2],
+            epochs=3,
+            head_epochs=1,
+            head_optimizer="adam",
+            head_learning_rate=1e-4,
+            refit=refit,
+        )
+        return tuner.search(data, **{"strategy": "grid", "out": folder, "verbose": 0} | options)
+
+    return search
+
+
+@pytest.fixture(scope="module")
+def best(searched):
+    return searched(combine="best")
+
+
+@pytest.fixture(scope="module")
+def members(best, data):
+    """The shared model, and its best three states."""
+    model = best.work.model(best.settings)
+    found = members_of(best.work, best.chosen, best.ranking, model, 3)
+    return model, found
+
+
+def said_by(model, data, split="validation"):
+    return np.asarray(model(data.splits[split].images.astype("float32")))
+
+
+def means(members, data):
+    """What the mean of the weights says, and the mean of what they say."""
+    model, found = members
+    said = []
+    for member in found:
+        assign(model.variables, member.values)
+        said.append(said_by(model, data))
+    for variable, *values in zip(
+        model.variables, *(member.values for member in found), strict=True
+    ):
+        if variable.dtype.startswith("float"):
+            variable.assign(np.mean(values, axis=0))
+    return said_by(model, data), np.mean(said, axis=0)
+
+
+def loss(said, data):
+    labels = data.splits["validation"].labels
+    return -np.log(said[np.arange(len(labels)), labels]).mean()
+
+
+def test_members_are_the_best_trials_that_are_not_the_head(best, members):
+    names = [member.entry.trial.trial for member in members[1]]
+    assert names == [entry.trial.trial for entry in best.ranking[:3]]
+    assert not best.head_is_best
+
+
+def test_a_soup_has_the_mean_of_the_weights_of_the_best_trials(searched, best, members, data):
+    result = searched(combine="soup")
+    soup, _ = means(members, data)
+    np.testing.assert_allclose(said_by(result.model.keras_model, data), soup, atol=1e-5)
+    assert result.combined.how == "soup"
+    assert result.combined.members == tuple(e.trial.trial for e in best.ranking[:3])
+    assert result.validation.loss == pytest.approx(loss(soup, data), rel=1e-4)
+    assert result.combined.losses["best"] == pytest.approx(best.validation.loss, rel=1e-4)
+    alone = result.combined.losses["best"]
+    assert (
+        f"weights averaged: validation loss {result.validation.loss:.3f}, the best one alone "
+        f"{alone:.3f}" in result.summary()
+    )
+    facts = json.loads((result.folder / "result.json").read_text())
+    assert facts["combined"]["how"] == "soup"
+    assert load(result.folder).evaluate(data).loss == pytest.approx(result.test.loss, rel=1e-4)
+
+
+def test_an_ensemble_says_the_mean_of_what_the_best_trials_say(searched, members, data):
+    result = searched(combine="ensemble")
+    _, mean = means(members, data)
+    np.testing.assert_allclose(said_by(result.model.keras_model, data), mean, atol=1e-5)
+    assert result.combined.how == "ensemble" and result.combined.slowdown > 0
+    assert result.validation.loss == pytest.approx(loss(mean, data), rel=1e-4)
+    assert f"an image takes {result.combined.slowdown:.1f} times as long." in result.summary()
+    plain = keras.models.load_model(result.folder / "model.keras")
+    np.testing.assert_allclose(said_by(plain, data), mean, atol=1e-5)
+
+
+def test_the_lowest_validation_loss_is_taken_of_what_is_allowed(searched, members, data):
+    result = searched()
+    soup, mean = (loss(said, data) for said in means(members, data))
+    losses = result.combined.losses
+    assert losses["soup"] == pytest.approx(soup, rel=1e-4)
+    assert losses["ensemble"] == pytest.approx(mean, rel=1e-4)
+    assert result.combined.how == min(("best", "soup"), key=losses.__getitem__)
+    slower = searched(max_slowdown=1e6)
+    assert slower.combined.losses == pytest.approx(losses, rel=1e-5)
+    assert slower.combined.how == min(losses, key=losses.__getitem__)
+
+
+def elsewhere(model, values):
+    """The same function, with the last channels in another order."""
+    tiny, head = model.get_layer("tiny"), model.get_layer("head").get_layer("predictions")
+    last = [tiny.get_layer("d_conv").kernel, *tiny.get_layer("d_bn").variables]
+    places = {id(variable): place for place, variable in enumerate(model.variables)}
+    changed = [*values]
+    for variable in last:
+        changed[places[id(variable)]] = changed[places[id(variable)]][..., ::-1]
+    kernel = places[id(head.kernel)]
+    changed[kernel] = changed[kernel][::-1]
+    return changed
+
+
+def mistaken(model, values, times):
+    """With mistakes in the head, of the other sign where `times` is."""
+    kernel = model.get_layer("head").get_layer("predictions").kernel
+    place = next(n for n, variable in enumerate(model.variables) if variable is kernel)
+    noise = np.random.default_rng(0).normal(size=kernel.shape).astype("float32")
+    return [*values[:place], values[place] + times * noise, *values[place + 1 :]]
+
+
+def test_a_soup_that_is_worse_than_what_it_is_made_of_is_not_served(best, members, data, caplog):
+    model, (first, _, _) = members
+    maker = Maker(best.work, data, FineTunedModel(model, card_of(model, data)))
+    twin = replace(first, values=elsewhere(model, first.values))
+    made, combined = maker.choose([first, twin], "soup", 1.0)
+    assert combined.losses["ensemble"] == pytest.approx(combined.losses["best"], rel=1e-4)
+    assert combined.losses["soup"] > 1.1 * combined.losses["best"]
+    assert combined.how == "best"
+    assert "of their mean: the best trial is taken alone" in caplog.text
+    said = said_by(made.keras_model, data)
+    assert loss(said, data) == pytest.approx(combined.losses["best"], rel=1e-4)
+
+
+@pytest.mark.parametrize(("allowed", "how"), [(1.0, "best"), (2.9, "best"), (3.0, "ensemble")])
+def test_an_ensemble_has_to_be_as_quick_as_was_asked(
+    best, members, data, monkeypatch, caplog, allowed, how
+):
+    model, (first, _, _) = members
+    maker = Maker(best.work, data, FineTunedModel(model, card_of(model, data)))
+    # Each is wrong in its own way, so that together they are better, but not their weights.
+    one, other = (
+        replace(first, values=mistaken(model, first.values, times)) for times in (0.5, -0.5)
+    )
+    other = replace(other, values=elsewhere(model, other.values))
+    seconds = {"ensemble_of_tiny": 3.0, "fine_tuned_tiny": 1.0}
+    monkeypatch.setattr(Maker, "_seconds", lambda self, made: seconds[made.keras_model.name])
+    with caplog.at_level("INFO", logger="finetune"):
+        made, combined = maker.choose([one, other], "auto", allowed)
+    assert combined.losses["ensemble"] < combined.losses["best"] < combined.losses["soup"]
+    assert (combined.how, combined.slowdown) == (how, 3.0 if how == "ensemble" else None)
+    assert ("takes 3.0 times as long for an image" in caplog.text) == (allowed == 2.9)
+    shown = "in more time (max_slowdown)" if how == "best" else "an image takes 3.0 times as long"
+    assert shown in str(combined)
+    assert loss(said_by(made.keras_model, data), data) == pytest.approx(
+        combined.losses[how], rel=1e-4
+    )
+
+
+def test_members_of_a_soup_are_each_trained_again_on_all_images(searched, members, data):
+    result = searched(refit=True, combine="soup")
+    assert result.combined.how == "soup"
+    assert result.refitted == len(data.splits["train"]) + len(data.splits["validation"])
+    trainer, states = result.work.trainer, []
+    model = result.work.model(result.settings)
+    for member in members[1]:
+        history = member.entry.trial.outcome.history
+        kept = best_row(history, "val_loss")
+        record = TrainingRecord(epochs=history, best=history.index(kept))
+        trainer.refit(member.settings, trainer.source_of(data, member.settings), record)
+        states.append(values_of(model.variables))
+    assign(model.variables, average(states))
+    np.testing.assert_allclose(
+        said_by(result.model.keras_model, data), said_by(model, data), atol=1e-5
+    )
+    # What is said of validation images is said of the model before.
+    before = searched(combine="soup")
+    assert result.validation.loss == pytest.approx(before.validation.loss, rel=1e-4)
+    assert load(result.folder).evaluate(data, "test").known["test"] == result.test.n
+
+
+def test_one_member_is_the_best_trial(best):
+    assert best.combined == Combined("best", (best.chosen.trial.trial,))
+    assert str(best.combined) == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"combine": "mean"}, r"Expected combine to be one of \('auto', 'best', 'soup', 'ens"),
+        ({"max_slowdown": 0.5}, r"Expected max_slowdown of 1 or more, received 0.5"),
+    ],
+)
+def test_what_no_search_can_end_with_is_refused(search, options, said):
+    with pytest.raises(ArgumentError, match=said):
+        search(**options)
