@@ -83,7 +83,7 @@ def main(arguments=None):
         settings, given = PUBLISHED, PUBLISHED_DATA
     data, depth = load_data(options.data, **given), 50
     for name, values, rates in (("freeze_depth", DEPTHS, [RATE]), ("learning_rate", RATES, RATES)):
-        space = {"freeze_depth": depth, "learning_rate": RATE, name: values, **settings}
+        space = {"freeze_depth": depth, "learning_rate": RATE, name: values, "refit": 0, **settings}
         rows = train(data, options, name, rates, **space)  # the best first
         table("At the kept epoch, the best by validation:", name, values, rows)
         if options.published:

@@ -95,9 +95,11 @@ class FineTuner(keras_tuner.HyperModel):
         select: What decides between epochs, phases and trials: "val_loss" (default, measured to
             choose better than the accuracy of a few hundred images; without label smoothing) or
             "val_accuracy", and the loss among equals.
-        refit: Whether what `fine_tune` and `search` hand over is trained once more, with the same
-            settings for as many epochs as were best, on training and validation images
-            together. Quality on validation images is that of the model before. Default False.
+        refit: How many times what `fine_tune` and `search` hand over is trained once more, with the
+            same settings for as many epochs as were best, on training and validation images
+            together; with images in other orders each time, and the weights averaged. Quality
+            on validation images is that of the model before. Default: 1 time in `fine_tune`, 3
+            in `search`; 0: not at all.
         reuse: Whether the frozen part's outputs are computed once and kept: "auto" (default:
             where the images are stored, so that their augmentation is known), True, or False.
         augment: "none", "light", "strong" or a Keras layer, in the place of the data's own.
@@ -155,7 +157,7 @@ class FineTuner(keras_tuner.HyperModel):
         mixed_precision: Searchable[bool | str] = False,
         patience: Searchable[int | None] = None,
         select: str = "val_loss",
-        refit: bool = False,
+        refit: int | None = None,
         reuse: bool | str = "auto",
         augment: Searchable[str | keras.Layer | None] = None,
         views: Searchable[int] = 4,

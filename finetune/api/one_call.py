@@ -35,6 +35,9 @@ _LOADING = {
 # the seed is that of both.
 _LOADING_FIRST = ("augment", "task")
 
+# Times that the model is trained once more on all images, where nothing else is said.
+_REFIT = 1
+
 
 def _with_options(function: Callable[..., FineTuneResult]) -> Callable[..., FineTuneResult]:
     """Show editors and `help` the arguments that arrive as `**options`."""
@@ -170,19 +173,22 @@ def _refit(
     Returns:
         Number of images that the model was trained on; 0 where it stays as it was.
     """
-    if not trainer.arguments["refit"] or record.interrupted:
+    seeds = trainer.refits(source, _REFIT)
+    if not seeds or record.interrupted:
         return 0
     before = values_of(trained.variables)
     started = time.perf_counter()
     try:
-        images = trainer.refit(values, source, record)
+        progress = [] if console.quiet else [TrainingProgress(console)]
+        images = trainer.refit(values, source, record, seeds, progress)
     except (KeyboardInterrupt, TrainingError) as error:
         assign(trained.variables, before)
         why = str(error).rstrip(".") if isinstance(error, TrainingError) else "it was stopped"
         console.print(f"Not trained again on all images: {why}. The model before is kept.")
         return 0
+    times = f", {seeds} times" if seeds > 1 else ""
     console.print(
-        f"Trained again on {images:,} images, training and validation together: "
+        f"Trained again on {images:,} images, training and validation together{times}: "
         f"{time.perf_counter() - started:.0f} s"
     )
     return images

@@ -31,7 +31,7 @@ class FineTuneResult:
         folder: The run folder.
         freeze: What the freeze depth means for the backbone, in words.
         refitted: Number of images, training and validation together, that the model was trained
-            on once more (`refit=True`); `validation` is then the quality of the model before. 0
+            on once more (`refit`); `validation` is then the quality of the model before. 0
             where it was not.
 
     Example:

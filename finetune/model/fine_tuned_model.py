@@ -200,7 +200,7 @@ class FineTunedModel:
         if split == "validation" and split not in self.known.digests:
             raise DataError(
                 "No images are left that this model was validated with: it was trained on them, "
-                "too (refit=True). What they said of it before is in the run's metrics.json. Leave "
+                "too (refit). What they said of it before is in the run's metrics.json. Leave "
                 "the split out to measure all images."
             )
         rows = np.flatnonzero(self.known.splits_of(pixel_digests(images.images)) == split)

@@ -9,11 +9,13 @@ from typing import Any
 
 import keras
 import numpy as np
+from rich.console import Console
 
 from finetune.exceptions import OutOfTimeError, SearchError, StorageError, TrainingError
 from finetune.model import FineTunedModel, remember, right_answers, score
 from finetune.reuse import StoredSource
 from finetune.search.board import error_lines
+from finetune.search.budget import format_seconds
 from finetune.search.combining import BEST, ENSEMBLE, Maker, Member, members_of
 from finetune.search.kept_weights import kept_weights
 from finetune.search.options import SearchOptions
@@ -29,12 +31,15 @@ from finetune.support import (
     values_of,
     write_text,
 )
-from finetune.training import TrainingRecord, Values, best_row
+from finetune.training import TrainingProgress, TrainingRecord, Values, best_row
 
 log = logging.getLogger("finetune")
 
 # Labels, and what a model says.
 Answers = tuple[np.ndarray, np.ndarray]
+
+# Times that each trial is trained once more on all images, where nothing else is said.
+_REFIT = 3
 
 # Share of a time budget that the comparison with the head alone may end after it.
 _BEYOND = 0.1
@@ -45,6 +50,7 @@ def conclude(
     ranking: list[Ranked],
     *,
     options: SearchOptions,
+    console: Console,
     monitor: str,
     seconds: float,
     stopped: KeyboardInterrupt | OutOfTimeError | None,
@@ -55,6 +61,7 @@ def conclude(
         work: What the trials had in common.
         ranking: All trials, the best first.
         options: Say what the model is made of.
+        console: Where to say what is done.
         monitor: The quantity that decided.
         seconds: Wall time of the search, earlier runs of the study counted in.
         stopped: What stopped the search before its end, if anything did.
@@ -96,8 +103,9 @@ def conclude(
     used = members if combined.how != BEST else members[:1]
     refitted = 0
     states: list[Values] = []
-    if work.trainer.arguments["refit"] and stopped is None:
-        states, refitted = _refit(work, used, trained, monitor)
+    times = work.trainer.refits(source, _REFIT)
+    if times and stopped is None:
+        states, refitted = _refit(work, used, trained, times, console)
     if refitted:
         known = remember(data, card.image_size, refitted=True)
         model = replace(maker.make(combined.how, used, states), known=known)
@@ -128,17 +136,20 @@ def conclude(
 
 
 def _refit(
-    work: Work, members: list[Member], trained: keras.Model, monitor: str
+    work: Work, members: list[Member], trained: keras.Model, times: int, console: Console
 ) -> tuple[list[Values], int]:
-    """Train trials once more on all images.
+    """Train trials so many times more on all images.
 
     Returns:
         Their weights then, and the number of images; no weights, and 0, if one of them failed.
     """
     states: list[Values] = []
     images = 0
+    started = time.monotonic()
+    progress = [] if console.quiet else [TrainingProgress(console)]
     for member in members:
         trial, outcome = member.entry.trial, member.entry.trial.outcome
+        monitor = work.trainer.monitor(work.data.task)
         best = best_row(outcome.history, monitor) if outcome is not None else None
         if outcome is None or best is None:
             log.warning("Trial %s has no history to go by: not trained again.", trial.name)
@@ -151,11 +162,18 @@ def _refit(
             data = data.with_options(batch_size=outcome.batch_size)
         source = work.trainer.source_of(data, member.settings)
         try:
-            images = work.trainer.refit(member.settings, source, record)
-        except (OutOfTimeError, TrainingError) as error:
-            log.warning("Not trained again on all images: %s The model before is kept.", error)
+            images = work.trainer.refit(member.settings, source, record, times, progress)
+        except (OutOfTimeError, TrainingError, KeyboardInterrupt) as error:
+            why = str(error) or "it was stopped."
+            log.warning("Not trained again on all images: %s The model before is kept.", why)
             return [], 0
         states.append(values_of(trained.variables))
+    trainings = times * len(members)
+    console.print(
+        f"Trained again on {images:,} images, training and validation together"
+        f"{f', {trainings} times' if trainings > 1 else ''}: "
+        f"{format_seconds(time.monotonic() - started)}"
+    )
     return states, images
 
 

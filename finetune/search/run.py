@@ -112,6 +112,7 @@ def _search(
             work,
             search.ranked(),
             options=options,
+            console=console,
             monitor=plan.monitor,
             seconds=search.clock,
             stopped=stopped,

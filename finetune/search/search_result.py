@@ -83,7 +83,7 @@ class SearchResult:
         interrupted: Whether the user stopped it before its end.
         time_up: Seconds of the time budget, where that ended it.
         refitted: Number of images, training and validation together, that the model was trained
-            on once more (`refit=True`): `validation` and `verdict` are then of the model before.
+            on once more (`refit`): `validation` and `verdict` are then of the model before.
             0 where it was not.
         combined: What the model is made of: the best trial, or the weights or probabilities of the
             best ones averaged.

@@ -12,7 +12,9 @@ from finetune.training.records import HEAD, TrainingRecord, best_row, was_solved
 # In a log file: often enough to see that it lives, seldom enough to read.
 _SECONDS_BETWEEN_LINES = 10
 
-_TITLES = {"head": "Head", "fine_tune": "Fine-tuning"}
+# What a phase is called that is trained on all images.
+AGAIN = "again"
+_TITLES = {"head": "Head", "fine_tune": "Fine-tuning", AGAIN: "All images"}
 
 
 class PhaseCallback(keras.callbacks.Callback):

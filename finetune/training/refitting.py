@@ -5,6 +5,8 @@ any for training: of a few hundred images a fifth more is worth having. Nothing 
 any more, so how long to train is taken from the training before.
 """
 
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -13,19 +15,35 @@ import numpy as np
 from finetune.compat import SwapAverages
 from finetune.exceptions import TrainingError
 from finetune.reuse import Source
-from finetune.support import current_deadline, expected_tracing, first_not_finite
+from finetune.support import (
+    assign,
+    current_deadline,
+    expected_tracing,
+    first_not_finite,
+    values_of,
+)
+from finetune.training.ensembles import average
 from finetune.training.phases import program_for
 from finetune.training.plan import Phase, Training
+from finetune.training.program import Program
+from finetune.training.progress import AGAIN, PhaseCallback
 from finetune.training.records import TrainingRecord, best_row
 from finetune.training.relays import InTime
 from finetune.training.schedules import StepRates, rate_table
 from finetune.training.shared import SharedBackbone
 from finetune.training.solved_heads import can_be_solved, solve_on_all
 
+log = logging.getLogger("finetune")
+
 
 @expected_tracing()
 def refit(
-    shared: SharedBackbone, training: Training, source: Source, record: TrainingRecord
+    shared: SharedBackbone,
+    training: Training,
+    source: Source,
+    record: TrainingRecord,
+    seeds: int = 1,
+    progress: Sequence[PhaseCallback] = (),
 ) -> int:
     """Train on training and validation images together, for as long as was best before.
 
@@ -36,6 +54,9 @@ def refit(
         source: Training and validation images that are stored.
         record: What happened then: each phase ends after the epoch that was best in it, and the
             phase of the best epoch of all is the last one.
+        seeds: Times that the last phase is trained, with the images in other orders; the weights
+            are then averaged. Default 1.
+        progress: Callbacks that only show.
 
     Returns:
         Number of images that were trained on.
@@ -43,24 +64,72 @@ def refit(
     Raises:
         TrainingError: If the loss is not finite.
         OutOfTimeError: If time is limited and up before the end.
+
+    Source of the average: M. Wortsman et al., "Model soups" (2022).
     """
+    model = shared.assembly(training.head).model
+    *before, (last, epochs) = _lengths(training, record)
     unchanged = shared.head_only
-    for phase, epochs in _lengths(training, record):
-        current_deadline().check("the training on all images was to begin")
-        if can_be_solved(shared, training.head, phase, source):
-            solve_on_all(shared, training, source)
-            continue
-        program = program_for(shared, training, phase, source, unchanged)
-        batches = shared.all_batches(program, source, seed=training.seed)
-        program.restart(phase.learning_rate)
-        rates = _rates(phase, record, batches.steps)
-        callbacks: list[keras.callbacks.Callback] = [
-            StepRates(rates),
-            keras.callbacks.TerminateOnNaN(),
-            InTime(),
-        ]
-        if phase.optimizer.ema is not None:
-            callbacks.append(SwapAverages(inside=False))
+    for phase, length in before:
+        options = (phase, length, unchanged, training.seed, progress)
+        _again(shared, training, source, record, *options)
+        unchanged = min(unchanged, phase.freeze_depth)
+    images = len(source.labels("train")) + len(source.labels("validation"))
+    start = values_of(model.variables)
+    states, losses = [], []
+    for seed in range(training.seed, training.seed + seeds):
+        assign(model.variables, start)
+        options = (last, epochs, unchanged, seed, progress)
+        program = _again(shared, training, source, record, *options)
+        states.append(values_of(model.variables))
+        if program is None:  # what is solved has no order of images
+            return images
+        if seeds > 1:
+            losses.append(_loss(shared, program, source))
+    if seeds > 1:
+        assign(model.variables, average(states))
+        loss = _loss(shared, program, source)
+        # Trainings that went to different valleys have a mean on the hill between them.
+        if not loss <= np.mean(losses):
+            log.warning(
+                "The averaged weights of %d seeds have a training loss of %.3f, above the %.3f of "
+                "their mean: the first seed is taken alone.",
+                *(seeds, loss, np.mean(losses)),
+            )
+            assign(model.variables, states[0])
+    return images
+
+
+def _again(
+    shared: SharedBackbone,
+    training: Training,
+    source: Source,
+    record: TrainingRecord,
+    phase: Phase,
+    epochs: int,
+    unchanged: int,
+    seed: int,
+    progress: Sequence[PhaseCallback],
+) -> Program | None:
+    """Go through one phase on all images; gives what was trained, or None if it was solved."""
+    current_deadline().check("the training on all images was to begin")
+    if can_be_solved(shared, training.head, phase, source):
+        solve_on_all(shared, training, source)
+        return None
+    program = program_for(shared, training, phase, source, unchanged)
+    batches = shared.all_batches(program, source, seed=seed)
+    program.restart(phase.learning_rate)
+    callbacks: list[keras.callbacks.Callback] = [
+        StepRates(_rates(phase, record, batches.steps)),
+        keras.callbacks.TerminateOnNaN(),
+        *progress,
+        InTime(),
+    ]
+    if phase.optimizer.ema is not None:
+        callbacks.append(SwapAverages(inside=False))
+    for shown in progress:
+        shown.start_phase(AGAIN, epochs, 0)
+    try:
         program.fit(
             batches,
             None,
@@ -70,11 +139,22 @@ def refit(
             offset=0,
             class_weight=training.class_weight,
         )
-        unchanged = min(unchanged, phase.freeze_depth)
+    finally:
+        for shown in progress:
+            shown.end_phase(TrainingRecord())
     lost = first_not_finite(shared.assembly(training.head).model.variables)
     if lost is not None:
         raise TrainingError(f"Expected a finite loss on all images, but {lost} is lost.")
-    return len(source.labels("train")) + len(source.labels("validation"))
+    return program
+
+
+def _loss(shared: SharedBackbone, program: Program, source: Source) -> float:
+    """The loss of all images, as the model is now."""
+    batches = shared.all_batches(program, source, seed=0)
+    result: Any = program.trainee.evaluate(
+        batches.dataset(), steps=batches.steps, verbose=0, return_dict=True
+    )
+    return result["loss"]
 
 
 def _lengths(training: Training, record: TrainingRecord) -> list[tuple[Phase, int]]:

@@ -13,6 +13,7 @@ from finetune.backbones import apply_freeze_depth, resolve_depth
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError
 from finetune.reuse import FeatureCache, Source
+from finetune.support import check_number
 from finetune.training import (
     TASKS,
     PhaseCallback,
@@ -55,6 +56,8 @@ class Trainer:
         reuse, task, classes = (arguments[name] for name in ("reuse", "task", "num_classes"))
         _check(reuse, task, classes)
         check_select(arguments["select"], task)
+        if not isinstance(arguments["refit"], bool):  # True is once
+            check_number("refit", arguments["refit"], least=0, most=100, whole=True, optional=True)
         self._inputs = Inputs(task, classes, reuse)
         self._cache = FeatureCache(
             *(arguments[f"cache_{name}"] for name in ("budget", "dir", "dtype"))
@@ -228,7 +231,27 @@ class Trainer:
         )
         return model, record
 
-    def refit(self, settings: Settings, source: Source, record: TrainingRecord) -> int:
+    def refits(self, source: Source, usual: int) -> int:
+        """How many times a model is to be trained once more, see `refit`.
+
+        Args:
+            source: Training and validation images; of a dataset that may be another in each pass
+                none are used that were to validate, where nothing is said.
+            usual: Where nothing is said.
+        """
+        given = self.arguments["refit"]
+        if given is None:
+            return usual if source.stored else 0
+        return int(given)
+
+    def refit(
+        self,
+        settings: Settings,
+        source: Source,
+        record: TrainingRecord,
+        seeds: int = 1,
+        progress: Sequence[PhaseCallback] = (),
+    ) -> int:
         """Train once more, on training and validation images, see `finetune.training.refitting`.
 
         The shared model ends with the new weights, or, where this fails, with some of them.
@@ -238,7 +261,7 @@ class Trainer:
         """
         shared, training = self.prepare(settings, source)
         shared.reset(training.head)
-        return refit(shared, training, source, record)
+        return refit(shared, training, source, record, seeds, progress)
 
     def share_memory(self, parts: int) -> None:
         """Take only a part of the memory for features: as many trainers are on this machine."""

@@ -159,6 +159,7 @@ def train(make_backbone, data, folder, callback, **settings):
         freeze_depth=10,
         head_epochs=2,
         head_optimizer="adam",
+        refit=0,
         epochs=2,
         out=folder,
         callbacks=[callback],

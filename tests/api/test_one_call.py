@@ -39,6 +39,7 @@ def tune(make_backbone, tmp_path_factory):
             "preprocess": "tf",
             "freeze_depth": 10,
             "head_epochs": 3,
+            "refit": 0,
             "epochs": 2,
             "learning_rate": 1e-2,
             "schedule": "constant",
@@ -395,7 +396,7 @@ def test_a_table_of_pandas_has_a_row_for_each_epoch(result):
 
 @pytest.fixture(scope="module")
 def refitted(tune, folder):
-    return tune(folder, test=0.2, refit=True)
+    return tune(folder, test=0.2, refit=1)
 
 
 def test_a_refit_trains_on_all_images_and_reports_the_model_before(result, refitted, folder):
@@ -420,7 +421,7 @@ def test_what_is_saved_is_the_refitted_model_and_it_knows_what_it_was_trained_on
     assert measured.known["train"] == refitted.refitted and measured.known["validation"] == 0
     tested = model.evaluate(folder, "test")
     assert (tested.n, tested.loss) == (refitted.test.n, pytest.approx(refitted.test.loss, rel=1e-5))
-    with pytest.raises(DataError, match=r"trained on them, too \(refit=True\)"):
+    with pytest.raises(DataError, match=r"trained on them, too \(refit\)"):
         model.evaluate(folder, "validation")
 
 

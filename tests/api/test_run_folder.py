@@ -38,6 +38,7 @@ def tune(backbone_file, data, tmp_path):
             "preprocess": "tf",
             "freeze_depth": 10,
             "head_epochs": 2,
+            "refit": 0,
             "epochs": 4,
             "learning_rate": 1e-2,
             "out": tmp_path / "run",

@@ -13,6 +13,7 @@ from finetune.cli import app
 FIT = [
     *("--backbone", "mobilenet_v2", "--alpha", "0.35", "--weights", "none", "--image-size", "32"),
     *("--learning-rate", "1e-4", "--epochs", "1", "--head-epochs", "2", "--seed", "0"),
+    *("--refit", "0"),
 ]
 
 

@@ -26,6 +26,7 @@ def tuner(make_backbone) -> FineTuner:
         learning_rate=[1e-3, 1e-2],
         epochs=EPOCHS,
         head_epochs=3,
+        refit=0,  # what trials come to is what is looked at
     )
 
 

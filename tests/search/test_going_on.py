@@ -65,6 +65,7 @@ def test_every_parameter_decides_or_is_known_not_to(backbone, data):
     given = {name: None for name in inspect.signature(FineTuner.search).parameters}
     del given["self"], given["data"]
     numbers = {"executions": 1, "keep": 1, "workers": 1, "max_failures": 3, "seed": 0}
+    numbers |= {"combine": "best", "max_slowdown": 1.0}
     compared = SearchOptions(**{**given, **numbers, "callbacks": (), "strategy": "grid"}).deciding()
     assert {*compared} | {*NOT_COMPARED} == {*given}
     assert {*compared} == {"strategy", "callbacks", "seed"}

@@ -141,6 +141,7 @@ def test_regression_has_its_own_metric_and_no_accuracy(arrays, make_backbone, tm
         learning_rate=1e-3,
         head_epochs=1,
         epochs=1,
+        refit=0,
     )
     result = tuner.search(data, strategy="grid", out=tmp_path, verbose=0)
     row = result.rows()[0]

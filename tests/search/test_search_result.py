@@ -8,8 +8,10 @@ import pytest
 
 from finetune import FineTuner
 from finetune.data import load_data
+from finetune.exceptions import TrainingError
 from finetune.model.fine_tuned_model import load
 from finetune.search.search_result import Verdict
+from finetune.tuning import Trainer
 
 
 def test_a_result_keeps_its_model_whatever_is_trained_afterwards(search, tuner, data, tmp_path):
@@ -112,3 +114,29 @@ def test_a_refit_trains_the_chosen_trial_on_all_images(make_backbone, data, tmp_
     assert f"of the model before it was trained on all {images} images" in str(after)
     assert ("(The model before, too.)" in str(after)) == (not after.head_is_best)
     assert json.loads((tmp_path / "study" / "result.json").read_text())["refitted"] == images
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(KeyboardInterrupt(), "it was stopped."), (TrainingError("Lost."), "Lost.")],
+)
+def test_where_it_cannot_be_trained_again_the_model_before_is_handed_over(
+    search, tuner, data, tmp_path, monkeypatch, caplog, error, said
+):
+    before = search(strategy="grid")
+    refit = Trainer.refit
+
+    def fails(self, *arguments):
+        refit(self, *arguments)
+        raise error
+
+    monkeypatch.setattr(Trainer, "refit", fails)
+    monkeypatch.setitem(tuner.trainer.arguments, "refit", 2)
+    result = search(strategy="grid")
+    assert f"Not trained again on all images: {said} The model before is kept." in caplog.text
+    assert (result.refitted, result.combined) == (0, before.combined)
+    images = data.splits["test"].images
+    for model in (result, load(tmp_path / "study")):
+        np.testing.assert_allclose(
+            model.predict(images).probabilities, before.predict(images).probabilities, atol=1e-6
+        )

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from finetune import FineTuner
 from finetune.exceptions import TrainingError
 from finetune.reuse import JoinedRows
-from finetune.training import FINE_TUNE, HEAD, TrainingRecord
+from finetune.support import values_of
+from finetune.training import FINE_TUNE, HEAD, TrainingRecord, refitting
 
 
 @given(
@@ -98,6 +99,39 @@ def test_each_phase_takes_as_many_epochs_as_were_best_and_sees_every_image(
     seen.clear()
     refitted(trainer_of(backbone), data, replace(record, best=1))  # the head was best
     assert seen == [(True, 2, each, None)]
+
+
+def weights_of(trainer, data, record, seeds, seed=0):
+    values = replace(trainer.settings(), seed=seed)
+    trainer.refit(values, trainer.source_of(data, values), record, seeds)
+    return values_of(
+        trainer.shared(values).assembly(values.head(trainer._inputs.facts)).model.variables
+    )
+
+
+def test_several_times_give_the_mean_of_trainings_in_other_orders(make_backbone, data):
+    record = record_of((HEAD, [0.9]), (FINE_TUNE, [0.7, 0.6]), best=2)
+    # The head is solved: all begin with the same, whatever the seed of the order.
+    trainer = trainer_of(make_backbone(), head_optimizer="lbfgs", learning_rate=1e-3)
+    alone = [weights_of(trainer, data, record, 1, seed) for seed in (0, 1, 2)]
+    together = weights_of(trainer, data, record, 3)
+    for value, *each in zip(together, *alone, strict=True):
+        if value.dtype.kind == "f":
+            np.testing.assert_allclose(value, np.mean(each, axis=0), rtol=1e-4, atol=1e-6)
+    assert any(not np.array_equal(one, other) for one, other in zip(*alone[:2], strict=True))
+
+
+def test_a_mean_that_is_worse_than_what_it_is_of_is_not_taken(
+    make_backbone, data, monkeypatch, caplog
+):
+    record = record_of((HEAD, [0.9]), (FINE_TUNE, [0.7]), best=1)
+    trainer = trainer_of(make_backbone(), head_optimizer="lbfgs", learning_rate=1e-3)
+    first = weights_of(trainer, data, record, 1)
+    # As if the trainings had gone to different valleys.
+    monkeypatch.setattr(refitting, "average", lambda states: [2 * value for value in states[0]])
+    for value, same in zip(weights_of(trainer, data, record, 2), first, strict=True):
+        np.testing.assert_array_equal(value, same)
+    assert "of their mean: the first seed is taken alone" in caplog.text
 
 
 def test_a_loss_that_is_not_finite_is_an_error(backbone, data):
