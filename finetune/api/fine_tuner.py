@@ -341,11 +341,12 @@ class FineTuner(keras_tuner.HyperModel):
         Example:
             >>> import numpy as np, tempfile
             >>> from finetune import load_data
-            >>> pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), "uint8")
-            >>> data = load_data((pixels, [0, 1, 2] * 8), image_size=32, augment="none")
+            >>> layers = [keras.layers.Conv2D(4, 3, name=name) for name in ("first", "second")]
+            >>> model = keras.Sequential([keras.Input((16, 16, 3)), *layers])
+            >>> pixels = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), "uint8")
+            >>> data = load_data((pixels, [0, 1, 2] * 8), image_size=16, augment="none")
             >>> tuner = FineTuner(
-            ...     weights=None, backbone_options={"alpha": 0.35}, freeze_depth=[116, 154],
-            ...     learning_rate=1e-4, epochs=1, head_epochs=1)
+            ...     model, preprocess="tf", freeze_depth=[0, 1], learning_rate=1e-4, epochs=1)
             >>> result = tuner.search(data, strategy="grid", out=tempfile.mkdtemp(), verbose=0)
             >>> [trial["status"] for trial in result.trials]
             ['completed', 'completed']

@@ -35,12 +35,15 @@ class FineTuneResult:
             where it was not.
 
     Example:
-        >>> import numpy as np, tempfile
+        >>> import keras, tempfile
+        >>> import numpy as np
         >>> from finetune import fine_tune
-        >>> images = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), "uint8")
+        >>> layers = [keras.layers.Conv2D(4, 3, name=name) for name in ("first", "second")]
+        >>> model = keras.Sequential([keras.Input((16, 16, 3)), *layers])
+        >>> images = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), "uint8")
         >>> result = fine_tune(
-        ...     (images, [0, 1, 2] * 8), weights=None, image_size=32, epochs=1, head_epochs=1,
-        ...     backbone_options={"alpha": 0.35}, out=tempfile.mkdtemp(), verbose=0)
+        ...     (images, [0, 1, 2] * 8), backbone=model, preprocess="tf", freeze_depth=1, epochs=1,
+        ...     out=tempfile.mkdtemp(), verbose=0)
         >>> [(row["phase"], row["epoch"]) for row in result.rows()]
         [('head', 1), ('fine_tune', 1)]
         >>> [axes.get_ylabel() for axes in result.plot().axes]
