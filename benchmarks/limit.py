@@ -210,6 +210,8 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
         ("finetune.reuse.features:FeatureCache._compute", "pass of the frozen part"),
         ("finetune.reuse.entries:EntryWriter.add", "features to disk"),
         ("finetune.reuse.entries:EntryWriter.finish", "features to disk"),
+        ("finetune.training.solved_heads:_solve", "solving the head"),
+        ("finetune.training.solved_heads:_measure", "solving the head"),
         ("finetune.training.records:BestEpoch.on_epoch_end", "history and best weights"),
         ("finetune.training.records:BestEpoch.restore", "history and best weights"),
         ("finetune.model.fine_tuned_model:FineTunedModel.outputs", "scores of the whole model"),
@@ -228,7 +230,6 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
         "seconds": watch.stop(),
         "steps": len(watch.calls[steps]) + 1,
         "step": watch.median(steps),
-        "head_epochs": len(watch.calls["head: validation passes"]) + 1,
     }
 
 
@@ -244,15 +245,12 @@ def _watch_extractors(watch: Stopwatch) -> None:
 
 
 def _watch_fit(watch: Stopwatch, trainer: Any) -> None:
-    """Tells apart what happens in Keras' fit, phase by phase."""
-    phases = iter(("head", "fine_tune"))
-    phase = ""
+    """Tells apart what happens in Keras' fit; the head needs none, it is solved."""
+    phase = "fine_tune"
     fit, evaluate, symbolic = trainer.fit, trainer.evaluate, trainer._symbolic_build
     makers = {kind: getattr(trainer, f"make_{kind}_function") for kind in ("train", "predict")}
 
     def watched_fit(self, *args, callbacks=None, **kwargs):
-        nonlocal phase
-        phase = next(phases)
         self.evaluate = watch.traced(
             lambda *a, **k: evaluate(self, *a, **k),
             f"{phase}: validation passes",

@@ -105,6 +105,7 @@ def call_fine_tune(options: argparse.Namespace, folder: str | Path):
             epochs=options.epochs,
             schedule="constant",
             label_smoothing=0.0,
+            refit=0,  # the tutorial holds the same images back
             seed=options.seed,
             cache_dir=os.path.join(scratch, "features"),
             out=os.path.join(scratch, "run"),
