@@ -92,8 +92,8 @@ class FineTuner(keras_tuner.HyperModel):
         mixed_precision: True, False (default) or the name of a Keras dtype policy.
         patience: Epochs of the second phase without a lower validation loss before it ends.
             Default None: all epochs.
-        select: What decides between epochs, phases and trials: "val_loss" (default, measured to
-            choose better than the accuracy of a few hundred images; without label smoothing) or
+        select: What decides between epochs, phases and trials: "val_loss" (default, without label
+            smoothing: it tells apart what gets as many of a few hundred images right) or
             "val_accuracy", and the loss among equals.
         refit: How many times what `fine_tune` and `search` hand over is trained once more, with the
             same settings for as many epochs as were best, on training and validation images

@@ -128,7 +128,8 @@ def _measure(
     """Loss and metrics of the first view of each image."""
     classifier = shared.assembly(training.head).classifier
     task = training.head.task
-    loss, metrics = loss_for(task, label_smoothing), metrics_for(task)
+    loss: Any = loss_for(task, label_smoothing)
+    metrics: list[Any] = metrics_for(task)
     batches: Batches = RowBatches(features.inputs, features.labels, batch_size=_MEASURED)
     total = 0.0
     for (rows,), labels in batches.epoch(0):

@@ -165,7 +165,7 @@ class _Classification:
 
     def weights(self) -> tuple[np.ndarray, np.ndarray]:
         """Kernel and bias."""
-        return self._model.coef_.T, self._model.intercept_
+        return self._model.coef_.T, np.atleast_1d(self._model.intercept_)
 
 
 class _Regression:
@@ -186,9 +186,7 @@ class _Regression:
 
     def weights(self) -> tuple[np.ndarray, np.ndarray]:
         """Kernel and bias."""
-        return self._model.coef_.reshape(-1, self._model.n_features_in_).T, np.atleast_1d(
-            self._model.intercept_
-        )
+        return np.atleast_2d(self._model.coef_).T, np.atleast_1d(self._model.intercept_)
 
 
 def _chosen(
