@@ -63,7 +63,8 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, float]:
     print(found.table())  # a console would break its lines
     random = _from_random_weights(data, out / "random", seed)
     assert found.test is not None and random.test is not None  # write_digits makes test images
-    console.print(f"\nBest of the search, fine-tuned:   test {found.test}")
+    what = "the head alone" if found.head_is_best else "fine-tuned"
+    console.print(f"\n{f'Best of the search, {what}:':<33} test {found.test}")
     console.print(f"The same net from random weights: test {random.test}")
     console.print(
         f"\nModel: {found.folder / 'model.keras'}\n"
