@@ -22,7 +22,7 @@ from finetune.exceptions import ArgumentError, TrainingError
 from finetune.model import FineTunedModel, ModelCard, remember, score
 from finetune.reuse import TRAIN, VALIDATION, Source
 from finetune.support import assign, check_outside, did_you_mean, new_console, values_of
-from finetune.training import TrainingProgress, TrainingRecord
+from finetune.training import TrainingProgress, TrainingRecord, describe_refit
 from finetune.tuning import FREEZE_DEPTH, LEARNING_RATE, Settings, Trainer, deciding
 
 _TRAINING = inspect.signature(FineTuner).parameters
@@ -186,11 +186,7 @@ def _refit(
         why = str(error).rstrip(".") if isinstance(error, TrainingError) else "it was stopped"
         console.print(f"Not trained again on all images: {why}. The model before is kept.")
         return 0
-    times = f", {seeds} times" if seeds > 1 else ""
-    console.print(
-        f"Trained again on {images:,} images, training and validation together{times}: "
-        f"{time.perf_counter() - started:.0f} s"
-    )
+    console.print(f"{describe_refit(images, seeds)}: {time.perf_counter() - started:.0f} s")
     return images
 
 

@@ -10,9 +10,6 @@ from finetune.search.trials import Outcome
 from finetune.support import accuracy_interval, as_plain_text
 from finetune.training import was_solved
 
-# What a solved head is called; and the one of regression.
-BASELINE = ("Logistic regression", "Ridge regression")
-
 # Shown in columns of their own.
 _COLUMNS = ("freeze_depth", "learning_rate")
 
@@ -113,7 +110,8 @@ def _baseline(ranking: list[Ranked]) -> list[str]:
             if accuracy is not None and outcome.n:
                 interval = accuracy_interval(accuracy, outcome.n)
                 shown += f", accuracy {_estimate(accuracy, interval)}"
-            return [f"{BASELINE[accuracy is None]} on frozen features: {shown}"]
+            kind = "Ridge" if accuracy is None else "Logistic"
+            return [f"{kind} regression on frozen features: {shown}"]
     return []
 
 

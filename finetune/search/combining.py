@@ -15,7 +15,7 @@ from finetune.reuse import pass_batch
 from finetune.search.kept_weights import kept_weights
 from finetune.search.ranking import Ranked
 from finetune.search.runner import Work
-from finetune.support import assign
+from finetune.support import assign, values_of
 from finetune.training import Values, average, ensemble
 from finetune.tuning import Settings
 
@@ -73,16 +73,14 @@ class Combined:
             return ""
         trials = " and ".join(filter(None, (", ".join(self.members[:-1]), self.members[-1])))
         told = {way: f"{loss:.3f}" for way, loss in self.losses.items()}
-        what = {
-            SOUP: f"Made of trials {trials}, weights averaged: validation loss {told.get(SOUP)}",
-            ENSEMBLE: f"Made of trials {trials}, probabilities averaged: validation loss "
-            f"{told.get(ENSEMBLE)}",
-        }
-        notes = []
         if self.how == BEST:
-            notes.append(f"Averaging the weights of trials {trials} gave {told.get(SOUP)}")
+            notes = [f"Averaging the weights of trials {trials} gave {told[SOUP]}"]
         else:
-            notes.append(f"{what[self.how]}, the best one alone {told[BEST]}")
+            what = "weights" if self.how == SOUP else "probabilities"
+            notes = [
+                f"Made of trials {trials}, {what} averaged: validation loss {told[self.how]}, the "
+                f"best one alone {told[BEST]}"
+            ]
         if self.slowdown is not None:
             notes.append(f"an image takes {self.slowdown:.1f} times as long")
         elif self.how != ENSEMBLE and self.losses[ENSEMBLE] < self.losses[self.how]:
@@ -99,23 +97,24 @@ def members_of(
         work: What all trials had in common.
         chosen: The best of them.
         ranking: All trials, the best first.
-        model: The model that the chosen one is a state of.
+        model: The model that the chosen one is a state of, which it holds.
         most: Number of members at most.
     """
-    found: list[Member] = []
-    for entry in [chosen, *(other for other in ranking if other is not chosen)]:
+    settings = work.settings(chosen.trial.values)
+    found = [Member(chosen, settings, values_of(model.variables))]
+    for entry in ranking:
         trial, outcome = entry.trial, entry.trial.outcome
-        settings = work.settings(trial.values)
         # One that nothing improved on is the head, and another's twin adds nothing.
         alone = outcome is None or outcome.head_kept or trial.same_as is not None
-        if len(found) == most or (found and (alone or work.model(settings) is not model)):
+        if entry is chosen or alone or len(found) == most:
+            continue
+        settings = work.settings(trial.values)
+        if work.model(settings) is not model:
             continue
         try:
             found.append(Member(entry, settings, kept_weights(work, trial, model)))
         except StorageError as error:
             log.debug("Trial %s is no member: %s", trial.name, error)
-        if found and found[0].entry is not chosen:
-            return []
     return found
 
 

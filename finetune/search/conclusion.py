@@ -31,7 +31,7 @@ from finetune.support import (
     values_of,
     write_text,
 )
-from finetune.training import TrainingProgress, TrainingRecord, Values, best_row
+from finetune.training import TrainingProgress, TrainingRecord, Values, best_row, describe_refit
 
 log = logging.getLogger("finetune")
 
@@ -105,7 +105,7 @@ def conclude(
     states: list[Values] = []
     times = work.trainer.refits(source, _REFIT)
     if times and stopped is None:
-        states, refitted = _refit(work, used, trained, times, console)
+        states, refitted = _refit(work, used, trained, times, monitor, console)
     if refitted:
         known = remember(data, card.image_size, refitted=True)
         model = replace(maker.make(combined.how, used, states), known=known)
@@ -136,7 +136,12 @@ def conclude(
 
 
 def _refit(
-    work: Work, members: list[Member], trained: keras.Model, times: int, console: Console
+    work: Work,
+    members: list[Member],
+    trained: keras.Model,
+    times: int,
+    monitor: str,
+    console: Console,
 ) -> tuple[list[Values], int]:
     """Train trials so many times more on all images.
 
@@ -149,7 +154,6 @@ def _refit(
     progress = [] if console.quiet else [TrainingProgress(console)]
     for member in members:
         trial, outcome = member.entry.trial, member.entry.trial.outcome
-        monitor = work.trainer.monitor(work.data.task)
         best = best_row(outcome.history, monitor) if outcome is not None else None
         if outcome is None or best is None:
             log.warning("Trial %s has no history to go by: not trained again.", trial.name)
@@ -168,12 +172,8 @@ def _refit(
             log.warning("Not trained again on all images: %s The model before is kept.", why)
             return [], 0
         states.append(values_of(trained.variables))
-    trainings = times * len(members)
-    console.print(
-        f"Trained again on {images:,} images, training and validation together"
-        f"{f', {trainings} times' if trainings > 1 else ''}: "
-        f"{format_seconds(time.monotonic() - started)}"
-    )
+    told = describe_refit(images, times * len(members))
+    console.print(f"{told}: {format_seconds(time.monotonic() - started)}")
     return states, images
 
 

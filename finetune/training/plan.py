@@ -22,7 +22,7 @@ class Phase:
         schedule: See `finetune.training.build_schedule`. Defaults to "constant".
         patience: Epochs without a lower validation loss after which the phase ends early;
             None to go through all epochs.
-        solve: Whether a linear head on kept features is solved, see `finetune.training.solving`,
+        solve: Whether a linear head is solved where it can be, see `finetune.training.solving`,
             in the place of being trained.
         optimizer: Which optimizer. A new one is made for every phase.
         batch_norm: "frozen" or "adapt", see `finetune.backbones.apply_freeze_depth`.

@@ -71,16 +71,15 @@ def refit(
     *before, (last, epochs) = _lengths(training, record)
     unchanged = shared.head_only
     for phase, length in before:
-        options = (phase, length, unchanged, training.seed, progress)
-        _again(shared, training, source, record, *options)
+        seed = training.seed
+        _again(shared, training, source, record, phase, length, unchanged, seed, progress)
         unchanged = min(unchanged, phase.freeze_depth)
     images = len(source.labels("train")) + len(source.labels("validation"))
     start = values_of(model.variables)
     states, losses = [], []
     for seed in range(training.seed, training.seed + seeds):
         assign(model.variables, start)
-        options = (last, epochs, unchanged, seed, progress)
-        program = _again(shared, training, source, record, *options)
+        program = _again(shared, training, source, record, last, epochs, unchanged, seed, progress)
         states.append(values_of(model.variables))
         if program is None:  # what is solved has no order of images
             return images
@@ -98,6 +97,17 @@ def refit(
             )
             assign(model.variables, states[0])
     return images
+
+
+def describe_refit(images: int, times: int) -> str:
+    """What was done, for people.
+
+    Example:
+        >>> describe_refit(1200, 3)
+        'Trained again on 1,200 images, training and validation together, 3 times'
+    """
+    repeated = f", {times} times" if times > 1 else ""
+    return f"Trained again on {images:,} images, training and validation together{repeated}"
 
 
 def _again(

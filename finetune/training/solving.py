@@ -143,7 +143,9 @@ class _Classification:
 
     def fit(self, rows: np.ndarray, labels: np.ndarray, penalty: float) -> None:
         """Find the weights, from those found before."""
-        total = sum(self._weights.get(int(label), 1.0) for label in labels)
+        classes, counts = np.unique(labels, return_counts=True)
+        weights = [self._weights.get(int(number), 1.0) for number in classes]
+        total = float(np.dot(weights, counts))
         self._model.C = 1 / (penalty * total)
         with warnings.catch_warnings():
             warnings.simplefilter("error", ConvergenceWarning)
