@@ -53,6 +53,8 @@ class Option:
         again: Multiply-adds per image of frozen layers that every step runs again.
         frozen: Multiply-adds per image of all frozen layers.
         kept: Whether its features are there already.
+        spared: Multiply-adds per image that the pass is spared which computes them, for it begins
+            at other features that are there.
     """
 
     point: str
@@ -61,6 +63,7 @@ class Option:
     again: int
     frozen: int
     kept: bool = False
+    spared: int = 0
 
     @property
     def share(self) -> float:
@@ -77,7 +80,8 @@ class Option:
         row = self.again * prices.multiply_add + self.row_bytes * load
         had = 0.0
         if not self.kept and self.place != PIXELS:
-            had = (self.frozen - self.again) * prices.multiply_add * demand.kept
+            work = self.frozen - self.again - self.spared
+            had = work * prices.multiply_add * demand.kept
         if self.place == DISK:
             had += self.size(demand) * prices.disk_write
         return row * demand.loaded * demand.epochs + had

@@ -28,7 +28,10 @@ from finetune.support import check_number, current_deadline, free_memory
 
 log = logging.getLogger("finetune")
 
-Extract = Callable[[Sequence[str], np.ndarray], list[tuple[np.ndarray, ...]]]
+# From images, the name of their split and points to batches of the arrays of each point, and labels.
+Extract = Callable[
+    [Source, str, Sequence[str]], Iterator[tuple[list[tuple[np.ndarray, ...]], np.ndarray]]
+]
 
 # Shares of what is free when they are asked for: the rest is left to training and others.
 _MEMORY_SHARE = 0.4
@@ -46,6 +49,15 @@ class Features:
 
     inputs: tuple[np.ndarray | Shards, ...]
     labels: np.ndarray
+
+    def batches(self, size: int) -> Iterator[tuple[tuple[np.ndarray, ...], np.ndarray]]:
+        """Rows and their labels in the order and the batches of a pass over the images."""
+        images = len(self.labels)
+        for view in range(len(self.inputs[0]) // images):
+            for start in range(0, images, size):
+                chosen = np.arange(start, min(start + size, images))
+                rows = tuple(array[view * images + chosen] for array in self.inputs)
+                yield rows, self.labels[chosen]
 
 
 class FeatureCache:
@@ -174,7 +186,7 @@ class FeatureCache:
             split: "train" or "validation".
             point: The model's name, "/", and that of the place in it.
             wanted: Every point that will be needed: missing ones are computed in the same pass.
-            extract: From points and a batch of pixels to the arrays of each point.
+            extract: Goes through the images once: gives the arrays of each point, batch by batch.
             lasting: Whether the names of points mean the same in other processes, so that
                 features may be kept on disk.
 
@@ -305,13 +317,14 @@ class FeatureCache:
         sinks = [Sink(writers.get(point), room, dtype) for point in points]
         labels = []
         deadline, done, rows = current_deadline(), 0, source.rows(split)
-        for pixels, batch_labels in source.passes(split):
-            of = f"{done:,} of {rows:,}" if rows else f"{done:,}"
-            deadline.check(f"the features of {of} {split} images were computed")
-            done += len(pixels)
+        for features, batch_labels in extract(source, split, points):
             labels.append(np.asarray(batch_labels))
-            for sink, arrays in zip(sinks, extract(points, pixels), strict=True):
+            for sink, arrays in zip(sinks, features, strict=True):
                 sink.add(arrays)
+            done += len(batch_labels)
+            if done != rows:
+                of = f"{done:,} of {rows:,}" if rows else f"{done:,}"
+                deadline.check(f"the features of {of} {split} images were computed")
         merged = np.concatenate(labels)
         merged = merged[: len(merged) // (source.views if split == TRAIN else 1)]
         for point, sink in zip(points, sinks, strict=True):

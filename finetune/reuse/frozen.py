@@ -1,5 +1,6 @@
 """A model whose layers are frozen: what it computes at any of its places, once for every image."""
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -11,12 +12,16 @@ import numpy as np
 
 from finetune.backbones import apply_freeze_depth, leaf_layers
 from finetune.compat import calls_of
+from finetune.reuse.choice import PIXELS
 from finetune.reuse.cuts import Cut, extractor, find_cuts
+from finetune.reuse.cuts import split as split_model
 from finetune.reuse.features import FeatureCache, Features
 from finetune.reuse.graph import CannotSplit, flatten
 from finetune.reuse.identities import Identity, identity
-from finetune.reuse.sources import TRAIN, Source
+from finetune.reuse.sources import TRAIN, Source, pass_batch
 from finetune.support import assign, values_of
+
+log = logging.getLogger("finetune")
 
 
 class FrozenModel:
@@ -42,7 +47,7 @@ class FrozenModel:
         self._cache = cache
         self._places: dict[str, tuple[keras.KerasTensor, ...]] = {}
         self._cuts: dict[int, dict[str, Cut]] = {}
-        self._extractors: dict[tuple[str, ...], Any] = {}
+        self._extractors: dict[tuple[str, tuple[str, ...]], Any] = {}
 
     @cached_property
     def identity(self) -> Identity:
@@ -178,15 +183,71 @@ class FrozenModel:
     def _full(self, name: str) -> str:
         return f"{self.identity.name}/{name}"
 
-    def _extract(self, names: Sequence[str], pixels: np.ndarray) -> list[tuple[np.ndarray, ...]]:
-        key = tuple(name.removeprefix(self._full("")) for name in names)
-        if key not in self._extractors:
-            self._extractors[key] = self._build(key)
-        values = iter(self._extractors[key](pixels))
-        return [tuple(np.asarray(next(values)) for _ in self._places[name]) for name in key]
+    def _extract(
+        self, source: Source, split: str, names: Sequence[str]
+    ) -> Iterator[tuple[list[tuple[np.ndarray, ...]], np.ndarray]]:
+        """What is computed at places: from the deepest features that do for all of them, if any."""
+        places = [name.removeprefix(self._full("")) for name in names]
+        shapes = [len(self._places[place]) for place in places]
+        for inputs, labels in self._batches(source, split, places):
+            values = iter(inputs)
+            yield [tuple(np.asarray(next(values)) for _ in range(n)) for n in shapes], labels
 
-    def _build(self, names: Sequence[str]) -> Any:
-        apply_freeze_depth(self._model, len(leaf_layers(self._model)))
-        body = keras.Model(self.graph.inputs, [t for name in names for t in self._places[name]])
-        pixels = self._prepare.inputs[0]
-        return extractor(keras.Model(pixels, body(self._prepare(pixels))))
+    def _batches(
+        self, source: Source, split: str, places: Sequence[str]
+    ) -> Iterator[tuple[tuple[Any, ...], np.ndarray]]:
+        from_pixels = self._extractor(PIXELS, places)
+        images = source.passes(split)
+        pixels, labels = next(images)
+        first = from_pixels(pixels)
+        yield first, labels
+        begin = self._deepest(source, split, places) if source.stored else None
+        if begin is not None:
+            kept = self._cache.kept[source.key, split, self._full(begin)]
+            go_on = self._extractor(begin, places)
+            batches = kept.batches(pass_batch())
+            rows, _ = next(batches)
+            # The same layers, in another graph: where these round differently, so that what is
+            # kept would depend on what was kept before, the pixels are gone through after all.
+            if all(map(np.array_equal, go_on(rows), first)):
+                log.debug("Features are computed from those that are kept at %s.", begin)
+                yield from ((go_on(rows), labels) for rows, labels in batches)
+                return
+        yield from ((from_pixels(pixels), labels) for pixels, labels in images)
+
+    def _deepest(self, source: Source, split: str, places: Sequence[str]) -> str | None:
+        """The last place at which exact features are at hand that yield those at all others."""
+        wanted = {id(tensor) for place in places for tensor in self._places[place]}
+        best, fewest = None, math.inf
+        for place in self._places:
+            kept = self._cache.kept.get((source.key, split, self._full(place)))
+            if kept is None or any(array.dtype != np.float32 for array in kept.inputs):
+                continue
+            behind = self._behind(place)
+            if wanted <= behind and len(behind) < fewest:
+                best, fewest = place, len(behind)
+        return best
+
+    def _behind(self, place: str) -> set[int]:
+        """Tensors of the graph that can be computed from those of a place alone."""
+        known = {id(tensor) for tensor in self._places[place]}
+        for call in calls_of(self.graph):
+            if call.inputs and all(id(tensor) in known for tensor in call.inputs):
+                known.update(id(tensor) for tensor in call.outputs)
+        return known
+
+    def _extractor(self, begin: str, places: Sequence[str]) -> Any:
+        """Computes the values at places from those at another one, or from pixels."""
+        key = begin, tuple(places)
+        if key not in self._extractors:
+            apply_freeze_depth(self._model, len(leaf_layers(self._model)))
+            body = keras.Model(
+                self.graph.inputs, [t for place in places for t in self._places[place]]
+            )
+            if begin == PIXELS:
+                pixels = self._prepare.inputs[0]
+                body = keras.Model(pixels, body(self._prepare(pixels)))
+            else:
+                _, body = split_model(body, self._places[begin])
+            self._extractors[key] = extractor(body)
+        return self._extractors[key]

@@ -88,16 +88,20 @@ class Starts:
             log.info("Training the whole model: %s.", refusal.reason)
             cuts = {}
         frozen = max((cut.frozen for cut in cuts.values()), default=0)
-        options = [
-            Option(name, place, self._cache.row_bytes(cut.values), cut.again, frozen)
-            for name, cut in cuts.items()
-            for place in (MEMORY, DISK)
-        ]
         # What is kept for a smaller depth costs nothing but the layers between.
         kept = [
             replace(option, again=frozen - option.frozen + option.again, frozen=frozen, kept=True)
             for (key, other), option in self._chosen.items()
             if cuts and key == source.key and other <= depth and option.place != PIXELS
+        ]
+        done = [option.frozen - option.again for option in kept]
+        options = [
+            Option(
+                *(name, place, self._cache.row_bytes(cut.values), cut.again, frozen),
+                spared=max((work for work in done if work <= frozen - cut.again), default=0),
+            )
+            for name, cut in cuts.items()
+            for place in (MEMORY, DISK)
         ]
         pixels = Option(PIXELS, PIXELS, self._frozen.pixel_bytes, frozen, frozen)
         return [*kept, *options, pixels]

@@ -81,6 +81,15 @@ def test_another_pass_over_the_images_has_to_pay_within_the_epochs_to_come():
         assert choose({5: [there, deeper, WHOLE]}, demand, PRICES, {MEMORY: 10**9})[5] is expected
 
 
+def test_a_pass_that_begins_at_kept_features_pays_within_fewer_epochs():
+    there = cut("there", 10**5, 2 * 10**8, kept=True)
+    anew, onward = cut("deeper", 10**5, 0), cut("deeper", 10**5, 0, spared=8 * 10**8)
+    # What it takes to have "deeper" is 10 ms an image, or 2 ms; it spares 2 ms an epoch.
+    for epochs, deeper, expected in ((4, anew, there), (4, onward, onward), (1, onward, there)):
+        demand = Demand(kept=1000, loaded=900, epochs=epochs)
+        assert choose({5: [there, deeper, WHOLE]}, demand, PRICES, {MEMORY: 10**9})[5] is expected
+
+
 @pytest.mark.parametrize(("again", "frozen", "share"), [(0, 0, 0.0), (1, 4, 0.25), (4, 4, 1.0)])
 def test_the_share_that_is_run_again(again, frozen, share):
     assert Option("a", MEMORY, 1, again, frozen).share == share

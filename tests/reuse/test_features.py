@@ -38,18 +38,28 @@ def _full(writer, arrays):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def refuse(points, pixels):
+def refuse(source, split, points):
     raise AssertionError("computed again")
+
+
+def through(compute):
+    """A frozen part of which it is known what it computes at points for a batch of pixels."""
+
+    def extract(source, split, points):
+        for pixels, labels in source.passes(split):
+            yield compute(points, pixels), labels
+
+    return extract
 
 
 def means(calls: list[int]):
     """A frozen part that gives the mean of each channel, and counts the images it was given."""
 
-    def extract(points, pixels):
+    def compute(points, pixels):
         calls.append(len(pixels))
         return [(pixels.mean(axis=(1, 2)),) for _ in points]
 
-    return extract
+    return through(compute)
 
 
 def test_features_are_computed_once_for_all_points(source, tmp_path):
@@ -163,7 +173,7 @@ def test_values_beyond_half_precision_are_kept_in_single(source, tmp_path, caplo
     rows = len(source.data.splits["train"])
     calls: list[int] = []
 
-    def extract(points, pixels):
+    def compute(points, pixels):
         calls.append(len(pixels))
         seen = sum(calls) % rows or rows
         scale = {"large": 1e6 if seen == rows else 1.0, "small": 1.0}
@@ -171,7 +181,7 @@ def test_values_beyond_half_precision_are_kept_in_single(source, tmp_path, caplo
 
     cache = FeatureCache(folder=tmp_path, dtype="float16")
     with caplog.at_level(logging.INFO, logger="finetune"):
-        large = cache.get(source, "train", "large", ["small"], extract).inputs[0]
+        large = cache.get(source, "train", "large", ["small"], through(compute)).inputs[0]
     small = cache.get(source, "train", "small", [], refuse).inputs[0]
     assert (large.dtype, small.dtype) == (np.float32, np.float16)
     assert np.isfinite(large).all() and large.max() > np.finfo("float16").max
@@ -304,13 +314,13 @@ def _deletes_at_the_end(folder):
     """A frozen part during whose last batch somebody deletes the cache folder."""
     seen: list[int] = []
 
-    def extract(points, pixels):
+    def compute(points, pixels):
         seen.append(len(pixels))
         if len(seen) == 3:
             shutil.rmtree(folder)
         return [(pixels.mean(axis=(1, 2)),) for _ in points]
 
-    return extract
+    return through(compute)
 
 
 def test_a_folder_deleted_while_it_is_written_to_costs_nothing_while_memory_has_room(
@@ -356,10 +366,10 @@ def test_what_another_process_computed_meanwhile_is_not_computed_again(source, t
     with ThreadPoolExecutor(2) as threads:
         begun = threading.Event()
 
-        def slowly(points, pixels):
+        def slowly(source, split, points):
             begun.set()
             time.sleep(0.2)
-            return counted(points, pixels)
+            yield from counted(source, split, points)
 
         one = threads.submit(first.get, source, "train", "a", [], slowly)
         assert begun.wait(60)
@@ -404,9 +414,10 @@ def test_memory_disk_and_no_room_at_all_train_to_the_same_result(
 
 
 def test_a_pass_ends_where_time_is_up_and_says_how_far_it_came(source, tmp_path):
-    def slowly(points, pixels):
-        current_deadline().seconds = 0.0
-        return means([])(points, pixels)
+    def slowly(source, split, points):
+        for batch in means([])(source, split, points):
+            current_deadline().seconds = 0.0
+            yield batch
 
     cache = FeatureCache(folder=tmp_path)
     count = len(source.data.splits["train"])
