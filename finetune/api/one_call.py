@@ -103,8 +103,8 @@ def fine_tune(
         >>> import numpy as np, tempfile
         >>> images = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), "uint8")
         >>> result = fine_tune(
-        ...     (images, [0, 1, 2] * 8), weights=None, image_size=32, epochs=1, head_epochs=1,
-        ...     backbone_options={"alpha": 0.35}, out=tempfile.mkdtemp(), verbose=0)
+        ...     (images, [0, 1, 2] * 8), weights=None, backbone_options={"alpha": 0.35},
+        ...     freeze_depth="block_15", image_size=32, epochs=1, out=tempfile.mkdtemp(), verbose=0)
         >>> result.model.card.class_names
         ('0', '1', '2')
 

@@ -19,12 +19,14 @@ class Prices:
         load: To bring one byte from memory into a training step.
         disk_load: The same from disk.
         disk_write: To write one byte to disk.
+        another_pass: To begin a pass after the first one, whatever it computes.
     """
 
     multiply_add: float
     load: float
     disk_load: float
     disk_write: float
+    another_pass: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Option:
         if not self.kept and self.place != PIXELS:
             work = self.frozen - self.again - self.spared
             had = work * prices.multiply_add * demand.kept
+            had += prices.another_pass if self.spared else 0.0
         if self.place == DISK:
             had += self.size(demand) * prices.disk_write
         return row * demand.loaded * demand.epochs + had

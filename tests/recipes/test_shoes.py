@@ -103,6 +103,7 @@ def test_published_trainings_are_one_phase_and_end_after_the_epochs_of_their_rat
     assert ended == {(140,): 2, (154,): 2, (1e-4,): 1, (1e-5,): 3}
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_with_what_is_there(printed, folder):
     lines, out = printed
     tiny = ["--image-size", "32", "--epochs", "1", "--seeds", "2"]

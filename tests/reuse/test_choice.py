@@ -1,6 +1,7 @@
 """Which cuts are kept: by cost, within the room that there is."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -88,6 +89,11 @@ def test_a_pass_that_begins_at_kept_features_pays_within_fewer_epochs():
     for epochs, deeper, expected in ((4, anew, there), (4, onward, onward), (1, onward, there)):
         demand = Demand(kept=1000, loaded=900, epochs=epochs)
         assert choose({5: [there, deeper, WHOLE]}, demand, PRICES, {MEMORY: 10**9})[5] is expected
+    # To begin it takes time too, of which few images spare too little.
+    slow = replace(PRICES, another_pass=2.0)
+    for images, expected in ((200, there), (2000, onward)):
+        demand = Demand(kept=images, loaded=images, epochs=4)
+        assert choose({5: [there, onward, WHOLE]}, demand, slow, {MEMORY: 10**9})[5] is expected
 
 
 @pytest.mark.parametrize(("again", "frozen", "share"), [(0, 0, 0.0), (1, 4, 0.25), (4, 4, 1.0)])

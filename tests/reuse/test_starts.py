@@ -65,11 +65,14 @@ def test_depths_share_the_room_whichever_is_asked_for_first(make_shared):
 
 def test_a_depth_that_was_not_announced_starts_from_what_is_kept_where_that_is_near(make_shared):
     shared = make_shared(1000, (100,))
-    kept = shared.start(Rows(), 100)
-    near = shared.start(Rows(), 102)
+    many = Rows(8000, 2000)
+    kept = shared.start(many, 100)
+    near = shared.start(many, 102)
     assert (near.point, near.kept) == (kept.point, True)
     assert near.again >= kept.again and near.frozen > kept.frozen
-    assert shared.start(Rows(), 150).point != kept.point  # far: another pass pays
+    far = shared.start(many, 150)  # another pass pays, and begins where the first one ended
+    assert (far.point != kept.point, far.kept) == (True, False)
+    assert far.spared == kept.frozen - kept.again
 
 
 def test_that_images_are_run_whole_for_lack_of_room_is_said(make_shared, caplog):

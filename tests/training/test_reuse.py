@@ -35,12 +35,11 @@ def train(backbone, data, reuse, callbacks=(), **settings):
     ("settings", "tolerance"),
     [
         ({}, 1e-4),
-        ({"ema": 0.9}, 1e-4),
-        ({"layer_decay": 0.7, "weight_decay": 0.01}, 1e-4),
+        ({"ema": 0.9, "layer_decay": 0.7, "weight_decay": 0.01}, 1e-4),
         ({"schedule": "plateau", "patience": 2, "learning_rate": 0.1}, 1e-3),
         ({"class_weight": {0: 1.0, 1: 2.0, 2: 0.5}, "label_smoothing": 0.1}, 1e-4),
     ],
-    ids=["plain", "ema", "layer-decay", "plateau-patience", "class-weight"],
+    ids=["plain", "ema-layer-decay", "plateau-patience", "class-weight"],
 )
 def test_history_is_the_same_with_and_without_reuse(backbone, data, settings, tolerance):
     model, with_reuse = train(backbone, data, True, **settings)
