@@ -135,19 +135,18 @@ def fine_tune(
         )
         size = tuple(trained.input_shape[1:3])
         card = ModelCard(images.task, tuple(images.class_names), size, images.resize)
+        measured = FineTunedModel(trained, card)  # one for all that is measured: compiled once
         # Before it is trained on the validation images too.
-        chosen = FineTunedModel(trained, card).outputs(images, "validation")
+        chosen = measured.outputs(images, "validation")
         refitted = _refit(trainer, values, source, trained, record, console)
-        model = FineTunedModel(trained, card, remember(images, size, refitted=refitted > 0))
+        tests = measured.outputs(images, "test") if "test" in images.counts else None
         depth = resolve_depth(used.backbone.model, freeze_depth)
         result = FineTuneResult(
-            model=model,
+            model=replace(measured, known=remember(images, size, refitted=refitted > 0)),
             data=images,
             record=record,
             validation=score(*chosen, images.task),
-            test=score(*model.outputs(images, "test"), images.task)
-            if "test" in images.counts
-            else None,
+            test=score(*tests, images.task) if tests is not None else None,
             seconds=time.perf_counter() - started,
             config=_config(data, images, values, loading, used.backbone.name),
             folder=folder.shown,
