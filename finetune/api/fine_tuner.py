@@ -100,6 +100,9 @@ class FineTuner(keras_tuner.HyperModel):
             together; with images in other orders each time, and the weights averaged. Quality
             on validation images is that of the model before. Default: 1 time in `fine_tune`, 3
             in `search`; 0: not at all.
+        calibrate: Whether the probabilities of what `fine_tune` and `search` hand over are made as
+            high as the share of right answers, by one temperature fitted on the validation images:
+            label smoothing makes them too low. No answer changes by it. Default True.
         reuse: Whether the frozen part's outputs are computed once and kept: "auto" (default:
             where the images are stored, so that their augmentation is known), True, or False.
         augment: "none", "light", "strong" or a Keras layer, in the place of the data's own.
@@ -158,6 +161,7 @@ class FineTuner(keras_tuner.HyperModel):
         patience: Searchable[int | None] = None,
         select: str = "val_loss",
         refit: int | None = None,
+        calibrate: bool = True,
         reuse: bool | str = "auto",
         augment: Searchable[str | keras.Layer | None] = None,
         views: Searchable[int] = 4,

@@ -19,7 +19,7 @@ from finetune.api.run_folder import claim
 from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData, load_data, scan_folder
 from finetune.exceptions import ArgumentError, TrainingError
-from finetune.model import FineTunedModel, ModelCard, remember, score
+from finetune.model import FineTunedModel, ModelCard, remember, scores
 from finetune.reuse import TRAIN, VALIDATION, Source
 from finetune.support import assign, check_outside, did_you_mean, new_console, values_of
 from finetune.training import TrainingProgress, TrainingRecord, describe_refit
@@ -140,18 +140,23 @@ def fine_tune(
         chosen = measured.outputs(images, "validation")
         refitted = _refit(trainer, values, source, trained, record, console)
         tests = measured.outputs(images, "test") if "test" in images.counts else None
+        model = replace(measured, known=remember(images, size, refitted=refitted > 0))
+        if trainer.calibrates(images.task):
+            model = model.calibrated(*chosen)
+        quality = scores(model.card, chosen, tests)
         depth = resolve_depth(used.backbone.model, freeze_depth)
         result = FineTuneResult(
-            model=replace(measured, known=remember(images, size, refitted=refitted > 0)),
+            model=model,
             data=images,
             record=record,
-            validation=score(*chosen, images.task),
-            test=score(*tests, images.task) if tests is not None else None,
+            validation=quality.validation,
+            test=quality.test,
             seconds=time.perf_counter() - started,
             config=_config(data, images, values, loading, used.backbone.name),
             folder=folder.shown,
             freeze=str(describe(used.backbone.model, depth, batch_norm=values.batch_norm)),
             refitted=refitted,
+            calibration=quality.calibration,
         )
         result.folder = folder.finish(
             partial(write_files, result, trainer), over=not record.interrupted

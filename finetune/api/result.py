@@ -2,13 +2,13 @@
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.api.training_curves import draw_training
 from finetune.data import ImageData
-from finetune.model import Evaluation, FineTunedModel, Predictions, Score
+from finetune.model import Calibration, Evaluation, FineTunedModel, Predictions, Score
 from finetune.support import save_figure, to_frame
 from finetune.training import HEAD, TrainingRecord, was_solved
 
@@ -33,6 +33,8 @@ class FineTuneResult:
         refitted: Number of images, training and validation together, that the model was trained
             on once more (`refit`); `validation` is then the quality of the model before. 0
             where it was not.
+        calibration: How far its probabilities can be taken at their word, before and after
+            `calibrate`; None where they were left as they were.
 
     Example:
         >>> import keras, tempfile
@@ -60,6 +62,7 @@ class FineTuneResult:
     folder: Path
     freeze: str
     refitted: int = 0
+    calibration: Calibration | None = None
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -124,6 +127,7 @@ class FineTuneResult:
             "best_phase": best["phase"],
             "best_epoch": best["epoch"],
             "refitted": self.refitted,
+            "calibration": asdict(self.calibration) if self.calibration else None,
         }
 
     def summary(self) -> str:
@@ -152,6 +156,8 @@ class FineTuneResult:
                 f"            of the model before it was trained on all {self.refitted:,} images"
             )
         lines.append(f"test:       {self.test}" if self.test else "test:       no test images")
+        if self.calibration:
+            lines.append(str(self.calibration))
         lines.append(f"{self.seconds:.0f} s, saved in {self.folder}")
         return "\n".join(lines)
 

@@ -1,3 +1,6 @@
+from .calibrated_scores import Scores as Scores
+from .calibrated_scores import scores as scores
+from .calibration import Calibration as Calibration
 from .card import ModelCard as ModelCard
 from .evaluation import Evaluation as Evaluation
 from .evaluation import Score as Score

@@ -1,6 +1,7 @@
 """The card of a model: what has to be known to use its predictions."""
 
 import json
+import math
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ class ModelCard:
         class_names: Names in the order of the outputs; empty for regression.
         image_size: (height, width) in pixels.
         resize: How other sizes are brought to it: "crop", "pad" or "squash".
+        temperature: What the model divides its logits by, so that probabilities are as high as the
+            share of right answers; 1 where it is not calibrated.
 
     Raises:
         ArgumentError: If one of them is not allowed.
@@ -35,6 +38,7 @@ class ModelCard:
     class_names: tuple[str, ...]
     image_size: tuple[int, int]
     resize: str
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         for name, allowed in (("task", TASKS), ("resize", RESIZE_MODES)):
@@ -44,6 +48,8 @@ class ModelCard:
                 )
         if min(self.image_size) < 1:
             raise ArgumentError(f"Expected image_size above 0, received {self.image_size}.")
+        if not 0 < self.temperature < math.inf:
+            raise ArgumentError(f"Expected a temperature above 0, received {self.temperature}.")
         if len(set(self.class_names)) < len(self.class_names):
             raise ArgumentError(f"Expected class_names that differ, received {self.class_names}.")
 

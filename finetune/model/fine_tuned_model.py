@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from finetune.data import (
     pixel_digests,
 )
 from finetune.exceptions import ArgumentError, DataError, ModelFileError, StorageError
+from finetune.model.calibration import check_task, fit_temperature, set_temperature
 from finetune.model.card import ModelCard, read_card, write_card
 from finetune.model.evaluation import Evaluation, absent_classes, in_order_of, score
 from finetune.model.known_images import KnownImages, read_known, write_known
 from finetune.model.pictures import read_pictures
 from finetune.reuse import extractor, pass_batch
-from finetune.support import first_not_finite
+from finetune.support import check_number, first_not_finite
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,38 @@ class FineTunedModel:
         copy.set_weights(self.keras_model.get_weights())
         return FineTunedModel(copy, self.card, self.known)
 
+    def at_temperature(self, temperature: float) -> "FineTunedModel":
+        """The same model with its logits divided by another temperature, see `calibrate`.
+
+        Args:
+            temperature: Above 0: the lower, the surer the model is; 1 takes its calibration away.
+
+        Returns:
+            A model with weights of its own that gives the same answers with other probabilities.
+
+        Raises:
+            ArgumentError: If the temperature is none, or the model gives no probabilities.
+
+        Source: C. Guo et al., "On Calibration of Modern Neural Networks" (2017).
+        """
+        check_task(self.card.task)
+        check_number("temperature", temperature, above=0)
+        return self.copy()._set_temperature(temperature)
+
+    def calibrated(self, labels: np.ndarray, outputs: np.ndarray) -> "FineTunedModel":
+        """This very model, calibrated: the weights of its outputs change.
+
+        Args:
+            labels: Labels of images that it was not trained on.
+            outputs: What it says of them.
+        """
+        return self._set_temperature(fit_temperature(labels, outputs, self.card.task))
+
+    def _set_temperature(self, temperature: float) -> "FineTunedModel":
+        card = self.card
+        model = set_temperature(self.keras_model, card.temperature, temperature, card.task)
+        return FineTunedModel(model, replace(card, temperature=temperature), self.known)
+
     def predict(self, images: Any, *, batch_size: int = 32) -> Predictions:
         """Classify files, pictures or arrays.
 
@@ -147,7 +180,9 @@ class FineTunedModel:
         if isinstance(data, ImageData):
             labels, outputs, digests = self._measure(data, split or "test")
         else:
-            images = load_labelled(data, **asdict(card), **options)
+            meant = {"task": card.task, "class_names": card.class_names}
+            sized = {"image_size": card.image_size, "resize": card.resize}
+            images = load_labelled(data, **meant, **sized, **options)
             report = images.report
             rows = self._rows(images, split)
             labels, outputs, digests = self._answers(

@@ -28,7 +28,7 @@ from finetune.support import check_number, current_deadline, free_memory
 
 log = logging.getLogger("finetune")
 
-# From images, the name of their split and points to batches of the arrays of each point, and labels.
+# From images, the name of their split and points: batches of the arrays of each point, and labels.
 Extract = Callable[
     [Source, str, Sequence[str]], Iterator[tuple[list[tuple[np.ndarray, ...]], np.ndarray]]
 ]

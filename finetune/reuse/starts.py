@@ -22,8 +22,8 @@ _CORE = 1e10
 _GPU = 5e12
 _LOADED = 2e9
 _SENT = 5e9
-# Seconds to build and trace what computes features for a depth that was not announced: 1.3 to 2.5 of
-# MobileNetV2, EfficientNetV2B0 and ResNet50.
+# Seconds to build and trace what computes features for a depth that was not announced: 1.3 to 2.5
+# of MobileNetV2, EfficientNetV2B0 and ResNet50.
 _ANOTHER_PASS = 2.0
 
 

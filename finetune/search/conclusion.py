@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from finetune.exceptions import OutOfTimeError, SearchError, StorageError, TrainingError
-from finetune.model import FineTunedModel, remember, right_answers, score
+from finetune.model import FineTunedModel, remember, right_answers, scores
 from finetune.reuse import StoredSource
 from finetune.search.board import error_lines
 from finetune.search.budget import format_seconds
@@ -114,13 +114,18 @@ def conclude(
             answers["test"] = model.outputs(data, "test")
     elif combined.how != ENSEMBLE:  # which has weights of its own
         maker.make(combined.how, used, [member.values for member in used])
+    model = model.copy()
+    if work.trainer.calibrates(data.task):
+        model = model.calibrated(*answers["validation"])
+        model.save(folder / "model.keras")
+    quality = scores(model.card, answers["validation"], answers.get("test"))
     result = SearchResult(
-        model.copy(),
+        model,
         ranking,
         chosen,
         settings,
-        score(*answers["validation"], data.task),
-        score(*answers["test"], data.task) if "test" in answers else None,
+        quality.validation,
+        quality.test,
         verdict,
         monitor,
         seconds,
@@ -130,6 +135,7 @@ def conclude(
         current_deadline().seconds if isinstance(stopped, OutOfTimeError) else None,
         refitted,
         combined,
+        quality.calibration,
     )
     write_text(folder / "result.json", json.dumps(_facts(result), indent=2, default=str) + "\n")
     return result
@@ -266,4 +272,5 @@ def _facts(result: SearchResult) -> dict[str, Any]:
         "trials": len(result.ranking),
         "refitted": result.refitted,
         "combined": asdict(result.combined),
+        "calibration": asdict(result.calibration) if result.calibration else None,
     }

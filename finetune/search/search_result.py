@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.model import FineTunedModel, Predictions, Score
+from finetune.model import Calibration, FineTunedModel, Predictions, Score
 from finetune.search.board import board_rows, error_lines, render
 from finetune.search.budget import format_seconds
 from finetune.search.combining import Combined
@@ -87,6 +87,8 @@ class SearchResult:
             0 where it was not.
         combined: What the model is made of: the best trial, or the weights or probabilities of the
             best ones averaged.
+        calibration: How far its probabilities can be taken at their word, before and after
+            `calibrate`; None where they were left as they were.
 
     Example:
         >>> import keras, tempfile
@@ -121,6 +123,7 @@ class SearchResult:
     time_up: float | None = None
     refitted: int = 0
     combined: Combined = field(default_factory=partial(Combined, "best", ()))
+    calibration: Calibration | None = None
 
     @property
     def best(self) -> dict[str, Any]:
@@ -242,6 +245,8 @@ class SearchResult:
         if self.verdict is not None and not self.head_is_best:
             before = " (The model before, too.)" if self.refitted else ""
             lines.append(f"{self.verdict}{before}")
+        if self.calibration:
+            lines.append(str(self.calibration))
         lines.append(f"{format_seconds(self.seconds)}, saved in {self.folder}")
         return "\n".join(lines)
 

@@ -1,9 +1,11 @@
 from .assembly import assemble as assemble
 from .distribution import resolve_distribution as resolve_distribution
 from .distribution import scope as scope
+from .ensembles import MEAN_LAYER as MEAN_LAYER
 from .ensembles import Values as Values
 from .ensembles import average as average
 from .ensembles import ensemble as ensemble
+from .head import OUTPUT_LAYER as OUTPUT_LAYER
 from .head import TASKS as TASKS
 from .head import Head as Head
 from .head import check_select as check_select

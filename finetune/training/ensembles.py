@@ -13,6 +13,9 @@ from finetune.training.shared import SharedBackbone
 
 Values = Sequence[np.ndarray]
 
+# The layer that averages what members say.
+MEAN_LAYER = "mean"
+
 
 def average(states: Sequence[Values]) -> list[np.ndarray]:
     """The mean of each variable over several states of one model: a model soup.
@@ -69,7 +72,7 @@ def ensemble(
             said.append(_copy(rest, f"member_{number}")(common))
     finally:
         assign(whole.variables, now)
-    mean = keras.layers.Average(name="mean")(said) if len(said) > 1 else said[0]
+    mean = keras.layers.Average(name=MEAN_LAYER)(said)
     return keras.Model(pixels, mean, name=f"{ENSEMBLE}{shared.backbone.name}")
 
 

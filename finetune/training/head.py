@@ -10,6 +10,9 @@ from finetune.backbones import HEAD_LAYER, POOL_LAYER
 from finetune.exceptions import ArgumentError
 from finetune.support import check_number
 
+# The layer of a head that gives the outputs.
+OUTPUT_LAYER = "predictions"
+
 TASKS = ("binary", "multiclass", "multilabel", "regression")
 
 # What can decide between epochs, and between trials.
@@ -81,7 +84,7 @@ def build_classifier(features: int, head: Head) -> keras.Model:
         activation=activation,
         kernel_initializer=glorot,
         dtype="float32",
-        name="predictions",
+        name=OUTPUT_LAYER,
     )(x)
     return keras.Model(vector, outputs, name=HEAD_LAYER)
 

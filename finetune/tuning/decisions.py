@@ -18,6 +18,7 @@ NOT_OF_TUNER = {
     "cache_budget": "how much memory is taken",
     "cache_dir": "where features are kept",
     "refit": "done when all trainings are over",
+    "calibrate": "likewise",
 }
 
 # The same for `load_data`.

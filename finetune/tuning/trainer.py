@@ -56,6 +56,10 @@ class Trainer:
         reuse, task, classes = (arguments[name] for name in ("reuse", "task", "num_classes"))
         _check(reuse, task, classes)
         check_select(arguments["select"], task)
+        if not isinstance(arguments["calibrate"], bool):
+            raise ArgumentError(
+                f"Expected calibrate to be True or False, received {arguments['calibrate']!r}."
+            )
         if not isinstance(arguments["refit"], bool):  # True is once
             check_number("refit", arguments["refit"], least=0, most=100, whole=True, optional=True)
         self._inputs = Inputs(task, classes, reuse)
@@ -243,6 +247,10 @@ class Trainer:
         if given is None:
             return usual if source.stored else 0
         return int(given)
+
+    def calibrates(self, task: str) -> bool:
+        """Whether what is handed over is calibrated, see `calibrate`."""
+        return self.arguments["calibrate"] and task != "regression"
 
     def refit(
         self,

@@ -31,9 +31,7 @@ def seen_images() -> list[int]:
 def make_source(size: int, augment: str = "none", views: int = 1) -> Counted:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (60, size, size, 3), np.uint8)
-    data = load_data(
-        (images, np.arange(60) % 2), image_size=size, batch_size=8, augment=augment
-    )
+    data = load_data((images, np.arange(60) % 2), image_size=size, batch_size=8, augment=augment)
     return Counted(data, reuse=True, views=views)
 
 

@@ -10,6 +10,7 @@ import pytest
 from finetune import FineTuner, load
 from finetune.exceptions import ArgumentError
 from finetune.model import FineTunedModel
+from finetune.model.calibration import at_temperature, fit_temperature
 from finetune.search.combining import Combined, Maker, members_of
 from finetune.search.rows import card_of
 from finetune.support import assign, values_of
@@ -21,7 +22,7 @@ def searched(make_backbone, data, tmp_path_factory):
     """A search of four trials that are better than the head, which is not to be the best here."""
     folder = tmp_path_factory.mktemp("combined") / "study"
 
-    def search(refit=False, **options):
+    def search(refit=False, calibrate=False, **options):
         tuner = FineTuner(
             make_backbone(),
             preprocess="tf",
@@ -32,6 +33,7 @@ def searched(make_backbone, data, tmp_path_factory):
             head_optimizer="adam",
             head_learning_rate=1e-4,
             refit=refit,
+            calibrate=calibrate,
         )
         return tuner.search(data, **{"strategy": "grid", "out": folder, "verbose": 0} | options)
 
@@ -108,6 +110,25 @@ def test_an_ensemble_says_the_mean_of_what_the_best_trials_say(searched, members
     assert f"an image takes {result.combined.slowdown:.1f} times as long." in result.summary()
     plain = keras.models.load_model(result.folder / "model.keras")
     np.testing.assert_allclose(said_by(plain, data), mean, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["soup", "ensemble"])
+def test_what_is_made_of_several_is_calibrated_as_a_whole(searched, members, data, how):
+    result = searched(calibrate=True, combine=how)
+    before = means(members, data)[how == "ensemble"]
+    temperature = result.calibration.temperature
+    assert temperature == pytest.approx(
+        fit_temperature(data.splits["validation"].labels, before, "multiclass"), rel=1e-3
+    )
+    expected = at_temperature(before, temperature, "multiclass")
+    plain = keras.models.load_model(result.folder / "model.keras")
+    np.testing.assert_allclose(said_by(plain, data), expected, atol=1e-5)
+    assert load(result.folder).card.temperature == temperature
+    assert result.test.loss == pytest.approx(result.model.evaluate(data).loss, rel=1e-4)
+    facts = json.loads((result.folder / "result.json").read_text())
+    assert facts["calibration"]["after"] == result.calibration.after
+    again = load(result.folder).at_temperature(1.0).keras_model
+    np.testing.assert_allclose(said_by(again, data), before, atol=1e-5)
 
 
 def test_the_lowest_validation_loss_is_taken_of_what_is_allowed(searched, members, data):
