@@ -33,8 +33,7 @@ class FineTuneResult:
         refitted: Number of images, training and validation together, that the model was trained
             on once more (`refit`); `validation` is then the quality of the model before. 0
             where it was not.
-        calibration: How far its probabilities can be taken at their word, before and after
-            `calibrate`; None where they were left as they were.
+        calibration: How far its probabilities can be taken at their word; None for regression.
 
     Example:
         >>> import keras, tempfile
@@ -156,8 +155,8 @@ class FineTuneResult:
                 f"            of the model before it was trained on all {self.refitted:,} images"
             )
         lines.append(f"test:       {self.test}" if self.test else "test:       no test images")
-        if self.calibration:
-            lines.append(str(self.calibration))
+        if self.calibration and self.calibration.remark:
+            lines.append(self.calibration.remark)
         lines.append(f"{self.seconds:.0f} s, saved in {self.folder}")
         return "\n".join(lines)
 

@@ -4,7 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from finetune.model.calibration import Calibration, at_temperature, calibration
+from finetune.model.calibration import (
+    Calibration,
+    at_temperature,
+    calibration,
+    gives_probabilities,
+)
 from finetune.model.card import ModelCard
 from finetune.model.evaluation import Score, score
 
@@ -19,7 +24,7 @@ class Scores:
     Args:
         validation: On the validation images.
         test: On the test images; None where there are none.
-        calibration: What the temperature did; None where there is none.
+        calibration: How far its probabilities can be taken at their word; None for values.
     """
 
     validation: Score
@@ -36,17 +41,15 @@ def scores(card: ModelCard, validation: Answers, test: Answers | None) -> Scores
         test: The same of the test images, or None.
     """
     task, temperature = card.task, card.temperature
-    if temperature == 1.0:
-        unchanged = score(*test, task) if test is not None else None
-        return Scores(score(*validation, task), unchanged, None)
     said = {"validation": validation, **({} if test is None else {"test": test})}
-    now = {
-        split: (labels, at_temperature(outputs, temperature, task))
-        for split, (labels, outputs) in said.items()
-    }
-    split, (labels, before) = [*said.items()][-1]
-    return Scores(
-        score(*now["validation"], task),
-        score(*now["test"], task) if "test" in now else None,
-        calibration(temperature, len(validation[0]), split, labels, before, now[split][1], task),
-    )
+    split, answers = [*said.items()][-1]
+    measured = None
+    if gives_probabilities(task):
+        measured = calibration(split, *answers, task, temperature)
+    if temperature != 1.0:
+        said = {
+            name: (labels, at_temperature(outputs, temperature, task))
+            for name, (labels, outputs) in said.items()
+        }
+    found = {name: score(*one, task) for name, one in said.items()}
+    return Scores(found["validation"], found.get("test"), measured)

@@ -5,7 +5,7 @@ one surer than it should be. One number mends most of either: the temperature th
 divided by. It changes no answer. In a saved model it is part of the weights of the outputs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -34,41 +34,59 @@ _RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Calibration:
-    """How much a model's probabilities can be taken at their word, before and after.
+    """How much a model's probabilities can be taken at their word.
 
     Expected calibration error: images are sorted into 15 bins by how sure the model is, and in each
     the mean of that is compared with the share that is right; the mean difference, weighted by the
-    images in a bin. 0 is perfect.
+    images in a bin. 0 is perfect, and what few images have by chance alone is not 0.
 
     Args:
-        temperature: What logits are divided by: below 1 the model becomes surer.
-        fitted: Number of validation images that it was fitted on.
-        split: Where the errors were measured: "test", or "validation", where they are a little
-            too small.
+        split: Where it was measured: "test", or "validation", where it is a little too small.
         n: Number of images there.
-        before: Expected calibration error without it.
-        before_interval: Its 95% bootstrap interval.
-        after: The same with it.
-        after_interval: Likewise.
-        by_chance: The error that so few images have on average where probabilities are perfect.
+        sure: Mean probability of the answers.
+        right: Share of the answers that are right.
+        error: Expected calibration error.
+        interval: Its 95% bootstrap interval.
+        by_chance: The error that so many images have on average if the probabilities are perfect.
+        by_chance_most: Above it are 2.5% of the errors then.
+        temperature: What logits are divided by: below 1 the model becomes surer; 1 where it was
+            not calibrated.
+        before: The error before that; None where it was not.
+        before_interval: Likewise.
     """
 
-    temperature: float
-    fitted: int
     split: str
     n: int
-    before: float
-    before_interval: tuple[float, float]
-    after: float
-    after_interval: tuple[float, float]
+    sure: float
+    right: float
+    error: float
+    interval: tuple[float, float]
     by_chance: float
+    by_chance_most: float
+    temperature: float = 1.0
+    before: float | None = None
+    before_interval: tuple[float, float] | None = None
 
     def __str__(self) -> str:
-        (low, high), (least, most) = self.before_interval, self.after_interval
+        before = ""
+        if self.before is not None and self.before_interval is not None:
+            before = ", before {:.3f} [{:.3f}, {:.3f}]".format(self.before, *self.before_interval)
+        low, high = self.interval
         return (
-            f"calibrated: error {self.after:.3f} [{least:.3f}, {most:.3f}], before "
-            f"{self.before:.3f} [{low:.3f}, {high:.3f}] ({self.split}, n={self.n}; "
-            f"{self.by_chance:.3f} by chance alone)"
+            f"calibration error {self.error:.3f} [{low:.3f}, {high:.3f}]{before} ({self.split}, "
+            f"n={self.n}; {self.by_chance:.3f} by chance alone)"
+        )
+
+    @property
+    def remark(self) -> str:
+        """What has to be said of the probabilities; empty where there is nothing to say."""
+        if self.error <= self.by_chance_most:
+            return ""
+        how = "high" if self.sure > self.right else "low"
+        advice = "" if self.before is not None else " calibrate=True can mend that."
+        return (
+            f"The probabilities are too {how}: {self.sure:.3f} on average, where {self.right:.3f} "
+            f"of the answers are right; {self}.{advice}"
         )
 
 
@@ -117,35 +135,30 @@ def at_temperature(outputs: np.ndarray, temperature: float, task: str) -> np.nda
 
 
 def calibration(
-    temperature: float,
-    fitted: int,
-    split: str,
-    labels: np.ndarray,
-    before: np.ndarray,
-    after: np.ndarray,
-    task: str,
+    split: str, labels: np.ndarray, outputs: np.ndarray, task: str, temperature: float = 1.0
 ) -> Calibration:
-    """Measure what a temperature did to a model, see `Calibration`.
+    """Measure how far a model's probabilities can be taken at their word, see `Calibration`.
 
     Args:
-        temperature: The temperature.
-        fitted: Number of images that it was fitted on.
         split: Name of the images.
         labels: Their labels.
-        before: The model's probabilities without it.
-        after: And with it.
+        outputs: The model's probabilities before it was calibrated.
         task: "binary", "multiclass" or "multilabel".
+        temperature: That of the model by now. Default 1: not calibrated.
     """
-    sure, right = _sureness(before, labels, task)
-    sure_now, right_now = _sureness(after, labels, task)
+    now = outputs if temperature == 1.0 else at_temperature(outputs, temperature, task)
+    sure, right = _sureness(now, labels, task)
     rng = np.random.default_rng(0)
-    perfect = [_error(sure_now, rng.random(len(sure_now)) < sure_now) for _ in range(_RESAMPLES)]
-    return Calibration(
-        *(temperature, fitted, split, len(labels)),
+    perfect = [_error(sure, rng.random(len(sure)) < sure) for _ in range(_RESAMPLES)]
+    found = Calibration(
+        *(split, len(labels), float(sure.mean()), float(right.mean())),
         *(_error(sure, right), _interval(sure, right)),
-        *(_error(sure_now, right_now), _interval(sure_now, right_now)),
-        float(np.mean(perfect)),
+        *(float(np.mean(perfect)), float(np.quantile(perfect, 0.975)), temperature),
     )
+    if temperature == 1.0:
+        return found
+    sure, right = _sureness(outputs, labels, task)
+    return replace(found, before=_error(sure, right), before_interval=_interval(sure, right))
 
 
 def set_temperature(
@@ -170,13 +183,18 @@ def set_temperature(
     return model
 
 
+def gives_probabilities(task: str) -> bool:
+    """Whether the outputs for a task are probabilities, not values."""
+    return task in _CLASSES
+
+
 def check_task(task: str) -> None:
     """Refuse tasks that know no probabilities.
 
     Raises:
         ArgumentError: If this is one.
     """
-    if task not in _CLASSES:
+    if not gives_probabilities(task):
         raise ArgumentError(
             f"Expected a model of one of {_CLASSES}, received one for {task!r}: it gives no "
             "probabilities that could be calibrated."

@@ -87,8 +87,7 @@ class SearchResult:
             0 where it was not.
         combined: What the model is made of: the best trial, or the weights or probabilities of the
             best ones averaged.
-        calibration: How far its probabilities can be taken at their word, before and after
-            `calibrate`; None where they were left as they were.
+        calibration: How far its probabilities can be taken at their word; None for regression.
 
     Example:
         >>> import keras, tempfile
@@ -245,8 +244,8 @@ class SearchResult:
         if self.verdict is not None and not self.head_is_best:
             before = " (The model before, too.)" if self.refitted else ""
             lines.append(f"{self.verdict}{before}")
-        if self.calibration:
-            lines.append(str(self.calibration))
+        if self.calibration and self.calibration.remark:
+            lines.append(self.calibration.remark)
         lines.append(f"{format_seconds(self.seconds)}, saved in {self.folder}")
         return "\n".join(lines)
 

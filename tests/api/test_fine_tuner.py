@@ -527,7 +527,8 @@ def test_bad_arguments_are_refused_at_once(arguments, text):
             Settings,
             FineTuner,
             # What holds for all trials of a tuner.
-            {"num_classes", "task", "preprocess", "select", "refit", "reuse", "distribution"}
+            {"num_classes", "task", "preprocess", "select", "refit", "calibrate", "reuse"}
+            | {"distribution"}
             | {"cache_budget", "cache_dir", "cache_dtype"},
         ),
         (SearchOptions, FineTuner.search, {"self", "data"}),

@@ -70,6 +70,7 @@ def test_metrics_are_exactly_what_is_promised(result):
     metrics = json.loads((result.folder / "metrics.json").read_text())
     assert list(metrics) == [
         *("validation", "test", "seconds", "best_phase", "best_epoch", "refitted"),
+        "calibration",
     ]
     assert list(metrics["validation"]) == list(metrics["test"])
     assert list(metrics["test"]) == ["accuracy", "loss", "n", "interval"]
@@ -119,7 +120,7 @@ def test_the_summary_is_readable(result):
     lines = result.summary().splitlines()
     assert lines[0].startswith("tiny, 10 of 16 layers frozen, up to ")
     assert lines[1] == "kept: the head, solved on the frozen backbone"
-    assert str(result.test) in lines[-2]
+    assert str(result.test) in lines[-2 - bool(result.calibration.remark)]
     assert lines[-1].endswith(f"saved in {result.folder}")
     assert str(result) == result.summary()
 

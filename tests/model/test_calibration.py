@@ -1,5 +1,7 @@
 """Calibration: one temperature, which changes no answer, in the model that is saved."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -66,24 +68,47 @@ def test_the_error_is_the_gap_between_how_sure_and_how_often_right():
     # 60 images at 0.9 of which 30 are right, and 40 at 0.6 that are all right.
     outputs = np.repeat([[0.9, 0.1], [0.6, 0.4]], [60, 40], axis=0)
     labels = np.array([0] * 30 + [1] * 30 + [0] * 40)
-    found = calibration(1.0, 20, "test", labels, outputs, outputs, "multiclass")
-    assert found.before == pytest.approx(0.6 * 0.4 + 0.4 * 0.4)
-    assert found.before_interval[0] < found.before < found.before_interval[1]
+    found = calibration("test", labels, outputs, "multiclass")
+    assert found.error == pytest.approx(0.6 * 0.4 + 0.4 * 0.4)
+    assert found.interval[0] < found.error < found.interval[1]
     assert 0.03 < found.by_chance < 0.07  # of 0.05 and 0.06 a bin: sqrt(p (1 - p) / n) * 0.8
+    assert (found.sure, found.right) == (pytest.approx(0.78), pytest.approx(0.7))
+    assert found.remark.startswith(
+        "The probabilities are too high: 0.780 on average, where 0.700 of the answers are right; "
+        "calibration error 0.400 ["
+    )
+    assert found.remark.endswith("calibrate=True can mend that.")
 
 
 def test_error_of_one_label_an_image_and_of_several_count_every_label():
     outputs, labels = np.array([[0.8, 0.3]] * 10), np.array([[1, 0]] * 10)
-    found = calibration(1.0, 5, "test", labels, outputs, outputs, "multilabel")
-    assert found.before == pytest.approx((0.2 + 0.3) / 2)
-    one = calibration(1.0, 5, "test", labels[:, 0], outputs[:, :1], outputs[:, :1], "binary")
-    assert one.before == pytest.approx(0.2)
+    found = calibration("test", labels, outputs, "multilabel")
+    assert found.error == pytest.approx((0.2 + 0.3) / 2)
+    one = calibration("test", labels[:, 0], outputs[:, :1], "binary")
+    assert one.error == pytest.approx(0.2)
+
+
+def test_of_perfect_probabilities_nothing_is_said():
+    logits, labels = true_probabilities("multiclass", 400)
+    found = calibration("test", labels, said(logits, "multiclass"), "multiclass")
+    assert found.error < found.by_chance_most and found.remark == ""
+    assert found.interval[0] < found.by_chance < found.by_chance_most
+
+
+def test_the_temperature_mends_the_error():
+    logits, labels = true_probabilities("multiclass", 2000)
+    outputs = said(logits * 3, "multiclass")
+    warm = fit_temperature(labels, outputs, "multiclass")
+    found = calibration("test", labels, outputs, "multiclass", warm)
+    assert found.before == calibration("test", labels, outputs, "multiclass").error
+    assert found.error < 0.25 * found.before
+    assert ", before 0." in str(found) and found.before_interval[0] < found.before
 
 
 @pytest.fixture(scope="module")
 def tuned(make_backbone, data, tmp_path_factory):
     """A run on the tiny backbone, calibrated."""
-    options = {"preprocess": "tf", "freeze_depth": 7, "epochs": 2, "verbose": 0}
+    options = {"preprocess": "tf", "freeze_depth": 7, "epochs": 2, "verbose": 0, "calibrate": True}
     return fine_tune(
         data, backbone=make_backbone(), out=tmp_path_factory.mktemp("runs") / "a", **options
     )
@@ -103,22 +128,16 @@ def test_the_saved_model_holds_it_and_plain_keras_reads_it(tuned, arrays):
 
 
 def test_what_is_told_is_of_the_model_that_is_handed_over(tuned, data):
-    evaluated = tuned.model.evaluate(data)
-    assert tuned.test.loss == pytest.approx(evaluated.loss, rel=1e-4)
-    uncalibrated = tuned.model.at_temperature(1.0)
-    labels, outputs = uncalibrated.outputs(data, "test")
-    expected = calibration(
-        tuned.calibration.temperature,
-        *(1, "test", labels, outputs),
-        at_temperature(outputs, tuned.calibration.temperature, "multiclass"),
-        "multiclass",
+    assert tuned.test.loss == pytest.approx(tuned.model.evaluate(data).loss, rel=1e-4)
+    told = json.loads((tuned.folder / "metrics.json").read_text())["calibration"]
+    uncalibrated = tuned.model.at_temperature(1.0).outputs(data, "test")
+    assert told["before"] == pytest.approx(
+        calibration("test", *uncalibrated, "multiclass").error, abs=1e-4
     )
-    assert tuned.calibration.before == pytest.approx(expected.before, abs=1e-4)
-    assert tuned.calibration.after == pytest.approx(expected.after, abs=1e-4)
-    told = tuned.metrics()["calibration"]
-    counts = {split: len(images) for split, images in data.splits.items()}
-    assert (told["fitted"], told["n"]) == (counts["validation"], counts["test"])
-    assert f"calibrated: error {tuned.calibration.after:.3f} [" in tuned.summary()
+    now = calibration("test", *tuned.model.outputs(data, "test"), "multiclass")
+    assert told["error"] == pytest.approx(now.error, abs=1e-4)
+    assert (told["split"], told["n"]) == ("test", len(data.splits["test"]))
+    assert told["temperature"] == tuned.model.card.temperature
 
 
 def test_a_copy_at_another_temperature_leaves_the_model_as_it_was(tuned):
@@ -131,19 +150,16 @@ def test_a_copy_at_another_temperature_leaves_the_model_as_it_was(tuned):
     np.testing.assert_allclose(other * 2.0, kernel * tuned.model.card.temperature, rtol=1e-5)
 
 
-def test_it_can_be_left_out(make_backbone, data, tmp_path):
-    result = fine_tune(
-        *(data,),
-        backbone=make_backbone(),
-        preprocess="tf",
-        freeze_depth=1.0,
-        calibrate=False,
-        out=tmp_path / "run",
-        verbose=0,
-    )
-    assert result.calibration is None and result.model.card.temperature == 1.0
-    assert result.metrics()["calibration"] is None
-    assert "calibrated" not in result.summary()
+def test_where_it_is_not_asked_for_probabilities_stay_and_their_error_is_told(
+    make_backbone, data, tmp_path
+):
+    options = {"preprocess": "tf", "freeze_depth": 1.0, "out": tmp_path / "run", "verbose": 0}
+    result = fine_tune(data, backbone=make_backbone(), **options)
+    assert result.model.card.temperature == 1.0
+    told = result.metrics()["calibration"]
+    assert (told["temperature"], told["before"]) == (1.0, None)
+    found = calibration("test", *result.model.outputs(data, "test"), "multiclass")
+    assert told["error"] == pytest.approx(found.error, abs=1e-6)
 
 
 def test_what_cannot_be_is_refused(tuned):

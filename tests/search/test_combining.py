@@ -126,7 +126,7 @@ def test_what_is_made_of_several_is_calibrated_as_a_whole(searched, members, dat
     assert load(result.folder).card.temperature == temperature
     assert result.test.loss == pytest.approx(result.model.evaluate(data).loss, rel=1e-4)
     facts = json.loads((result.folder / "result.json").read_text())
-    assert facts["calibration"]["after"] == result.calibration.after
+    assert facts["calibration"]["error"] == result.calibration.error
     again = load(result.folder).at_temperature(1.0).keras_model
     np.testing.assert_allclose(said_by(again, data), before, atol=1e-5)
 
