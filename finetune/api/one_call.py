@@ -20,10 +20,19 @@ from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData, load_data, scan_folder
 from finetune.exceptions import ArgumentError, TrainingError
 from finetune.model import FineTunedModel, ModelCard, remember, scores
-from finetune.reuse import TRAIN, VALIDATION, Source
+from finetune.reuse import TRAIN, VALIDATION, Source, StoredSource
 from finetune.support import assign, check_outside, did_you_mean, new_console, values_of
 from finetune.training import TrainingProgress, TrainingRecord, describe_refit
-from finetune.tuning import FREEZE_DEPTH, LEARNING_RATE, Settings, Trainer, deciding
+from finetune.tuning import (
+    FREEZE_DEPTH,
+    LEARNING_RATE,
+    CrossValidation,
+    Settings,
+    Trainer,
+    check_can_be_folded,
+    cross_validate,
+    deciding,
+)
 
 _TRAINING = inspect.signature(FineTuner).parameters
 _LOADING = {
@@ -122,6 +131,8 @@ def fine_tune(
         _announce(images, console)
         values = replace(values, label_smoothing=values.smoothing(images.task))
         source = trainer.source_of(images, values)
+        if images.folds:
+            check_can_be_folded(source)
         used = trainer.shared(values)
         file = folder.begin(deciding(trainer, images, values.epochs))
         if file.path.exists():
@@ -144,6 +155,7 @@ def fine_tune(
         if trainer.calibrates(images.task):
             model = model.calibrated(*chosen)
         quality = scores(model.card, chosen, tests)
+        folded = _cross_validate(trainer, values, source, trained, record, console)
         depth = resolve_depth(used.backbone.model, freeze_depth)
         result = FineTuneResult(
             model=model,
@@ -157,6 +169,7 @@ def fine_tune(
             freeze=str(describe(used.backbone.model, depth, batch_norm=values.batch_norm)),
             refitted=refitted,
             calibration=quality.calibration,
+            cross_validation=folded,
         )
         result.folder = folder.finish(
             partial(write_files, result, trainer), over=not record.interrupted
@@ -192,6 +205,34 @@ def _refit(
         return 0
     console.print(f"{describe_refit(images, seeds)}: {time.perf_counter() - started:.0f} s")
     return images
+
+
+def _cross_validate(
+    trainer: Trainer,
+    values: Settings,
+    source: Source,
+    trained: keras.Model,
+    record: TrainingRecord,
+    console: Console,
+) -> CrossValidation | None:
+    """Measure such a training on every image, if that is wanted; the model stays as it is."""
+    if not isinstance(source, StoredSource) or not source.data.folds or record.interrupted:
+        return None
+    made = values_of(trained.variables)
+    started = time.perf_counter()
+    folds = source.data.folds
+    try:
+        seeds = trainer.refits(source, _REFIT) or 1
+        progress = [] if console.quiet else [TrainingProgress(console)]
+        found = cross_validate(trainer, values, source, record, seeds=seeds, progress=progress)
+    except (KeyboardInterrupt, TrainingError) as error:
+        why = str(error).rstrip(".") if isinstance(error, TrainingError) else "it was stopped"
+        console.print(f"Not cross-validated: {why}.")
+        return None
+    finally:
+        assign(trained.variables, made)
+    console.print(f"Cross-validated in {folds} folds: {time.perf_counter() - started:.0f} s")
+    return found
 
 
 def explain(

@@ -11,6 +11,7 @@ from finetune.data import ImageData
 from finetune.model import Calibration, Evaluation, FineTunedModel, Predictions, Score
 from finetune.support import save_figure, to_frame
 from finetune.training import HEAD, TrainingRecord, was_solved
+from finetune.tuning import CrossValidation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,6 +35,8 @@ class FineTuneResult:
             on once more (`refit`); `validation` is then the quality of the model before. 0
             where it was not.
         calibration: How far its probabilities can be taken at their word; None for regression.
+        cross_validation: What was said of every image by a model that was not trained on it; None
+            where `validation` did not ask for folds.
 
     Example:
         >>> import keras, tempfile
@@ -62,6 +65,7 @@ class FineTuneResult:
     freeze: str
     refitted: int = 0
     calibration: Calibration | None = None
+    cross_validation: CrossValidation | None = None
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -118,7 +122,7 @@ class FineTuneResult:
 
     def metrics(self) -> dict[str, Any]:
         """What `metrics.json` holds."""
-        best = self.record.best_epoch
+        best, folded = self.record.best_epoch, self.cross_validation
         return {
             "validation": self.validation.to_dict(),
             "test": self.test.to_dict() if self.test else None,
@@ -126,6 +130,7 @@ class FineTuneResult:
             "best_phase": best["phase"],
             "best_epoch": best["epoch"],
             "refitted": self.refitted,
+            "cross_validation": folded.to_dict() if folded else None,
             "calibration": asdict(self.calibration) if self.calibration else None,
         }
 
@@ -154,6 +159,9 @@ class FineTuneResult:
             lines.append(
                 f"            of the model before it was trained on all {self.refitted:,} images"
             )
+        if self.cross_validation:
+            name = f"{self.cross_validation.folds}-fold:"
+            lines.append(f"{name:<11} {self.cross_validation}")
         lines.append(f"test:       {self.test}" if self.test else "test:       no test images")
         if self.calibration and self.calibration.remark:
             lines.append(self.calibration.remark)

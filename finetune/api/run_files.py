@@ -13,7 +13,7 @@ from finetune.tuning import Trainer, write_arguments
 # All that any version wrote.
 FILES = (
     *("config.json", "config.toml", "environment.json", "history.csv"),
-    *("learning_rates.csv", "metrics.json", "model.keras"),
+    *("learning_rates.csv", "metrics.json", "model.keras", "out_of_fold.csv"),
 )
 
 
@@ -33,6 +33,9 @@ def write_files(result: FineTuneResult, trainer: Trainer, folder: Path) -> None:
     write_text(folder / "history.csv", _table(result.history))
     write_text(folder / "learning_rates.csv", _table(_rates(result)))
     write_text(folder / "environment.json", _json(environment()))
+    if result.cross_validation:
+        rows = result.cross_validation.rows(result.data.class_names)
+        write_text(folder / "out_of_fold.csv", _table(rows))
     result.save(folder / "model.keras")
     write_text(folder / "metrics.json", _json(result.metrics()))
 

@@ -7,6 +7,7 @@ from .dataset import Split as Split
 from .digests import pixel_digests as pixel_digests
 from .finding import find_images as find_images
 from .folder import scan_folder as scan_folder
+from .folds import assign_folds as assign_folds
 from .images import SkippedFile as SkippedFile
 from .images import read_image as read_image
 from .images import read_images as read_images

@@ -111,6 +111,7 @@ class ImageData:
         augmentation: As given: "none", "light", "strong" or a layer.
         report: What was skipped or ignored.
         reload: Loads the same source at another image size: `load_data` with what it was given.
+        folds: Number of folds of the cross-validation that was asked for; 0 for none.
     """
 
     splits: dict[str, Split]
@@ -126,6 +127,7 @@ class ImageData:
     augmentation: str | keras.Layer | None
     report: DataReport
     reload: Callable[..., "ImageData"] = field(repr=False)
+    folds: int = 0
 
     @property
     def train(self) -> tf.data.Dataset:

@@ -20,6 +20,7 @@ from finetune.data.dataset import (
     fingerprint,
 )
 from finetune.data.decoded import Decoded, decode, open_source, unreadable
+from finetune.data.folds import parse_folds
 from finetune.data.hold_back import check_fraction, hold_back
 from finetune.data.items import Part, Source
 from finetune.data.labels import (
@@ -70,7 +71,9 @@ def load_data(
         batch_size: Images in a batch. Default 32, as in Keras.
         validation: What to validate on, if the source has no such part itself: the share to split
             off from what is not test (default 0.2, as in Keras' guides), or a source of its own;
-            None for none. A source given here takes the place of the source's own part.
+            None for none. A source given here takes the place of the source's own part. "5-fold":
+            a fifth, and when all is trained, as many trainings more, in each of which another
+            fifth of all images is held back: what these say of every image is the measure.
         test: The same for test images. Default None: those of the source, if it has any.
         seed: Of what is split off, of the order of training images and of augmentation.
             Default 0.
@@ -114,12 +117,14 @@ def load_data(
     seed = _check_seed(seed)
     resolve_augment(augment, seed)
     given = {"validation": validation, "test": test}
+    folds = parse_folds(validation)
     options: dict[str, Any] = {
         "image_size": size,
         "resize": resize,
         "batch_size": check_batch_size(batch_size),
         "seed": seed,
         "augmentation": augment,
+        "folds": folds,
         "reload": partial(
             load_data,
             source,
@@ -138,7 +143,7 @@ def load_data(
         return load_stream(source, given, task=task, class_names=class_names, options=options)
     return _load_stored(
         source,
-        given,
+        {**given, "validation": 1 / folds} if folds else given,
         options,
         strict=strict,
         task=task,

@@ -1,4 +1,3 @@
-from .calibrated_scores import Scores as Scores
 from .calibrated_scores import scores as scores
 from .calibration import Calibration as Calibration
 from .card import ModelCard as ModelCard

@@ -9,6 +9,7 @@ from .cuts import split as split
 from .features import FeatureCache as FeatureCache
 from .features import Features as Features
 from .fold import fold_batch_norm as fold_batch_norm
+from .fold_source import FoldSource as FoldSource
 from .frozen import FrozenModel as FrozenModel
 from .graph import CannotSplit as CannotSplit
 from .identities import NOT_COMPUTED as NOT_COMPUTED

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from finetune.data import augment_batch
 from finetune.reuse.entries import Shards
-from finetune.reuse.joined import JoinedRows
+from finetune.reuse.joined import JoinedRows, PickedRows
 
 
 class RowBatches:
@@ -33,7 +33,7 @@ class RowBatches:
 
     def __init__(
         self,
-        inputs: tuple[np.ndarray | Shards | JoinedRows, ...],
+        inputs: tuple[np.ndarray | Shards | JoinedRows | PickedRows, ...],
         labels: np.ndarray,
         *,
         batch_size: int,

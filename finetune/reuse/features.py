@@ -21,6 +21,7 @@ import numpy as np
 from finetune.exceptions import ArgumentError, StorageError
 from finetune.reuse.entries import EntryWriter, Shards
 from finetune.reuse.identities import MAKERS
+from finetune.reuse.joined import PickedRows
 from finetune.reuse.sinks import Room, Sink
 from finetune.reuse.sources import TRAIN, Source
 from finetune.reuse.store import FeatureStore
@@ -47,7 +48,7 @@ class Features:
         labels: One label or row of labels per image, (n, ...).
     """
 
-    inputs: tuple[np.ndarray | Shards, ...]
+    inputs: tuple[np.ndarray | Shards | PickedRows, ...]
     labels: np.ndarray
 
     def batches(self, size: int) -> Iterator[tuple[tuple[np.ndarray, ...], np.ndarray]]:

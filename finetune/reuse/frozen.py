@@ -16,10 +16,13 @@ from finetune.reuse.choice import PIXELS
 from finetune.reuse.cuts import Cut, extractor, find_cuts
 from finetune.reuse.cuts import split as split_model
 from finetune.reuse.features import FeatureCache, Features
+from finetune.reuse.fold_source import FoldSource
 from finetune.reuse.graph import CannotSplit, flatten
 from finetune.reuse.identities import Identity, identity
-from finetune.reuse.sources import TRAIN, Source, pass_batch
+from finetune.reuse.sources import TRAIN, VALIDATION, Source, pass_batch
 from finetune.support import assign, values_of
+
+_BOTH = (TRAIN, VALIDATION)
 
 log = logging.getLogger("finetune")
 
@@ -153,6 +156,9 @@ class FrozenModel:
             name: Name of the place.
             wanted: Names of other places that will be asked for, to be computed in the same pass.
         """
+        if isinstance(source, FoldSource):
+            parts = (self.features(source.whole, part, name, wanted) for part in _BOTH)
+            return source.features(split, *parts)
         names = [self._full(place) for place in (name, *wanted)]
         if self._cache.holds(source, split, names[0]):
             names = names[:1]
@@ -165,6 +171,9 @@ class FrozenModel:
 
     def computed(self, source: Source, split: str, name: str) -> Features:
         """The same, computed now; nothing of it is kept."""
+        if isinstance(source, FoldSource):
+            parts = (self.computed(source.whole, part, name) for part in _BOTH)
+            return source.features(split, *parts)
         with self._pretrained():
             return FeatureCache().get(
                 source, split, self._full(name), (), self._extract, lasting=False

@@ -1,4 +1,4 @@
-"""Training and validation rows as one, where both are trained on."""
+"""Rows of images as others need them: training and validation rows as one, and some of those."""
 
 import numpy as np
 
@@ -46,3 +46,32 @@ class JoinedRows:
         found[trained] = self._train[(view * self._images + image)[trained]]
         found[~trained] = self._validation[(image - self._images)[~trained]]
         return found
+
+
+class PickedRows:
+    """Some of the rows, in another order.
+
+    Args:
+        rows: All of them.
+        chosen: The number of each row that is meant.
+
+    Attributes:
+        shape: As an array's.
+        dtype: As an array's.
+
+    Example:
+        >>> PickedRows(np.array([10, 11, 12]), np.array([2, 0]))[np.array([0])].tolist()
+        [12]
+    """
+
+    def __init__(self, rows: Rows | JoinedRows, chosen: np.ndarray) -> None:
+        self._rows = rows
+        self._chosen = chosen
+        self.shape = (len(chosen), *rows.shape[1:])
+        self.dtype = rows.dtype
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return self._rows[self._chosen[rows]]

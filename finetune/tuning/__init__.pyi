@@ -6,6 +6,9 @@ from .decisions import spelled_out as spelled_out
 from .descriptions import describe as describe
 from .hyperparameters import Searchable as Searchable
 from .hyperparameters import spread as spread
+from .k_fold import CrossValidation as CrossValidation
+from .k_fold import check_can_be_folded as check_can_be_folded
+from .k_fold import cross_validate as cross_validate
 from .settings import FREEZE_DEPTH as FREEZE_DEPTH
 from .settings import LEARNING_RATE as LEARNING_RATE
 from .settings import Settings as Settings
