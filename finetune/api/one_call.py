@@ -222,9 +222,8 @@ def _cross_validate(
     started = time.perf_counter()
     folds = source.data.folds
     try:
-        seeds = trainer.refits(source, _REFIT) or 1
         progress = [] if console.quiet else [TrainingProgress(console)]
-        found = cross_validate(trainer, values, source, record, seeds=seeds, progress=progress)
+        found = cross_validate(trainer, values, source, record, progress)
     except (KeyboardInterrupt, TrainingError) as error:
         why = str(error).rstrip(".") if isinstance(error, TrainingError) else "it was stopped"
         console.print(f"Not cross-validated: {why}.")

@@ -1,13 +1,11 @@
 """The files of a run: configuration, history, metrics, environment and model."""
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 from finetune.api.result import FineTuneResult
-from finetune.support import environment, write_text
+from finetune.support import as_csv, environment, write_text
 from finetune.tuning import Trainer, write_arguments
 
 # All that any version wrote.
@@ -30,12 +28,12 @@ def write_files(result: FineTuneResult, trainer: Trainer, folder: Path) -> None:
     """
     write_text(folder / "config.json", _json(result.config))
     write_arguments(folder, trainer, result.data, "fit", {})
-    write_text(folder / "history.csv", _table(result.history))
-    write_text(folder / "learning_rates.csv", _table(_rates(result)))
+    write_text(folder / "history.csv", as_csv(result.history))
+    write_text(folder / "learning_rates.csv", as_csv(_rates(result)))
     write_text(folder / "environment.json", _json(environment()))
     if result.cross_validation:
         rows = result.cross_validation.rows(result.data.class_names)
-        write_text(folder / "out_of_fold.csv", _table(rows))
+        write_text(folder / "out_of_fold.csv", as_csv(rows))
     result.save(folder / "model.keras")
     write_text(folder / "metrics.json", _json(result.metrics()))
 
@@ -50,12 +48,3 @@ def _rates(result: FineTuneResult) -> list[dict[str, Any]]:
 
 def _json(values: dict[str, Any]) -> str:
     return json.dumps(values, indent=2, default=str) + "\n"
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from finetune.exceptions import OutOfTimeError, SearchError, StorageError, TrainingError
 from finetune.model import FineTunedModel, remember, right_answers, scores
-from finetune.reuse import StoredSource
+from finetune.reuse import Source, StoredSource
 from finetune.search.board import error_lines
 from finetune.search.budget import format_seconds
 from finetune.search.combining import BEST, ENSEMBLE, Maker, Member, members_of
@@ -25,6 +25,7 @@ from finetune.search.runner import Work, head_alone
 from finetune.search.search_result import SearchResult, Verdict
 from finetune.search.trials import Trial
 from finetune.support import (
+    as_csv,
     assign,
     bootstrap_interval,
     current_deadline,
@@ -32,6 +33,7 @@ from finetune.support import (
     write_text,
 )
 from finetune.training import TrainingProgress, TrainingRecord, Values, best_row, describe_refit
+from finetune.tuning import CrossValidation, cross_validate
 
 log = logging.getLogger("finetune")
 
@@ -115,6 +117,12 @@ def conclude(
     elif combined.how != ENSEMBLE:  # which has weights of its own
         maker.make(combined.how, used, [member.values for member in used])
     model = model.copy()
+    folded = None
+    if data.folds and stopped is None:
+        folded = _cross_validate(work, members[0], monitor, console)
+    if folded is not None and folded.head is not None and "test" not in answers:
+        alone, tuned = (folded.labels, folded.head), (folded.labels, folded.outputs)
+        verdict = _verdict(f"{folded.folds}-fold", data.task, tuned, alone)
     if work.trainer.calibrates(data.task):
         model = model.calibrated(*answers["validation"])
         model.save(folder / "model.keras")
@@ -136,7 +144,10 @@ def conclude(
         refitted,
         combined,
         quality.calibration,
+        folded,
     )
+    if folded is not None:
+        write_text(folder / "out_of_fold.csv", as_csv(folded.rows(data.class_names)))
     write_text(folder / "result.json", json.dumps(_facts(result), indent=2, default=str) + "\n")
     return result
 
@@ -159,18 +170,10 @@ def _refit(
     started = time.monotonic()
     progress = [] if console.quiet else [TrainingProgress(console)]
     for member in members:
-        trial, outcome = member.entry.trial, member.entry.trial.outcome
-        best = best_row(outcome.history, monitor) if outcome is not None else None
-        if outcome is None or best is None:
-            log.warning("Trial %s has no history to go by: not trained again.", trial.name)
+        happened = _happened(work, member, monitor)
+        if happened is None:
             return [], 0
-        record = TrainingRecord(
-            epochs=outcome.history, best=outcome.history.index(best), monitor=monitor
-        )
-        data = work.data
-        if outcome.batch_size not in (None, data.batch_size):  # memory was short for more
-            data = data.with_options(batch_size=outcome.batch_size)
-        source = work.trainer.source_of(data, member.settings)
+        source, record = happened
         try:
             images = work.trainer.refit(member.settings, source, record, times, progress)
         except (OutOfTimeError, TrainingError, KeyboardInterrupt) as error:
@@ -181,6 +184,41 @@ def _refit(
     told = describe_refit(images, times * len(members))
     console.print(f"{told}: {format_seconds(time.monotonic() - started)}")
     return states, images
+
+
+def _cross_validate(
+    work: Work, member: Member, monitor: str, console: Console
+) -> CrossValidation | None:
+    """Measure trainings like that of a trial on every image."""
+    happened = _happened(work, member, monitor)
+    if happened is None:
+        return None
+    started = time.monotonic()
+    progress = [] if console.quiet else [TrainingProgress(console)]
+    try:
+        found = cross_validate(work.trainer, member.settings, *happened, progress)
+    except (OutOfTimeError, TrainingError, KeyboardInterrupt) as error:
+        log.warning("Not cross-validated: %s", str(error) or "it was stopped.")
+        return None
+    took = format_seconds(time.monotonic() - started)
+    console.print(f"Cross-validated in {found.folds} folds: {took}")
+    return found
+
+
+def _happened(work: Work, member: Member, monitor: str) -> tuple[Source, TrainingRecord] | None:
+    """The images of a trial and what happened in it, to be done once more; None if it is lost."""
+    trial, outcome = member.entry.trial, member.entry.trial.outcome
+    best = best_row(outcome.history, monitor) if outcome is not None else None
+    if outcome is None or best is None:
+        log.warning("Trial %s has no history to go by: not trained again.", trial.name)
+        return None
+    data = work.data
+    if outcome.batch_size not in (None, data.batch_size):  # memory was short for more
+        data = data.with_options(batch_size=outcome.batch_size)
+    record = TrainingRecord(
+        epochs=outcome.history, best=outcome.history.index(best), monitor=monitor
+    )
+    return work.trainer.source_of(data, member.settings), record
 
 
 def _is_time_for(seconds: float) -> bool:
@@ -245,7 +283,7 @@ def _verdict(split: str, task: str, tuned: Answers, alone: Answers) -> Verdict:
 
 
 def _facts(result: SearchResult) -> dict[str, Any]:
-    verdict = result.verdict
+    verdict, folded = result.verdict, result.cross_validation
     return {
         "best": {
             "id": result.chosen.trial.trial,
@@ -272,5 +310,6 @@ def _facts(result: SearchResult) -> dict[str, Any]:
         "trials": len(result.ranking),
         "refitted": result.refitted,
         "combined": asdict(result.combined),
+        "cross_validation": folded.to_dict() if folded else None,
         "calibration": asdict(result.calibration) if result.calibration else None,
     }

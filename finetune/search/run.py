@@ -43,6 +43,7 @@ from finetune.tuning import (
     LEARNING_RATE,
     Settings,
     Trainer,
+    check_can_be_folded,
     deciding,
     spread,
     write_arguments,
@@ -121,7 +122,9 @@ def _search(
 
 def _plan(trainer: Trainer, data: ImageData, options: SearchOptions, folder: Path) -> _Plan:
     # Once to know which images, whose number of classes and task are then known; and again.
-    trainer.source_of(data, trainer.settings())
+    source = trainer.source_of(data, trainer.settings())
+    if data.folds:
+        check_can_be_folded(source)
     space = keras_tuner.HyperParameters()
     settings = trainer.settings(space)
     if not space.space:

@@ -15,7 +15,7 @@ from finetune.search.rows import scores_of_kept, trial_rows
 from finetune.search.runner import Work
 from finetune.search.trial_curves import draw_search
 from finetune.support import save_figure, to_frame
-from finetune.tuning import Settings
+from finetune.tuning import CrossValidation, Settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +26,7 @@ class Verdict:
     """Whether fine-tuning was worth it: the best model against the head alone.
 
     Args:
-        split: "test", or "validation" where there are no test images.
+        split: "test"; where there are no test images "5-fold" and the like, or "validation".
         n: Number of images.
         tuned: Accuracy of the best model.
         tuned_interval: Its 95% bootstrap interval.
@@ -55,7 +55,8 @@ class Verdict:
             "not shown": f"{self.n} images do not show a difference between fine-tuning and the "
             "head alone",
         }[self.word]
-        chose = "" if self.split == "test" else " These images chose the model: optimistic."
+        chosen = self.split == "validation"
+        chose = " These images chose the model: optimistic." if chosen else ""
         return (
             f"{said}: {self.tuned:.3f} against {self.head_only:.3f}, difference "
             f"{self.tuned - self.head_only:+.3f} [{low:+.3f}, {high:+.3f}] "
@@ -88,6 +89,9 @@ class SearchResult:
         combined: What the model is made of: the best trial, or the weights or probabilities of the
             best ones averaged.
         calibration: How far its probabilities can be taken at their word; None for regression.
+        cross_validation: What was said of every image by a model that was not trained on it, each
+            of a training with the settings of the chosen trial; None where `validation` of the data
+            did not ask for folds.
 
     Example:
         >>> import keras, tempfile
@@ -123,6 +127,7 @@ class SearchResult:
     refitted: int = 0
     combined: Combined = field(default_factory=partial(Combined, "best", ()))
     calibration: Calibration | None = None
+    cross_validation: CrossValidation | None = None
 
     @property
     def best(self) -> dict[str, Any]:
@@ -240,6 +245,9 @@ class SearchResult:
             lines.append(
                 f"            of the model before it was trained on all {self.refitted:,} images"
             )
+        if self.cross_validation:
+            name = f"{self.cross_validation.folds}-fold:"
+            lines.append(f"{name:<11} {self.cross_validation}")
         lines.append(f"test:       {self.test}" if self.test else "test:       no test images")
         if self.verdict is not None and not self.head_is_best:
             before = " (The model before, too.)" if self.refitted else ""

@@ -38,6 +38,7 @@ from .statistics import accuracy_interval as accuracy_interval
 from .statistics import bootstrap_interval as bootstrap_interval
 from .surroundings import expected_tracing as expected_tracing
 from .surroundings import same_random_state as same_random_state
+from .tables import as_csv as as_csv
 from .tables import as_plain_text as as_plain_text
 from .tables import to_frame as to_frame
 from .typed_json import AnyFloat as AnyFloat

@@ -1,6 +1,8 @@
 """Tables: of pandas, for those who have it, and as plain text."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,23 @@ def to_frame(rows: Sequence[dict[str, Any]]) -> Any:
             "or use rows(), which needs nothing."
         ) from error
     return pandas.DataFrame([*rows])
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as comma-separated values, with the names of all columns first.
+
+    Example:
+        >>> print(as_csv([{"a": 1}, {"a": 2, "b": 3}]), end="")
+        a,b
+        1,
+        2,3
+    """
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def as_plain_text(table: "Table") -> str:

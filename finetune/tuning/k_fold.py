@@ -73,8 +73,6 @@ def cross_validate(
     settings: Settings,
     source: Any,
     record: TrainingRecord,
-    *,
-    seeds: int = 1,
     progress: Sequence[PhaseCallback] = (),
 ) -> CrossValidation:
     """Train once more for each fold, on the images of the others, and ask about those held back.
@@ -86,7 +84,6 @@ def cross_validate(
         settings: The values of the trial.
         source: Training and validation images that are stored and not augmented.
         record: What happened in that training: phases end after the epochs that were best in it.
-        seeds: Times that the last phase is trained in each fold, see `Trainer.refit`.
         progress: Callbacks that only show.
 
     Returns:
@@ -123,7 +120,7 @@ def cross_validate(
             trainer.refit(settings, part, head, 1, progress)
             _ask(run, part, said_by_head)
         if head is None or record.best_epoch["phase"] != HEAD:
-            trainer.refit(settings, part, record, seeds, progress)
+            trainer.refit(settings, part, record, 1, progress)
         _ask(run, part, said)
     return CrossValidation(
         data.folds,

@@ -140,3 +140,36 @@ def test_where_it_cannot_be_trained_again_the_model_before_is_handed_over(
         np.testing.assert_allclose(
             model.predict(images).probabilities, before.predict(images).probabilities, atol=1e-6
         )
+
+
+def test_without_test_images_folds_say_whether_it_was_worth_it(make_backbone, arrays, tmp_path):
+    """And each image is asked about once, whatever trials were chosen by."""
+    data = load_data(arrays, image_size=16, batch_size=16, validation="3-fold")
+    tuner = FineTuner(
+        make_backbone(),
+        preprocess="tf",
+        freeze_depth=[7, 10],
+        learning_rate=1e-2,
+        epochs=2,
+        refit=0,
+    )
+    result = tuner.search(data, strategy="grid", combine="best", out=tmp_path / "study", verbose=0)
+    found = result.cross_validation
+    assert (found.folds, len(found.ids), result.test) == (3, 72, None)
+    tuned, alone = (
+        (outputs.argmax(axis=1) == found.labels).mean() for outputs in (found.outputs, found.head)
+    )
+    assert (result.verdict.split, result.verdict.n) == ("3-fold", 72)
+    assert result.verdict.tuned == pytest.approx(tuned)
+    assert result.verdict.head_only == pytest.approx(alone)
+    assert "(3-fold, n=72)." in str(result.verdict)
+    assert "3-fold:     accuracy " in result.summary()
+    facts = json.loads((result.folder / "result.json").read_text())
+    assert facts["cross_validation"]["n"] == 72
+    assert len((result.folder / "out_of_fold.csv").read_text().splitlines()) == 73
+    # What was chosen is handed over, not what the last fold left behind.
+    best = result.ranking[0].trial.outcome
+    assert result.validation.loss == pytest.approx(best.metrics["val_loss"], rel=1e-4)
+    assert result.model.evaluate(data, "validation").loss == pytest.approx(
+        result.validation.loss, rel=1e-4
+    )
