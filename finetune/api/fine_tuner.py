@@ -92,9 +92,10 @@ class FineTuner(keras_tuner.HyperModel):
         mixed_precision: True, False (default) or the name of a Keras dtype policy.
         patience: Epochs of the second phase without a lower validation loss before it ends.
             Default None: all epochs.
-        select: What decides between epochs, phases and trials: "val_loss" (default, without label
-            smoothing: it tells apart what gets as many of a few hundred images right) or
-            "val_accuracy", and the loss among equals.
+        select: What decides between epochs, phases and trials: "val_calibrated_loss" (default: the
+            validation loss at the temperature that suits it best, for how sure a model is can be
+            mended, see `calibrate`), "val_loss" (without label smoothing) or "val_accuracy", and
+            the loss among equals.
         refit: How many times what `fine_tune` and `search` hand over is trained once more, with the
             same settings for as many epochs as were best, on training and validation images
             together; with images in other orders each time, and the weights averaged. Quality
@@ -102,8 +103,7 @@ class FineTuner(keras_tuner.HyperModel):
             in `search`; 0: not at all.
         calibrate: Whether the probabilities of what `fine_tune` and `search` hand over are made as
             high as the share of right answers, by one temperature fitted on the validation images.
-            No answer changes by it. Default False: at the other defaults they were right already,
-            and it made them a little worse.
+            No answer changes by it. Default True.
         reuse: Whether the frozen part's outputs are computed once and kept: "auto" (default:
             where the images are stored, so that their augmentation is known), True, or False.
         augment: "none", "light", "strong" or a Keras layer, in the place of the data's own.
@@ -160,9 +160,9 @@ class FineTuner(keras_tuner.HyperModel):
         ema: Searchable[float | None] = None,
         mixed_precision: Searchable[bool | str] = False,
         patience: Searchable[int | None] = None,
-        select: str = "val_loss",
+        select: str = "val_calibrated_loss",
         refit: int | None = None,
-        calibrate: bool = False,
+        calibrate: bool = True,
         reuse: bool | str = "auto",
         augment: Searchable[str | keras.Layer | None] = None,
         views: Searchable[int] = 4,

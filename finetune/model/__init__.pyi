@@ -1,5 +1,6 @@
 from .calibrated_scores import scores as scores
 from .calibration import Calibration as Calibration
+from .calibration import calibrated_loss as calibrated_loss
 from .card import ModelCard as ModelCard
 from .evaluation import Evaluation as Evaluation
 from .evaluation import Score as Score

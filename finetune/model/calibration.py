@@ -121,6 +121,20 @@ def fit_temperature(labels: np.ndarray, outputs: np.ndarray, task: str) -> float
     return float(np.exp(found.x))
 
 
+def calibrated_loss(labels: np.ndarray, outputs: np.ndarray, task: str) -> float:
+    """The mean cross-entropy of predictions at the temperature that `fit_temperature` finds.
+
+    Example:
+        >>> outputs = np.array([[0.6, 0.4], [0.4, 0.6]] * 50)  # right each time
+        >>> calibrated_loss(np.array([0, 1] * 50), outputs, "multiclass") < 0.2
+        True
+    """
+    logits = _logits(outputs, task) / fit_temperature(labels, outputs, task)
+    targets = labels.astype(int) if task == "multiclass" else labels.reshape(outputs.shape)
+    counted = len(targets) if task == "multiclass" else targets.size
+    return -_log_likelihood(logits, targets, task) / counted
+
+
 def at_temperature(outputs: np.ndarray, temperature: float, task: str) -> np.ndarray:
     """Probabilities as they would be with the logits divided by a temperature.
 

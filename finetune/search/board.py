@@ -8,7 +8,7 @@ from rich.table import Table
 from finetune.search.ranking import Ranked
 from finetune.search.trials import Outcome
 from finetune.support import accuracy_interval, as_plain_text
-from finetune.training import was_solved
+from finetune.training import loss_of, lower_is_better, was_solved
 
 # Shown in columns of their own.
 _COLUMNS = ("freeze_depth", "learning_rate")
@@ -65,7 +65,7 @@ def render(ranking: list[Ranked], monitor: str) -> str:
         table.add_column(name.replace("_", "\n"))
     table.add_column("epochs", justify="right")
     classes = any(entry.accuracy is not None for entry in ranking)
-    by_loss = monitor == "val_loss"
+    by_loss = lower_is_better(monitor)
     if by_loss:
         table.add_column("loss")
     if classes:
@@ -96,17 +96,17 @@ def render(ranking: list[Ranked], monitor: str) -> str:
             trial.status,
             *([trial.remark] if remarks else []),
         )
-    return "\n".join([as_plain_text(table), *_baseline(ranking)])
+    return "\n".join([as_plain_text(table), *_baseline(ranking, monitor)])
 
 
-def _baseline(ranking: list[Ranked]) -> list[str]:
+def _baseline(ranking: list[Ranked], monitor: str) -> list[str]:
     """What all trials begin with, where that is worth a name of its own."""
     for entry in ranking:
         outcome = entry.trial.outcome
         head = outcome.history[0] if outcome is not None and outcome.history else None
         if outcome is not None and head is not None and was_solved(head):
             accuracy = head.get("val_accuracy")
-            shown = f"loss {head['val_loss']:.3f}"
+            shown = f"loss {head[loss_of(monitor)]:.3f}"
             if accuracy is not None and outcome.n:
                 interval = accuracy_interval(accuracy, outcome.n)
                 shown += f", accuracy {_estimate(accuracy, interval)}"

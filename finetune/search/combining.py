@@ -10,7 +10,7 @@ import numpy as np
 
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError, StorageError
-from finetune.model import FineTunedModel, score
+from finetune.model import FineTunedModel, calibrated_loss, score
 from finetune.reuse import pass_batch
 from finetune.search.kept_weights import kept_weights
 from finetune.search.ranking import Ranked
@@ -206,7 +206,10 @@ class Maker:
         raise AssertionError("the best trial alone is always allowed")
 
     def _loss(self, labels: np.ndarray, outputs: np.ndarray) -> float:
-        return score(labels, outputs, self._single.card.task).loss
+        task = self._single.card.task
+        if self._work.trainer.calibrates(task):
+            return calibrated_loss(labels, outputs, task)
+        return score(labels, outputs, task).loss
 
     def _seconds(self, model: FineTunedModel) -> float:
         """Time for a batch of images."""

@@ -8,6 +8,7 @@ from scipy import stats
 
 from finetune.search.trials import FAILED, Outcome, Trial
 from finetune.support import accuracy_interval
+from finetune.training import lower_is_better
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Ranked:
 def better(monitor: str, outcome: Outcome) -> tuple[float, ...]:
     """What outcomes are compared by, higher is better: the score, then the loss."""
     assert outcome.score is not None  # those without are sorted out before
-    sign = -1 if monitor == "val_loss" else 1
+    sign = -1 if lower_is_better(monitor) else 1
     return sign * outcome.score, -outcome.metrics.get("val_loss", 0.0)
 
 
@@ -62,7 +63,7 @@ def rank(trials: Sequence[Trial], monitor: str) -> list[Ranked]:
 
     Args:
         trials: Trials and further executions.
-        monitor: The quantity that decides, "val_accuracy" or "val_loss".
+        monitor: The quantity that decides, such as "val_loss".
 
     Returns:
         One entry a trial.

@@ -38,6 +38,7 @@ from finetune.support import (
     new_folder,
     time_limit,
 )
+from finetune.training import lower_is_better
 from finetune.tuning import (
     FREEZE_DEPTH,
     LEARNING_RATE,
@@ -138,7 +139,7 @@ def _plan(trainer: Trainer, data: ImageData, options: SearchOptions, folder: Pat
     strategy = build_strategy(
         options.strategy,
         space=space,
-        objective=keras_tuner.Objective(monitor, "min" if monitor == "val_loss" else "max"),
+        objective=keras_tuner.Objective(monitor, "min" if lower_is_better(monitor) else "max"),
         better=ranking.promising,
         epochs=epochs,
         max_trials=options.max_trials,

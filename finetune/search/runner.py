@@ -21,7 +21,14 @@ from finetune.reuse import VALIDATION, Source
 from finetune.search.study import state_file, weights_file
 from finetune.search.trials import Job, KeptWeights, Outcome
 from finetune.support import Deadline, time_limit, values_of, write_arrays
-from finetune.training import FINE_TUNE, HEAD, StateFile, refuse_callbacks, seconds_per_epoch
+from finetune.training import (
+    FINE_TUNE,
+    HEAD,
+    StateFile,
+    loss_of,
+    refuse_callbacks,
+    seconds_per_epoch,
+)
 from finetune.tuning import Settings, Trainer
 
 log = logging.getLogger("finetune")
@@ -174,6 +181,7 @@ class Runner:
                 error=f"The loss was not finite in epoch {lost['epoch']}: the learning rate "
                 f"{settings.learning_rate:.1e} is too high, or clip_norm is needed.",
             )
+        loss = loss_of(record.monitor)
         metrics = {
             name: float(value)
             for name, value in record.best_epoch.items()
@@ -190,7 +198,7 @@ class Runner:
             outcome,
             metrics=metrics,
             score=metrics[record.monitor],
-            lowest_loss=min(row["val_loss"] for row in trained or record.epochs),
+            lowest_loss=min(row[loss] for row in trained or record.epochs),
             cut=cut,
             head_kept=record.best_epoch["phase"] == HEAD,
         )

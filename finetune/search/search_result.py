@@ -77,7 +77,7 @@ class SearchResult:
         test: Its quality on the test images, or None where there are none.
         verdict: The best model against the head alone; None for regression, and where no head
             was trained alone.
-        monitor: The quantity that decided, "val_accuracy" or "val_loss".
+        monitor: The quantity that decided, see `select`.
         seconds: Wall time of the search, earlier runs of the study counted in.
         folder: The study's folder.
         work: What all trials had in common.

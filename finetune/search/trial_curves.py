@@ -7,7 +7,7 @@ import numpy as np
 
 from finetune.search.ranking import Ranked
 from finetune.support import GREY, new_figure, tidy
-from finetune.training import FINE_TUNE, HEAD, best_row
+from finetune.training import FINE_TUNE, HEAD, best_row, loss_of, lower_is_better
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,7 @@ _NUMBERED = 24
 _NAMES = {
     "val_accuracy": "validation accuracy",
     "val_loss": "validation loss",
+    "val_calibrated_loss": "calibrated validation loss",
     "val_mae": "validation mean absolute error",
     "freeze_depth": "freeze depth (layers)",
     "learning_rate": "learning rate",
@@ -40,7 +41,7 @@ def draw_search(ranking: list[Ranked], rows: list[dict[str, Any]], monitor: str)
     axes = figure.subplot_mosaic([["loss", "trials"], ["metric", "trials"]])
     measured = {name for row in rows for epoch in row["history"] for name in epoch}
     metric = "val_accuracy" if "val_accuracy" in measured else "val_mae"
-    for panel, quantity in (("loss", "val_loss"), ("metric", metric)):
+    for panel, quantity in (("loss", loss_of(monitor)), ("metric", metric)):
         trials.draw_curves(axes[panel], quantity)
     axes["loss"].sharex(axes["metric"])
     axes["loss"].tick_params(labelbottom=False)
@@ -149,7 +150,7 @@ def _scale(low: float, high: float, monitor: str) -> "ScalarMappable":
 
     # The lightest fifth of the colours could not be seen on white.
     light = 0.25 * ((high - low) or 1.0)
-    if monitor == "val_loss":
+    if lower_is_better(monitor):
         scale = ScalarMappable(Normalize(low, high + light), "viridis")
     else:
         scale = ScalarMappable(Normalize(low - light, high), "viridis_r")

@@ -5,11 +5,15 @@ from .ensembles import MEAN_LAYER as MEAN_LAYER
 from .ensembles import Values as Values
 from .ensembles import average as average
 from .ensembles import ensemble as ensemble
+from .head import CALIBRATED as CALIBRATED
+from .head import LOSS as LOSS
 from .head import OUTPUT_LAYER as OUTPUT_LAYER
 from .head import TASKS as TASKS
 from .head import Head as Head
 from .head import check_select as check_select
 from .head import loss_for as loss_for
+from .head import loss_of as loss_of
+from .head import lower_is_better as lower_is_better
 from .head import metrics_for as metrics_for
 from .head_store import HeadStore as HeadStore
 from .optimizers import OPTIMIZERS as OPTIMIZERS

@@ -9,6 +9,7 @@ from keras import ops
 from finetune.backbones import HEAD_LAYER, POOL_LAYER
 from finetune.exceptions import ArgumentError
 from finetune.support import check_number
+from finetune.training.calibrated_loss import CalibratedLoss
 
 # The layer of a head that gives the outputs.
 OUTPUT_LAYER = "predictions"
@@ -16,7 +17,8 @@ OUTPUT_LAYER = "predictions"
 TASKS = ("binary", "multiclass", "multilabel", "regression")
 
 # What can decide between epochs, and between trials.
-SELECT = ("val_loss", "val_accuracy")
+CALIBRATED, LOSS, ACCURACY = "val_calibrated_loss", "val_loss", "val_accuracy"
+SELECT = (CALIBRATED, LOSS, ACCURACY)
 
 
 @dataclass(frozen=True)
@@ -126,12 +128,12 @@ def loss_for(task: str, label_smoothing: float = 0.0) -> keras.losses.Loss:
 
 
 def metrics_for(task: str) -> list[keras.metrics.Metric]:
-    """The metrics that a task reports: accuracy, or mean absolute error for regression."""
+    """The metrics that a task reports: accuracy and calibrated loss; the error of values."""
     if task == "regression":
         return [keras.metrics.MeanAbsoluteError(name="mae")]
-    if task == "multiclass":
-        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
-    return [keras.metrics.BinaryAccuracy(name="accuracy")]
+    exclusive = task == "multiclass"
+    kind = keras.metrics.SparseCategoricalAccuracy if exclusive else keras.metrics.BinaryAccuracy
+    return [kind(name="accuracy"), CalibratedLoss(exclusive)]
 
 
 def check_select(select: str, task: str | None = None) -> None:
@@ -146,7 +148,17 @@ def check_select(select: str, task: str | None = None) -> None:
     """
     if select not in SELECT:
         raise ArgumentError(f"Expected select to be one of {SELECT}, received {select!r}.")
-    if select == "val_accuracy" and task not in (None, "binary", "multiclass"):
+    if select == ACCURACY and task not in (None, "binary", "multiclass"):
         raise ArgumentError(
             f"select='val_accuracy' has no meaning for task={task!r}: use 'val_loss'."
         )
+
+
+def lower_is_better(monitor: str) -> bool:
+    """Whether a quantity that decides is a loss."""
+    return monitor.endswith("loss")
+
+
+def loss_of(monitor: str) -> str:
+    """The loss that goes with a quantity that decides: itself, if it is one."""
+    return monitor if lower_is_better(monitor) else LOSS

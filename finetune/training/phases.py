@@ -13,6 +13,7 @@ from finetune.compat import SwapAverages
 from finetune.exceptions import DamagedFileError, OutOfTimeError, TrainingError
 from finetune.reuse import Source
 from finetune.support import assign, current_deadline, expected_tracing, values_of
+from finetune.training.head import loss_of
 from finetune.training.head_store import TrainedHead
 from finetune.training.plan import Phase, Training
 from finetune.training.program import Program
@@ -345,7 +346,8 @@ def _run_phase(
     best.record.rates[phase.name] = rates.rates
     stateful = schedule_callbacks(phase.schedule, first_epoch)
     if phase.patience is not None:
-        stateful.append(keras.callbacks.EarlyStopping("val_loss", patience=phase.patience))
+        loss = loss_of(training.monitor)
+        stateful.append(keras.callbacks.EarlyStopping(loss, mode="min", patience=phase.patience))
     internal = [rates, *stateful]
     if phase.optimizer.ema is not None:
         internal.append(SwapAverages(inside=state is not None))

@@ -10,6 +10,7 @@ import numpy as np
 
 from finetune.support import array_of
 from finetune.training.epoch_rows import check_epochs
+from finetune.training.head import lower_is_better
 from finetune.training.head_store import TrainedHead
 
 # Names of the phases.
@@ -59,7 +60,7 @@ def logs_of(row: dict[str, Any]) -> dict[str, Any]:
 
 def epoch_score(row: dict[str, Any], monitor: str) -> tuple[float, float]:
     """What epochs are compared by, higher is better: the monitored quantity, then the loss."""
-    return (-row["val_loss"] if monitor == "val_loss" else row[monitor]), -row["val_loss"]
+    return (-row[monitor] if lower_is_better(monitor) else row[monitor]), -row["val_loss"]
 
 
 def best_row(rows: Sequence[dict[str, Any]], monitor: str) -> dict[str, Any] | None:

@@ -15,6 +15,8 @@ from finetune.exceptions import ArgumentError
 from finetune.reuse import FeatureCache, Source
 from finetune.support import check_number
 from finetune.training import (
+    CALIBRATED,
+    LOSS,
     TASKS,
     PhaseCallback,
     SharedBackbone,
@@ -115,7 +117,8 @@ class Trainer:
             ArgumentError: If what was given cannot decide there.
         """
         check_select(self.arguments["select"], task)
-        return self.arguments["select"]
+        given = self.arguments["select"]
+        return LOSS if given == CALIBRATED and task == "regression" else given
 
     def shared(self, settings: Settings) -> SharedBackbone:
         """The backbone that all trials with these settings train on."""

@@ -150,11 +150,11 @@ def test_a_copy_at_another_temperature_leaves_the_model_as_it_was(tuned):
     np.testing.assert_allclose(other * 2.0, kernel * tuned.model.card.temperature, rtol=1e-5)
 
 
-def test_where_it_is_not_asked_for_probabilities_stay_and_their_error_is_told(
+def test_where_it_is_not_wanted_probabilities_stay_and_their_error_is_told(
     make_backbone, data, tmp_path
 ):
-    options = {"preprocess": "tf", "freeze_depth": 1.0, "out": tmp_path / "run", "verbose": 0}
-    result = fine_tune(data, backbone=make_backbone(), **options)
+    options = {"preprocess": "tf", "freeze_depth": 1.0, "calibrate": False, "verbose": 0}
+    result = fine_tune(data, backbone=make_backbone(), out=tmp_path / "run", **options)
     assert result.model.card.temperature == 1.0
     told = result.metrics()["calibration"]
     assert (told["temperature"], told["before"]) == (1.0, None)

@@ -120,5 +120,5 @@ def test_an_accuracy_that_says_nothing_cannot_decide(task):
         ArgumentError, match=f"select='val_accuracy' has no meaning for task='{task}'"
     ):
         check_select("val_accuracy", task)
-    with pytest.raises(ArgumentError, match=r"Expected select to be one of \('val_loss', 'val_acc"):
+    with pytest.raises(ArgumentError, match=r"select to be one of \('val_calibrated_loss', 'val_l"):
         check_select("val_auc", task)
