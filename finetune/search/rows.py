@@ -20,6 +20,7 @@ from finetune.support import (
     expected_tracing,
     values_of,
 )
+from finetune.training import CALIBRATED
 
 # Hyperparameters of which a row tells what they came to.
 _OWN_COLUMNS = ("freeze_depth", "learning_rate", "seed", "epochs")
@@ -102,6 +103,7 @@ def _row(work: Work, trial: Trial, test: Score | None) -> dict[str, Any]:
         f"val_{metric}": outcome.metrics.get(f"val_{metric}"),
         "val_interval": interval,
         "val_loss": outcome.metrics.get("val_loss"),
+        CALIBRATED: outcome.metrics.get(CALIBRATED),
         "val_n": outcome.n,
         "test_accuracy": test and test.accuracy,
         "test_interval": test and test.interval,

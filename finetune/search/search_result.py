@@ -159,7 +159,8 @@ class SearchResult:
             "trial" and "execution", which counts its seeds; "seed"; "freeze_depth" in layers,
             "learning_rate" and whatever else was searched, by its name; of the best epoch
             "val_accuracy" ("val_mae" for regression), "val_interval" (95%, from the number of
-            images), "val_loss" (without label smoothing) and "val_n", the number of images;
+            images), "val_loss" (without label smoothing), "val_calibrated_loss" (at the temperature
+            that suits it best; None for regression) and "val_n", the number of images;
             "test_accuracy", "test_interval", "test_loss" and "test_n", or None where they were
             not measured; "epochs" of the second phase;
             "seconds" of wall time; "status"; "remark", such as "head kept" or "batch 16, out of

@@ -27,6 +27,7 @@ def tuner(make_backbone) -> FineTuner:
         epochs=EPOCHS,
         head_epochs=3,
         refit=0,  # what trials come to is what is looked at
+        calibrate=False,
     )
 
 

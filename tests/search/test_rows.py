@@ -160,10 +160,10 @@ def test_trials_of_several_labels_are_compared_by_loss(arrays, make_backbone, tm
     options = {"head_epochs": 1, "epochs": 1, "learning_rate": 1e-3, "preprocess": "tf"}
     tuner = FineTuner(make_backbone(), freeze_depth=[10, 1.0], **options)
     result = tuner.search(data, strategy="grid", out=tmp_path / "one", verbose=0)
-    losses = [row["val_loss"] for row in result.rows()]
+    losses = [row["val_calibrated_loss"] for row in result.rows()]
     assert losses == sorted(losses) and [trial["score"] for trial in result.trials] == losses
     _, trials, accuracy = result.plot().axes
-    assert trials.get_ylabel() == "validation loss"
+    assert trials.get_ylabel() == "calibrated validation loss"
     assert accuracy.get_ylabel() == "validation accuracy"
 
 
@@ -185,7 +185,8 @@ def test_a_frame_has_the_rows(result):
 def test_the_figure_shows_curves_beside_depth_and_rate(result, tmp_path):
     figure = result.plot(tmp_path / "new" / "search.png")
     loss, trials, accuracy = figure.axes[:3]
-    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("validation loss", "validation accuracy")
+    assert loss.get_ylabel() == "calibrated validation loss"
+    assert accuracy.get_ylabel() == "validation accuracy"
     assert (trials.get_xlabel(), trials.get_ylabel()) == ("freeze depth (layers)", "learning rate")
     assert trials.get_yscale() == "log"
     assert len(trials.collections) == len(loss.lines) == 6

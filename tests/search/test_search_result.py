@@ -152,6 +152,7 @@ def test_without_test_images_folds_say_whether_it_was_worth_it(make_backbone, ar
         learning_rate=1e-2,
         epochs=2,
         refit=0,
+        calibrate=False,
     )
     result = tuner.search(data, strategy="grid", combine="best", out=tmp_path / "study", verbose=0)
     found = result.cross_validation
