@@ -5,14 +5,16 @@
 Arms, of one call of `fine_tune` with its defaults:
     before   as it was: the head trained, the highest accuracy chosen, nothing trained again
     solved   the head solved, the highest accuracy chosen, nothing trained again
-    call     the head solved, the lowest loss chosen, nothing trained again (refit=0)
-    refit    its defaults: that, trained again on training and validation images
-    refit3   trained again three times, the weights averaged (refit=3)
-    random   as refit, at a freeze depth and a rate drawn from what a search draws from
+    call     the head solved, the lowest loss chosen, nothing trained again
+    again    that, trained again on training and validation images
+    default  its defaults: the lowest calibrated loss chosen, trained again, calibrated
+    sure     the same without label smoothing
+    refit3   as default, trained again three times, the weights averaged (refit=3)
+    random   as default, at a freeze depth and a rate drawn from what a search draws from
 and of a search with its defaults:
     search before   as it was: the head trained, the highest accuracy chosen, one trial
     search call     the head solved, the lowest loss chosen, one trial
-    search          its defaults: that, trained again three times, the weights averaged
+    search          its defaults: calibrated, trained again three times, the weights averaged
     search slow     the same where an image may take three times as long (max_slowdown=3)
 
 A set without test images gives a quarter of its images for the test, others for each seed. Prints
@@ -35,18 +37,22 @@ from scipy import stats
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-AS_IT_WAS = {"head_optimizer": "adam", "select": "val_accuracy", "refit": 0}
+PLAIN = {"calibrate": False, "refit": 0}
+AS_IT_WAS = {"head_optimizer": "adam", "select": "val_accuracy", **PLAIN}
+BY_LOSS = {"select": "val_loss", **PLAIN}
 CALLS = {
     "before": AS_IT_WAS,
-    "solved": {"select": "val_accuracy", "refit": 0},
-    "call": {"refit": 0},
-    "refit": {},
+    "solved": {"select": "val_accuracy", **PLAIN},
+    "call": BY_LOSS,
+    "again": {**BY_LOSS, "refit": 1},
+    "default": {},
+    "sure": {"label_smoothing": 0.0},
     "refit3": {"refit": 3},
     "random": {},
 }
 SEARCHES = {
     "search before": (AS_IT_WAS, {"combine": "best"}),
-    "search call": ({"refit": 0}, {"combine": "best"}),
+    "search call": (BY_LOSS, {"combine": "best"}),
     "search": ({}, {}),
     "search slow": ({}, {"max_slowdown": 3.0}),
 }
