@@ -115,7 +115,7 @@ def test_the_table_fits_the_terminal(planted, width):
     good = planted.best.score
     low, high = good.interval
     assert f"colours {good.accuracy:.3f} [{low:.3f}, {high:.3f}] {good.loss:.3f}" in flat
-    assert "5-fold logistic regression on the pooled features of 55 training and" in flat
+    assert f"5-fold logistic regression on the pooled features of {good.n} training and" in flat
     assert "Could not be loaded: absent.keras. No model file at" in flat
     assert "Suggestion: colours: the most accurate, accuracy" in flat
     assert ("million parameters" in flat) == (width >= 80)
