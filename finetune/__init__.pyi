@@ -1,6 +1,8 @@
+from .api import Comparison as Comparison
 from .api import FineTuner as FineTuner
 from .api import FineTuneResult as FineTuneResult
 from .api import LearningRates as LearningRates
+from .api import compare as compare
 from .api import find_learning_rate as find_learning_rate
 from .api import fine_tune as fine_tune
 from .backbones import list_backbones as list_backbones

@@ -1,3 +1,5 @@
+from .backbone_choice import compare as compare
+from .comparison import Comparison as Comparison
 from .fine_tuner import FineTuner as FineTuner
 from .learning_rates import LearningRates as LearningRates
 from .learning_rates import find_learning_rate as find_learning_rate

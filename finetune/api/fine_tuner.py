@@ -15,7 +15,7 @@ from keras_tuner.errors import FatalError
 from finetune.backbones import UNSET
 from finetune.compat import best_epoch_checkpoint
 from finetune.data import ImageData
-from finetune.exceptions import FineTuneError
+from finetune.exceptions import ArgumentError, FineTuneError
 from finetune.search import SearchOptions, SearchResult, run_search
 from finetune.support import new_console
 from finetune.training import (
@@ -46,7 +46,8 @@ class FineTuner(keras_tuner.HyperModel):
         backbone: Name of a `keras.applications` architecture, a preset of KerasHub such as
             "hub:dinov2_small" or "hub:./folder", a `keras.Model`, a `.keras` file, or the folder
             of a run such as "runs/a", whose model is gone on from without its head.
-            Default "MobileNetV2": small, and quick without a GPU.
+            Default "MobileNetV2": small, and quick without a GPU. In `fine_tune` alone "auto" is
+            what `compare` suggests of the architectures whose ImageNet weights are on disk.
         weights: "imagenet" (default), a weights file, or None for random weights.
         image_size: Pixels, an integer or (height, width). Default: that of the data, else the
             backbone's own, such as 224.
@@ -175,6 +176,7 @@ class FineTuner(keras_tuner.HyperModel):
         given = dict(locals())
         del given["self"], given["__class__"]
         super().__init__()
+        _refuse_auto(backbone)
         self.trainer = Trainer(given)
         self._executions: WeakKeyDictionary[keras.callbacks.Callback, int] = WeakKeyDictionary()
 
@@ -363,6 +365,17 @@ class FineTuner(keras_tuner.HyperModel):
 
 def _remake(given: dict[str, Any]) -> FineTuner:
     return FineTuner(**given)
+
+
+def _refuse_auto(backbone: Any) -> None:
+    """Refuse what needs images, which are not there yet."""
+    named = backbone if isinstance(backbone, list) else [backbone]
+    if any(isinstance(name, str) and name == "auto" for name in named):
+        raise ArgumentError(
+            "Expected backbone to be a name, a model or a file, received 'auto': to choose one, it "
+            "takes images, which FineTuner has not seen yet. Compare some first, "
+            "`finetune.compare(data)` (finetune compare), and name the one that is suggested."
+        )
 
 
 def _at_once(error: FineTuneError) -> Exception:

@@ -11,13 +11,15 @@ from typing import Any
 import keras
 from rich.console import Console
 
+from finetune.api.automatic import check_auto, with_backbone
 from finetune.api.explanation import Explanation
 from finetune.api.fine_tuner import FineTuner
 from finetune.api.result import FineTuneResult
 from finetune.api.run_files import write_files
 from finetune.api.run_folder import claim
+from finetune.api.sized_images import LOADING, SizedImages, announce
 from finetune.backbones import describe, resolve_depth
-from finetune.data import ImageData, load_data, scan_folder
+from finetune.data import ImageData
 from finetune.exceptions import ArgumentError, TrainingError
 from finetune.model import FineTunedModel, ModelCard, remember, scores
 from finetune.reuse import TRAIN, VALIDATION, Source, StoredSource
@@ -35,11 +37,6 @@ from finetune.tuning import (
 )
 
 _TRAINING = inspect.signature(FineTuner).parameters
-_LOADING = {
-    name: parameter
-    for name, parameter in inspect.signature(load_data).parameters.items()
-    if name != "source"
-}
 # Of what both take, these say how images are loaded; an image size is the backbone's first, and
 # the seed is that of both.
 _LOADING_FIRST = ("augment", "task")
@@ -53,7 +50,7 @@ def _with_options(function: Callable[..., FineTuneResult]) -> Callable[..., Fine
     signature = inspect.signature(function)
     own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     named = {parameter.name for parameter in own}
-    further = {**_LOADING, **_TRAINING, **{name: _LOADING[name] for name in _LOADING_FIRST}}
+    further = {**LOADING, **_TRAINING, **{name: LOADING[name] for name in _LOADING_FIRST}}
     parameters = [
         *own,
         *(
@@ -125,10 +122,12 @@ def fine_tune(
         out, data.arguments if isinstance(data, ImageData) else {**loading, "source": data}
     )
     with claim(out, overwrite=overwrite) as folder:
-        values = trainer.settings()
-        images = _load(data, loading, trainer, values)
         console = new_console(quiet=not verbose)
-        _announce(images, console)
+        sized = SizedImages(data, loading)
+        trainer = with_backbone(trainer, sized, console, folder.begun_with().get("backbone"))
+        values = trainer.settings()
+        images = _load(sized, trainer, values)
+        announce(images, console)
         values = replace(values, label_smoothing=values.smoothing(images.task))
         source = trainer.source_of(images, values)
         if images.folds:
@@ -257,8 +256,10 @@ def explain(
         DataError: Likewise.
     """
     trainer, loading = _trainer(options, freeze_depth, learning_rate)
+    sized = SizedImages(data, loading)
+    trainer = with_backbone(trainer, sized, new_console())
     values = trainer.settings()
-    source = trainer.source_of(_load(data, loading, trainer, values), values)
+    source = trainer.source_of(_load(sized, trainer, values), values)
     shared, training = trainer.prepare(values, source)
     depth = training.phases[-1].freeze_depth
     rows = sum(source.rows(split) or 0 for split in (TRAIN, VALIDATION))
@@ -272,6 +273,7 @@ def _trainer(
     """What trains, and the arguments of `load_data`."""
     training, loading = _sorted(options)
     trainer = Trainer({**training, "freeze_depth": freeze_depth, "learning_rate": learning_rate})
+    check_auto(trainer.arguments)
     if trainer.tunables():
         raise ArgumentError(
             f"Expected fixed values, received something to search in {trainer.tunables()}. Give "
@@ -280,33 +282,30 @@ def _trainer(
     return trainer, loading
 
 
-def _load(data: Any, loading: dict[str, Any], trainer: Trainer, values: Settings) -> ImageData:
+def _load(sized: SizedImages, trainer: Trainer, values: Settings) -> ImageData:
     """The images, at the size of the backbone."""
-    if isinstance(data, ImageData):
-        return data
-    if isinstance(data, (str, os.PathLike)) and not str(data).startswith("tfds:"):
-        scan_folder(data)  # a wrong path is told before weights are fetched for it
-    size = trainer.shared(values).backbone.image_size
-    return load_data(data, **{**loading, "image_size": size})
+    if sized.given is not None:
+        return sized.given
+    return sized.at(trainer.shared(values).backbone.image_size)
 
 
 def _sorted(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """All arguments of `FineTuner`, and all of `load_data`, given ones and defaults."""
     for name in options:
-        if name not in _TRAINING and name not in _LOADING:
+        if name not in _TRAINING and name not in LOADING:
             hint = did_you_mean(name, inspect.signature(fine_tune).parameters)
             raise ArgumentError(
                 f"fine_tune has no argument {name!r}.{hint} Expected one of its own, of load_data "
                 "or of FineTuner."
             )
     training = {name: parameter.default for name, parameter in _TRAINING.items()}
-    loading = {name: parameter.default for name, parameter in _LOADING.items()}
+    loading = {name: parameter.default for name, parameter in LOADING.items()}
     training |= {
         name: value
         for name, value in options.items()
         if name in _TRAINING and name not in _LOADING_FIRST
     }
-    loading |= {name: value for name, value in options.items() if name in _LOADING}
+    loading |= {name: value for name, value in options.items() if name in LOADING}
     return training, loading
 
 
@@ -325,11 +324,3 @@ def _config(
         "class_names": list(images.class_names),
         "counts": images.counts,
     }
-
-
-def _announce(data: ImageData, console: Console) -> None:
-    parts = [f"{sum(counts.values()):,} {split}" for split, counts in data.counts.items()]
-    classes = f", {len(data.class_names)} classes" if data.class_names else ""
-    console.print(f"Images: {', '.join(parts)}{classes}")
-    if str(data.report):
-        console.print(str(data.report), style="yellow")

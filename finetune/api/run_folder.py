@@ -51,6 +51,13 @@ class RunFolder:
         self._folder = folder
         self.shown = shown
 
+    def begun_with(self) -> dict[str, Any]:
+        """Arguments of `FineTuner` of an unfinished run in the folder, as JSON; else none."""
+        mark = read_mark(self._folder, RUN) if contents(self._folder) else None
+        if mark is None or mark.get("finished", True):
+            return {}
+        return mark.get("identity", {}).get("FineTuner", {})
+
     def begin(self, identity: dict[str, Any]) -> SpareStateFile:
         """Note what is going to be trained, or go on with what was.
 

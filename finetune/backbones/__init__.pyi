@@ -11,12 +11,16 @@ from .freezing import resolve_depth as resolve_depth
 from .freezing import shallowest as shallowest
 from .hub import copy_of as copy_of
 from .hub import is_from_keras_hub as is_from_keras_hub
+from .hub import is_preset as is_preset
 from .loading import UNSET as UNSET
 from .loading import Backbone as Backbone
 from .loading import load_backbone as load_backbone
 from .model_files import looks_like_path as looks_like_path
 from .model_files import model_file as model_file
 from .model_files import read_model as read_model
+from .on_disk import COMPARED as COMPARED
+from .on_disk import on_disk as on_disk
+from .on_disk import weights_file as weights_file
 from .preprocessing import prepared as prepared
 from .stacks import open_stack as open_stack
 from .whole_models import ENSEMBLE as ENSEMBLE

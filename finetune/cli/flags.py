@@ -12,6 +12,7 @@ _PLACES = (
     "finetune.api.fine_tuner:FineTuner.search",
     "finetune.api.learning_rates:find_learning_rate",
     "finetune.api.one_call:fine_tune",
+    "finetune.api.backbone_choice:compare",
 )
 _VALUE = r"""(?:"[^"]*"|'[^']*'|\([^()]*\)|\[[^][]*\]|[\w.+-]*\w)"""
 

@@ -6,6 +6,7 @@ import typer
 
 from finetune import __version__
 from finetune.cli.command_line import CommandLine
+from finetune.cli.compare import compare
 from finetune.cli.evaluate import evaluate
 from finetune.cli.find_rate import find_rate
 from finetune.cli.fit import fit
@@ -26,6 +27,7 @@ app = typer.Typer(
 # Each with the command line that its help ends with.
 _COMMANDS = (
     ("fit", fit, "finetune fit shoes/ --out runs/shoes"),
+    ("compare", compare, "finetune compare shoes/ --backbones MobileNetV2,EfficientNetB0"),
     ("search", search, "finetune search shoes/ --out runs/search --time-budget 20m"),
     ("board", show_board, "finetune board runs/search"),
     ("predict", predict, "finetune predict runs/shoes new1.jpg more_photos/"),

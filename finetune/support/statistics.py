@@ -3,6 +3,9 @@
 import numpy as np
 from scipy import stats
 
+# Values that are drawn at a time: all resamples of 50,000 images would take 8 GB.
+_MOST_DRAWN = 20_000_000
+
 
 def accuracy_interval(accuracy: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of an accuracy measured on `n` images.
@@ -58,6 +61,7 @@ def bootstrap_interval(
         np.mean,
         confidence_level=confidence,
         method="percentile",
+        batch=max(1, _MOST_DRAWN // len(values)),
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return float(found.low), float(found.high)

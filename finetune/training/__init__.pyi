@@ -1,4 +1,6 @@
 from .assembly import assemble as assemble
+from .cross_validation import out_of_fold as out_of_fold
+from .cross_validation import partition as partition
 from .distribution import resolve_distribution as resolve_distribution
 from .distribution import scope as scope
 from .ensembles import MEAN_LAYER as MEAN_LAYER

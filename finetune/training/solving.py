@@ -202,14 +202,14 @@ def _chosen(
     images = np.arange(len(labels))
     if len(images) > _MOST_IMAGES:
         images = np.sort(np.random.default_rng(0).permutation(images)[:_MOST_IMAGES])
-    folds = _folds(labels[images], task)
-    if not folds:
+    left_out_by_fold = folds(labels[images], task)
+    if not left_out_by_fold:
         return _CAUTIOUS
-    models = [make() for _ in folds]
+    models = [make() for _ in left_out_by_fold]
     found: list[float] = []
     for penalty in _PENALTIES:
         losses = []
-        for model, left_out in zip(models, folds, strict=True):
+        for model, left_out in zip(models, left_out_by_fold, strict=True):
             current_deadline().check("the head was being solved")
             kept = np.delete(images, left_out)
             copies = (np.arange(views)[:, np.newaxis] * len(labels) + kept).ravel()
@@ -222,19 +222,32 @@ def _chosen(
     return _PENALTIES[int(np.argmin(found))]
 
 
-def _folds(labels: np.ndarray, task: str) -> list[np.ndarray]:
+def folds(labels: np.ndarray, task: str, seed: int = 0) -> list[np.ndarray]:
     """Positions of the images that each fold leaves out; none where there are too few.
 
     A class with one image is in no fold, for the others could not know it.
+
+    Args:
+        labels: See `solve`.
+        task: Classes have the same share of every fold; several labels or values an image are
+            not looked at.
+        seed: Of the shuffling.
+
+    Returns:
+        One array a fold.
+
+    Example:
+        >>> [len(left_out) for left_out in folds(np.array([0, 1] * 20), "binary")]
+        [8, 8, 8, 8, 8]
     """
-    if task == "regression":
+    if task in ("regression", "multilabel"):
         parts = min(_FOLDS, len(labels))
-        splitter = KFold(parts, shuffle=True, random_state=0) if parts > 1 else None
+        splitter = KFold(parts, shuffle=True, random_state=seed) if parts > 1 else None
         return [] if splitter is None else [out for _, out in splitter.split(labels)]
     classes, counts = np.unique(labels, return_counts=True)
     able = np.flatnonzero(np.isin(labels, classes[counts > 1]))
     if not len(able):
         return []
     parts = int(min(_FOLDS, counts[counts > 1].min()))
-    splitter = StratifiedKFold(parts, shuffle=True, random_state=0)
+    splitter = StratifiedKFold(parts, shuffle=True, random_state=seed)
     return [able[out] for _, out in splitter.split(able, labels[able])]

@@ -1,0 +1,61 @@
+"""Images at the sizes of several backbones, each size loaded once."""
+
+import inspect
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from finetune.data import ImageData, load_data, scan_folder
+
+# The arguments of `load_data` but for the images themselves.
+LOADING = {
+    name: parameter
+    for name, parameter in inspect.signature(load_data).parameters.items()
+    if name != "source"
+}
+
+
+class SizedImages:
+    """Images as they were given, loaded when it is known at which size.
+
+    Args:
+        data: What `load_data` takes, or an `ImageData`, which stays at its own size.
+        loading: Further arguments of `load_data`.
+
+    Raises:
+        DataError: If there is no such folder: that is told before weights are fetched.
+
+    Example:
+        >>> import numpy as np
+        >>> pixels = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), "uint8")
+        >>> images = SizedImages((pixels, [0, 1] * 10), {})
+        >>> images.at((6, 6)).image_size, images.at((6, 6)) is images.at((6, 6))
+        ((6, 6), True)
+    """
+
+    def __init__(self, data: Any, loading: Mapping[str, Any]) -> None:
+        self.given = data if isinstance(data, ImageData) else None
+        self._source = data
+        self._loading = dict(loading)
+        self._loaded: dict[tuple[int, int], ImageData] = {}
+        if isinstance(data, (str, os.PathLike)) and not str(data).startswith("tfds:"):
+            scan_folder(data)
+
+    def at(self, size: tuple[int, int]) -> ImageData:
+        """The images at a size; an `ImageData` that was given is as it is."""
+        if self.given is not None:
+            return self.given
+        if size not in self._loaded:
+            self._loaded[size] = load_data(self._source, **{**self._loading, "image_size": size})
+        return self._loaded[size]
+
+
+def announce(data: ImageData, console: Console) -> None:
+    """Say how many images there are, and what is odd about them."""
+    parts = [f"{sum(counts.values()):,} {split}" for split, counts in data.counts.items()]
+    classes = f", {len(data.class_names)} classes" if data.class_names else ""
+    console.print(f"Images: {', '.join(parts)}{classes}")
+    if str(data.report):
+        console.print(str(data.report), style="yellow")
