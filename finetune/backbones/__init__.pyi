@@ -18,11 +18,11 @@ from .loading import load_backbone as load_backbone
 from .model_files import looks_like_path as looks_like_path
 from .model_files import model_file as model_file
 from .model_files import read_model as read_model
-from .on_disk import COMPARED as COMPARED
-from .on_disk import on_disk as on_disk
-from .on_disk import weights_file as weights_file
 from .preprocessing import prepared as prepared
 from .stacks import open_stack as open_stack
+from .weights_on_disk import COMPARED as COMPARED
+from .weights_on_disk import on_disk as on_disk
+from .weights_on_disk import weights_file as weights_file
 from .whole_models import ENSEMBLE as ENSEMBLE
 from .whole_models import FINE_TUNED as FINE_TUNED
 from .whole_models import HEAD_LAYER as HEAD_LAYER

@@ -109,7 +109,7 @@ class FineTunedModel:
         """
         check_task(self.card.task)
         check_number("temperature", temperature, above=0)
-        return self.copy()._set_temperature(temperature)
+        return _at(self.copy(), temperature)
 
     def calibrated(self, labels: np.ndarray, outputs: np.ndarray) -> "FineTunedModel":
         """This very model, calibrated: the weights of its outputs change.
@@ -118,12 +118,7 @@ class FineTunedModel:
             labels: Labels of images that it was not trained on.
             outputs: What it says of them.
         """
-        return self._set_temperature(fit_temperature(labels, outputs, self.card.task))
-
-    def _set_temperature(self, temperature: float) -> "FineTunedModel":
-        card = self.card
-        model = set_temperature(self.keras_model, card.temperature, temperature, card.task)
-        return FineTunedModel(model, replace(card, temperature=temperature), self.known)
+        return _at(self, fit_temperature(labels, outputs, self.card.task))
 
     def predict(self, images: Any, *, batch_size: int = 32) -> Predictions:
         """Classify files, pictures or arrays.
@@ -305,6 +300,13 @@ class FineTunedModel:
         if self.card.task == "binary":
             outputs = np.concatenate([1 - outputs, outputs], axis=1)
         return [names[i] for i in outputs.argmax(axis=1)], outputs
+
+
+def _at(model: FineTunedModel, temperature: float) -> FineTunedModel:
+    """The same model at another temperature; its weights change."""
+    card = model.card
+    changed = set_temperature(model.keras_model, card.temperature, temperature, card.task)
+    return FineTunedModel(changed, replace(card, temperature=temperature), model.known)
 
 
 def load(path: str | os.PathLike[str]) -> FineTunedModel:

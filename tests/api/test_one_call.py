@@ -40,6 +40,7 @@ def tune(make_backbone, tmp_path_factory):
             "freeze_depth": 10,
             "head_epochs": 3,
             "refit": 0,
+            "calibrate": False,
             "epochs": 2,
             "learning_rate": 1e-2,
             "schedule": "constant",
@@ -70,7 +71,7 @@ def test_metrics_are_exactly_what_is_promised(result):
     metrics = json.loads((result.folder / "metrics.json").read_text())
     assert list(metrics) == [
         *("validation", "test", "seconds", "best_phase", "best_epoch", "refitted"),
-        "calibration",
+        *("cross_validation", "calibration"),
     ]
     assert list(metrics["validation"]) == list(metrics["test"])
     assert list(metrics["test"]) == ["accuracy", "loss", "n", "interval"]
@@ -85,7 +86,8 @@ def test_the_validation_score_is_that_of_the_best_epoch(result):
     best = result.record.best_epoch
     assert result.validation.accuracy == pytest.approx(best["val_accuracy"], abs=1e-6)
     assert result.validation.loss == pytest.approx(best["val_loss"], rel=1e-4)
-    assert best["val_loss"] == min(row["val_loss"] for row in result.history)
+    lowest = min(row["val_calibrated_loss"] for row in result.history)
+    assert best["val_calibrated_loss"] == lowest
 
 
 def test_history_and_rates_are_tables(result):
