@@ -218,7 +218,7 @@ def check_task(task: str) -> None:
 def _with_layer(ensemble: keras.Model, temperature: float, task: str) -> keras.Model:
     """The formula of `at_temperature` as layers behind the mean."""
     mean: Any = ensemble.get_layer(MEAN_LAYER).output
-    p = keras.ops.clip(mean, _LEAST, 1 - _LEAST)
+    p: Any = keras.ops.clip(mean, _LEAST, 1 - _LEAST)
     logits = keras.ops.log(p) if task == "multiclass" else keras.ops.log(p / (1 - p))
     cooled = keras.layers.Rescaling(1 / temperature, dtype="float32", name="temperature")(logits)
     activation = "softmax" if task == "multiclass" else "sigmoid"

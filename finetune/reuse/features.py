@@ -21,7 +21,7 @@ import numpy as np
 from finetune.exceptions import ArgumentError, StorageError
 from finetune.reuse.entries import EntryWriter, Shards
 from finetune.reuse.identities import MAKERS
-from finetune.reuse.joined import PickedRows
+from finetune.reuse.joined import Rows
 from finetune.reuse.sinks import Room, Sink
 from finetune.reuse.sources import TRAIN, Source
 from finetune.reuse.store import FeatureStore
@@ -48,7 +48,7 @@ class Features:
         labels: One label or row of labels per image, (n, ...).
     """
 
-    inputs: tuple[np.ndarray | Shards | PickedRows, ...]
+    inputs: tuple[Rows, ...]
     labels: np.ndarray
 
     def batches(self, size: int) -> Iterator[tuple[tuple[np.ndarray, ...], np.ndarray]]:
@@ -349,5 +349,5 @@ def _group(key: tuple[str, str, str]) -> tuple[str, str]:
     return images, point.partition("/")[0]
 
 
-def _bytes(array: np.ndarray | Shards) -> int:
+def _bytes(array: Rows) -> int:
     return int(np.prod(array.shape)) * array.dtype.itemsize

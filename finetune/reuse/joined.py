@@ -1,10 +1,12 @@
 """Rows of images as others need them: training and validation rows as one, and some of those."""
 
+from typing import TypeAlias
+
 import numpy as np
 
 from finetune.reuse.entries import Shards
 
-Rows = np.ndarray | Shards
+Rows: TypeAlias = "np.ndarray | Shards | PickedRows"
 
 
 class JoinedRows:

@@ -45,17 +45,22 @@ class CalibratedLoss(keras.metrics.Metric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add the losses of a batch at every temperature."""
-        p = ops.clip(ops.cast(y_pred, "float32"), _LEAST, 1 - _LEAST)
-        temperatures = ops.convert_to_tensor(TEMPERATURES, "float32")
-        if self.exclusive:
-            logits = ops.log(p)[:, :, None] / temperatures
-            labels = ops.one_hot(ops.cast(ops.reshape(y_true, (-1,)), "int32"), p.shape[-1])
-            told = ops.logsumexp(logits, axis=1) - ops.sum(labels[:, :, None] * logits, axis=1)
+        p: Any = ops.clip(ops.cast(y_pred, "float32"), _LEAST, 1 - _LEAST)
+        temperatures: Any = ops.convert_to_tensor(TEMPERATURES, "float32")
+        exclusive = self.exclusive
+        sure: Any = ops.log(p) if exclusive else ops.log(p) - ops.log(1 - p)  # pyright: ignore[reportOptionalOperand]
+        logits = sure[:, :, None] / temperatures
+        told: Any
+        if exclusive:
+            numbers = ops.cast(ops.reshape(y_true, (-1,)), "int32")
+            labels: Any = ops.one_hot(numbers, p.shape[-1])
+            told = ops.logsumexp(logits, axis=1)
+            told -= ops.sum(labels[:, :, None] * logits, axis=1)
         else:
-            logits = (ops.log(p) - ops.log(1 - p))[:, :, None] / temperatures
-            labels = ops.cast(ops.reshape(y_true, ops.shape(p)), "float32")[:, :, None]
-            told = ops.mean(ops.softplus(logits) - labels * logits, axis=1)
-        weights = ops.ones_like(told[:, 0])
+            labels = ops.cast(ops.reshape(y_true, ops.shape(p)), "float32")
+            told = ops.softplus(logits)
+            told = ops.mean(told - labels[:, :, None] * logits, axis=1)
+        weights: Any = ops.ones_like(told[:, 0])
         if sample_weight is not None:
             weights = ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
         self.losses.assign_add(ops.sum(told * weights[:, None], axis=0))
@@ -63,7 +68,8 @@ class CalibratedLoss(keras.metrics.Metric):
 
     def result(self) -> Any:
         """The lowest of the mean losses."""
-        return ops.min(self.losses) / ops.maximum(self.images, _LEAST)
+        lowest: Any = ops.min(self.losses)
+        return lowest / ops.maximum(self.images, _LEAST)
 
     def get_config(self) -> dict[str, Any]:
         """All that it was made of."""

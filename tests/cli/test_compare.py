@@ -38,7 +38,9 @@ def test_it_prints_a_table_that_fits_and_a_suggestion(folder, models, monkeypatc
     printed = compare(folder, models / "one.keras", models / "other.keras")
     assert printed.exit_code == 0, printed.output
     lines = printed.stdout.splitlines()
-    table = lines[next(n for n, line in enumerate(lines) if line.lstrip().startswith("backbone ")) :]
+    table = lines[
+        next(n for n, line in enumerate(lines) if line.lstrip().startswith("backbone ")) :
+    ]
     assert max(map(len, table)) <= columns
     assert table[0].split()[:3] == ["backbone", "accuracy", "[95%]"]
     named = [line.split()[0] for line in table if line.split()[:1] and ".keras" in line.split()[0]]
