@@ -66,7 +66,7 @@ class PickedRows:
         [12]
     """
 
-    def __init__(self, rows: Rows | JoinedRows, chosen: np.ndarray) -> None:
+    def __init__(self, rows: "Rows | JoinedRows", chosen: np.ndarray) -> None:
         self._rows = rows
         self._chosen = chosen
         self.shape = (len(chosen), *rows.shape[1:])
