@@ -122,30 +122,39 @@ class Comparison:
 
     @cached_property
     def suggestion(self) -> Suggestion:
-        """The most accurate, or a quicker one that is not shown to be worse."""
+        """The largest of those that are not shown to be worse than the most accurate.
+
+        A head on frozen features does not tell what fine-tuning makes of a backbone: of those that
+        are as good before it, larger ones gained more (the guide on backbones has the figures).
+        """
         best = self.best
         known = [one for one in self.backbones if one.error is None]
-        quicker = [
+        alike = [
             one
-            for one in known[1:]
-            if _time(one) < _QUICKER * _time(best)
-            and best.merit - one.merit <= _POINT
-            and self.difference(one)[0] <= 0
+            for one in known
+            if one is best or (best.merit - one.merit <= _POINT and self.difference(one)[0] <= 0)
         ]
-        if quicker:
-            chosen = min(quicker, key=_time)
+        chosen = max(alike, key=lambda one: one.parameters or 0)
+        if chosen is best:
+            why = "the most accurate" if best.explained is None else "the one that explains most"
+            if len(known) == 1:
+                why = "the only one that could be measured"
+            figure = str(best.score) if best.explained is None else f"{best.explained:.3f}"
+            reason = f"{why}, {figure}."
+        else:
             low, high = self.difference(chosen)
             reason = (
-                f"{_time(best) / _time(chosen):.1f} times as quick as {best.name}, and not shown "
-                f"to be worse ({chosen.merit:.3f} against {best.merit:.3f}, 95% interval of the "
-                f"difference [{low:+.3f}, {high:+.3f}])."
+                f"larger than {best.name}, and not shown to be worse before fine-tuning "
+                f"({chosen.merit:.3f} against {best.merit:.3f}, 95% interval of the difference "
+                f"[{low:+.3f}, {high:+.3f}]); of equals larger ones gained more by it."
             )
-            return Suggestion(chosen.name, reason, chosen.arguments)
-        why = "the most accurate" if best.explained is None else "the one that explains most"
-        if len(known) == 1:
-            why = "the only one that could be measured"
-        figure = str(best.score) if best.explained is None else f"{best.explained:.3f}"
-        return Suggestion(best.name, f"{why}, {figure}.", best.arguments)
+        quick = min(alike, key=_time)
+        if _time(quick) < _QUICKER * _time(chosen):
+            times = _time(chosen) / _time(quick)
+            reason += (
+                f" {quick.name} is {times:.1f} times as quick, and as good before fine-tuning."
+            )
+        return Suggestion(chosen.name, reason, chosen.arguments)
 
     def difference(self, other: ComparedBackbone) -> tuple[float, float]:
         """95% interval of what the best is ahead of another one, over the same images."""
