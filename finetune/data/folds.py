@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import KFold, StratifiedKFold
 
 from finetune.exceptions import ArgumentError, DataError
 
@@ -54,28 +54,25 @@ def assign_folds(
         DataError: If there are fewer different images than folds.
 
     Example:
-        >>> fold = assign_folds(list("aabcdefg"), np.array([0, 0, 0, 0, 1, 1, 1, 1]), 2)
-        >>> bool(fold[0] == fold[1]), sorted(np.bincount(fold).tolist())
-        (True, [4, 4])
+        >>> fold = assign_folds(list("aabcdefgh"), np.array([0, 0, 0, 0, 0, 1, 1, 1, 1]), 2)
+        >>> bool(fold[0] == fold[1]), np.bincount(fold[5:]).tolist()
+        (True, [2, 2])
     """
-    different = len(set(content))
-    if different < folds:
+    names, first, place = np.unique(np.asarray(content), return_index=True, return_inverse=True)
+    if len(names) < folds:
         raise DataError(
-            f"Expected at least {folds} different images for {folds} folds, received {different}. "
+            f"Expected at least {folds} different images for {folds} folds, received {len(names)}. "
             "Take fewer folds, or add images."
         )
-    found = np.zeros(len(content), int)
-    if classes is not None and np.bincount(classes).max() >= folds:
-        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        with warnings.catch_warnings():
-            # A class of fewer images than folds is missing in some.
-            warnings.simplefilter("ignore", UserWarning)
-            for number, (_, held) in enumerate(splitter.split(found, classes, [*content])):
-                found[held] = number
-        if len(np.unique(found)) == folds:
-            return found
-    # Without classes, and where equal shares of them would leave a fold without images.
-    names = sorted(set(content))
-    order = np.random.default_rng(seed).permutation(len(names))
-    place = {name: int(position) % folds for name, position in zip(names, order, strict=True)}
-    return np.array([place[name] for name in content])
+    # Of a class that has fewer images than folds, some folds hold back none.
+    shares = classes is not None and np.bincount(classes[first]).max() >= folds
+    kind = StratifiedKFold if shares else KFold
+    splitter = kind(folds, shuffle=True, random_state=seed)
+    fold = np.zeros(len(names), int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        for number, (_, held) in enumerate(
+            splitter.split(fold, classes[first] if classes is not None else None)
+        ):
+            fold[held] = number
+    return fold[place.ravel()]

@@ -59,7 +59,8 @@ def test_it_changes_no_answer_and_two_are_one(outputs, one, other, task):
     order = np.argsort(outputs, axis=1, kind="stable")
     ordered = np.take_along_axis(warm, order, axis=1)
     assert (np.diff(ordered, axis=1) >= -1e-12).all()
-    assert ((warm >= 0.5) == (outputs >= 0.5)).all() or task == "multiclass"
+    told = np.abs(outputs - 0.5) > 1e-9  # what is neither may round to either
+    assert ((warm >= 0.5) == (outputs >= 0.5))[told].all() or task == "multiclass"
     twice = at_temperature(warm, other, task)
     np.testing.assert_allclose(twice, at_temperature(outputs, one * other, task), atol=2e-6)
 
