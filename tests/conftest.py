@@ -2,6 +2,7 @@
 
 import gc
 import os
+import urllib.error
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
+from keras.src.backend import config as keras_config
+from keras.src.utils import file_utils as keras_file_utils
 from PIL import Image
 
 import finetune
@@ -74,6 +77,21 @@ def every_epoch_is_kept() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(relays, "SECONDS_BETWEEN_STATES", 0.0)
         yield
+
+
+@pytest.fixture
+def keras_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of models in an empty Keras cache; there is no network."""
+
+    def refuse(*_: object) -> None:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(keras_config, "_KERAS_DIR", str(tmp_path))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(keras_file_utils, "urlretrieve", refuse)
+    folder = tmp_path / "models"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -199,7 +199,7 @@ def _refit(
         images = trainer.refit(values, source, record, seeds, progress)
     except (KeyboardInterrupt, TrainingError) as error:
         assign(trained.variables, before)
-        why = str(error).rstrip(".") if isinstance(error, TrainingError) else "it was stopped"
+        why = _why(error)
         console.print(f"Not trained again on all images: {why}. The model before is kept.")
         return 0
     console.print(f"{describe_refit(images, seeds)}: {time.perf_counter() - started:.0f} s")
@@ -219,18 +219,21 @@ def _cross_validate(
         return None
     made = values_of(trained.variables)
     started = time.perf_counter()
-    folds = source.data.folds
     try:
         progress = [] if console.quiet else [TrainingProgress(console)]
         found = cross_validate(trainer, values, source, record, progress)
     except (KeyboardInterrupt, TrainingError) as error:
-        why = str(error).rstrip(".") if isinstance(error, TrainingError) else "it was stopped"
-        console.print(f"Not cross-validated: {why}.")
+        console.print(f"Not cross-validated: {_why(error)}.")
         return None
     finally:
         assign(trained.variables, made)
-    console.print(f"Cross-validated in {folds} folds: {time.perf_counter() - started:.0f} s")
+    console.print(f"Cross-validated in {found.folds} folds: {time.perf_counter() - started:.0f} s")
     return found
+
+
+def _why(error: KeyboardInterrupt | TrainingError) -> str:
+    """What ended a training, as a part of a sentence."""
+    return str(error).rstrip(".") if isinstance(error, TrainingError) else "it was stopped"
 
 
 def explain(

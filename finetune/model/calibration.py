@@ -15,6 +15,7 @@ from scipy.special import log_softmax
 
 from finetune.backbones import ENSEMBLE, HEAD_LAYER
 from finetune.exceptions import ArgumentError
+from finetune.model.evaluation import right_answers, score
 from finetune.training import MEAN_LAYER, OUTPUT_LAYER
 
 _CLASSES = ("binary", "multiclass", "multilabel")
@@ -129,10 +130,8 @@ def calibrated_loss(labels: np.ndarray, outputs: np.ndarray, task: str) -> float
         >>> calibrated_loss(np.array([0, 1] * 50), outputs, "multiclass") < 0.2
         True
     """
-    logits = _logits(outputs, task) / fit_temperature(labels, outputs, task)
-    targets = labels.astype(int) if task == "multiclass" else labels.reshape(outputs.shape)
-    counted = len(targets) if task == "multiclass" else targets.size
-    return -_log_likelihood(logits, targets, task) / counted
+    warm = at_temperature(outputs, fit_temperature(labels, outputs, task), task)
+    return score(labels, warm, task).loss
 
 
 def at_temperature(outputs: np.ndarray, temperature: float, task: str) -> np.ndarray:
@@ -240,10 +239,8 @@ def _log_likelihood(logits: np.ndarray, targets: np.ndarray, task: str) -> float
 
 def _sureness(outputs: np.ndarray, labels: np.ndarray, task: str) -> tuple[np.ndarray, np.ndarray]:
     """The probability of each answer, and whether it is right; of each label for "multilabel"."""
-    if task == "multiclass":
-        return outputs.max(axis=1), outputs.argmax(axis=1) == labels
-    right = (outputs >= 0.5) == (labels.reshape(outputs.shape) >= 0.5)
-    return np.maximum(outputs, 1 - outputs).ravel(), right.ravel()
+    sure = outputs.max(axis=1) if task == "multiclass" else np.maximum(outputs, 1 - outputs)
+    return sure.ravel(), right_answers(labels, outputs, task).ravel()
 
 
 def _error(sure: np.ndarray, right: np.ndarray) -> float:

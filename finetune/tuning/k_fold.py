@@ -121,7 +121,9 @@ def cross_validate(
             _ask(run, part, said_by_head)
         if head is None or record.best_epoch["phase"] != HEAD:
             trainer.refit(settings, part, record, 1, progress)
-        _ask(run, part, said)
+            _ask(run, part, said)
+        else:
+            said[part.held] = said_by_head[part.held]
     return CrossValidation(
         data.folds,
         score(labels, said, data.task),

@@ -311,17 +311,6 @@ def test_other_arguments_are_refused(run, data, arrays, tmp_path):
 # What is on disk
 
 
-@pytest.fixture
-def keras_cache(tmp_path, monkeypatch):
-    """An empty Keras cache."""
-    from keras.src.backend import config
-
-    monkeypatch.setattr(config, "_KERAS_DIR", str(tmp_path))
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    (tmp_path / "models").mkdir()
-    return tmp_path / "models"
-
-
 def test_where_nothing_is_on_disk_it_says_what_to_do(keras_cache, data):
     with pytest.raises(WeightsError) as caught:
         compare(data, verbose=0)

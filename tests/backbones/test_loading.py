@@ -8,7 +8,6 @@ import re
 import runpy
 import sys
 import types
-import urllib.error
 from pathlib import Path
 
 import keras
@@ -16,7 +15,6 @@ import numpy as np
 import pytest
 from keras.src.applications import efficientnet as keras_efficientnet
 from keras.src.backend import config as keras_config
-from keras.src.utils import file_utils as keras_file_utils
 
 from finetune.backbones.architectures import ARCHITECTURES, list_backbones
 from finetune.backbones.freezing import apply_freeze_depth, blocks, describe, leaf_layers
@@ -273,21 +271,6 @@ def test_what_is_no_image_size_is_refused(size):
 
 
 # Weights
-
-
-@pytest.fixture
-def keras_cache(tmp_path, monkeypatch):
-    """An empty Keras cache, and no network."""
-
-    def refuse(*_):
-        raise urllib.error.URLError("no network")
-
-    monkeypatch.setattr(keras_config, "_KERAS_DIR", str(tmp_path))
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setattr(keras_file_utils, "urlretrieve", refuse)
-    folder = tmp_path / "models"
-    folder.mkdir()
-    return folder
 
 
 @pytest.mark.parametrize("said", [True, False])

@@ -1,27 +1,9 @@
 """The files that Keras keeps ImageNet weights in."""
 
-import urllib.error
-
 import pytest
-from keras.src.backend import config as keras_config
-from keras.src.utils import file_utils as keras_file_utils
 
 from finetune.backbones import COMPARED, load_backbone, on_disk, weights_file
 from finetune.exceptions import WeightsError
-
-
-@pytest.fixture
-def keras_cache(tmp_path, monkeypatch):
-    """An empty Keras cache, and no network."""
-
-    def refuse(*_):
-        raise urllib.error.URLError("no network")
-
-    monkeypatch.setattr(keras_config, "_KERAS_DIR", str(tmp_path))
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setattr(keras_file_utils, "urlretrieve", refuse)
-    (tmp_path / "models").mkdir()
-    return tmp_path / "models"
 
 
 @pytest.mark.parametrize(
