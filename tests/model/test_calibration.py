@@ -61,8 +61,10 @@ def test_it_changes_no_answer_and_two_are_one(outputs, one, other, task):
     assert (np.diff(ordered, axis=1) >= -1e-12).all()
     told = np.abs(outputs - 0.5) > 1e-9  # what is neither may round to either
     assert ((warm >= 0.5) == (outputs >= 0.5))[told].all() or task == "multiclass"
-    twice = at_temperature(warm, other, task)
-    np.testing.assert_allclose(twice, at_temperature(outputs, one * other, task), atol=2e-6)
+    # Probabilities this close to 0 or 1 are not told apart, see `finetune.model.calibration`.
+    kept = ((warm > 1e-7) & (warm < 1 - 1e-7)).all(axis=1)
+    twice, once = at_temperature(warm, other, task), at_temperature(outputs, one * other, task)
+    np.testing.assert_allclose(twice[kept], once[kept], atol=2e-6)
 
 
 def test_the_error_is_the_gap_between_how_sure_and_how_often_right():
