@@ -9,30 +9,27 @@ from functools import partial
 from typing import Any
 
 import keras
-from rich.console import Console
 
 from finetune.api.automatic import check_auto, with_backbone
 from finetune.api.explanation import Explanation
 from finetune.api.fine_tuner import FineTuner
+from finetune.api.finishing import Training, finish
 from finetune.api.result import FineTuneResult
 from finetune.api.run_files import write_files
 from finetune.api.run_folder import claim
 from finetune.api.sized_images import LOADING, SizedImages, announce
 from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData
-from finetune.exceptions import ArgumentError, TrainingError
-from finetune.model import FineTunedModel, ModelCard, remember, scores
-from finetune.reuse import TRAIN, VALIDATION, Source, StoredSource
-from finetune.support import assign, check_outside, did_you_mean, new_console, values_of
-from finetune.training import TrainingProgress, TrainingRecord, describe_refit
+from finetune.exceptions import ArgumentError
+from finetune.reuse import TRAIN, VALIDATION
+from finetune.support import check_outside, did_you_mean, new_console
+from finetune.training import TrainingProgress
 from finetune.tuning import (
     FREEZE_DEPTH,
     LEARNING_RATE,
-    CrossValidation,
     Settings,
     Trainer,
     check_can_be_folded,
-    cross_validate,
     deciding,
 )
 
@@ -40,9 +37,6 @@ _TRAINING = inspect.signature(FineTuner).parameters
 # Of what both take, these say how images are loaded; an image size is the backbone's first, and
 # the seed is that of both.
 _LOADING_FIRST = ("augment", "task")
-
-# Times that the model is trained once more on all images, where nothing else is said.
-_REFIT = 1
 
 
 def _with_options(function: Callable[..., FineTuneResult]) -> Callable[..., FineTuneResult]:
@@ -143,97 +137,22 @@ def fine_tune(
             progress=[TrainingProgress(console)] if verbose else [],
             file=file,
         )
-        size = tuple(trained.input_shape[1:3])
-        card = ModelCard(images.task, tuple(images.class_names), size, images.resize)
-        measured = FineTunedModel(trained, card)  # one for all that is measured: compiled once
-        # Before it is trained on the validation images too.
-        chosen = measured.outputs(images, "validation")
-        refitted = _refit(trainer, values, source, trained, record, console)
-        tests = measured.outputs(images, "test") if "test" in images.counts else None
-        model = replace(measured, known=remember(images, size, refitted=refitted > 0))
-        if trainer.calibrates(images.task):
-            model = model.calibrated(*chosen)
-        quality = scores(model.card, chosen, tests)
-        folded = _cross_validate(trainer, values, source, trained, record, console)
+        training = Training(trainer, values, images, source, trained, record, console)
+        finished = finish(training)
         depth = resolve_depth(used.backbone.model, freeze_depth)
         result = FineTuneResult(
-            model=model,
+            **vars(finished),
             data=images,
             record=record,
-            validation=quality.validation,
-            test=quality.test,
             seconds=time.perf_counter() - started,
             config=_config(data, images, values, loading, used.backbone.name),
             folder=folder.shown,
             freeze=str(describe(used.backbone.model, depth, batch_norm=values.batch_norm)),
-            refitted=refitted,
-            calibration=quality.calibration,
-            cross_validation=folded,
         )
         result.folder = folder.finish(
             partial(write_files, result, trainer), over=not record.interrupted
         )
     return result
-
-
-def _refit(
-    trainer: Trainer,
-    values: Settings,
-    source: Source,
-    trained: keras.Model,
-    record: TrainingRecord,
-    console: Console,
-) -> int:
-    """Train once more on all images, if that is wanted.
-
-    Returns:
-        Number of images that the model was trained on; 0 where it stays as it was.
-    """
-    seeds = trainer.refits(source, _REFIT)
-    if not seeds or record.interrupted:
-        return 0
-    before = values_of(trained.variables)
-    started = time.perf_counter()
-    try:
-        progress = [] if console.quiet else [TrainingProgress(console)]
-        images = trainer.refit(values, source, record, seeds, progress)
-    except (KeyboardInterrupt, TrainingError) as error:
-        assign(trained.variables, before)
-        why = _why(error)
-        console.print(f"Not trained again on all images: {why}. The model before is kept.")
-        return 0
-    console.print(f"{describe_refit(images, seeds)}: {time.perf_counter() - started:.0f} s")
-    return images
-
-
-def _cross_validate(
-    trainer: Trainer,
-    values: Settings,
-    source: Source,
-    trained: keras.Model,
-    record: TrainingRecord,
-    console: Console,
-) -> CrossValidation | None:
-    """Measure such a training on every image, if that is wanted; the model stays as it is."""
-    if not isinstance(source, StoredSource) or not source.data.folds or record.interrupted:
-        return None
-    made = values_of(trained.variables)
-    started = time.perf_counter()
-    try:
-        progress = [] if console.quiet else [TrainingProgress(console)]
-        found = cross_validate(trainer, values, source, record, progress)
-    except (KeyboardInterrupt, TrainingError) as error:
-        console.print(f"Not cross-validated: {_why(error)}.")
-        return None
-    finally:
-        assign(trained.variables, made)
-    console.print(f"Cross-validated in {found.folds} folds: {time.perf_counter() - started:.0f} s")
-    return found
-
-
-def _why(error: KeyboardInterrupt | TrainingError) -> str:
-    """What ended a training, as a part of a sentence."""
-    return str(error).rstrip(".") if isinstance(error, TrainingError) else "it was stopped"
 
 
 def explain(

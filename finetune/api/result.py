@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.api.training_curves import draw_training
 from finetune.data import ImageData
-from finetune.model import Calibration, Evaluation, FineTunedModel, Predictions, Score
+from finetune.model import Calibration, Evaluation, FineTunedModel, Predictions, Score, Verdict
 from finetune.support import save_figure, to_frame
 from finetune.training import HEAD, TrainingRecord, was_solved
 from finetune.tuning import CrossValidation
@@ -37,6 +37,9 @@ class FineTuneResult:
         calibration: How far its probabilities can be taken at their word; None for regression.
         cross_validation: What was said of every image by a model that was not trained on it; None
             where `validation` did not ask for folds.
+        verdict: The model against the head alone, trained on the same images; None for regression
+            and labels that do not exclude each other, where no head was trained alone, and where
+            it is what was kept.
 
     Example:
         >>> import keras, tempfile
@@ -66,6 +69,7 @@ class FineTuneResult:
     refitted: int = 0
     calibration: Calibration | None = None
     cross_validation: CrossValidation | None = None
+    verdict: Verdict | None = None
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -130,6 +134,7 @@ class FineTuneResult:
             "best_phase": best["phase"],
             "best_epoch": best["epoch"],
             "refitted": self.refitted,
+            "verdict": self.verdict.to_dict() if self.verdict else None,
             "cross_validation": folded.to_dict() if folded else None,
             "calibration": asdict(self.calibration) if self.calibration else None,
         }
@@ -163,6 +168,8 @@ class FineTuneResult:
             name = f"{self.cross_validation.folds}-fold:"
             lines.append(f"{name:<11} {self.cross_validation}")
         lines.append(f"test:       {self.test}" if self.test else "test:       no test images")
+        if self.verdict:
+            lines.append(str(self.verdict))
         if self.calibration and self.calibration.remark:
             lines.append(self.calibration.remark)
         lines.append(f"{self.seconds:.0f} s, saved in {self.folder}")

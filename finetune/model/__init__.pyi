@@ -10,3 +10,6 @@ from .fine_tuned_model import FineTunedModel as FineTunedModel
 from .fine_tuned_model import Predictions as Predictions
 from .fine_tuned_model import load as load
 from .known_images import remember as remember
+from .verdict import Answers as Answers
+from .verdict import Verdict as Verdict
+from .verdict import against_head as against_head

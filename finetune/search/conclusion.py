@@ -8,11 +8,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import keras
-import numpy as np
 from rich.console import Console
 
 from finetune.exceptions import OutOfTimeError, SearchError, StorageError, TrainingError
-from finetune.model import FineTunedModel, remember, right_answers, scores
+from finetune.model import FineTunedModel, against_head, remember, scores
 from finetune.reuse import Source, StoredSource
 from finetune.search.board import error_lines
 from finetune.search.budget import format_seconds
@@ -21,13 +20,12 @@ from finetune.search.kept_weights import kept_weights
 from finetune.search.options import SearchOptions
 from finetune.search.ranking import Ranked
 from finetune.search.rows import card_of
-from finetune.search.runner import Work, head_alone
-from finetune.search.search_result import SearchResult, Verdict
+from finetune.search.runner import Work
+from finetune.search.search_result import SearchResult
 from finetune.search.trials import Trial
 from finetune.support import (
     as_csv,
     assign,
-    bootstrap_interval,
     current_deadline,
     values_of,
     write_text,
@@ -36,9 +34,6 @@ from finetune.training import TrainingProgress, TrainingRecord, Values, best_row
 from finetune.tuning import CrossValidation, cross_validate
 
 log = logging.getLogger("finetune")
-
-# Labels, and what a model says.
-Answers = tuple[np.ndarray, np.ndarray]
 
 # Times that each trial is trained once more on all images, where nothing else is said.
 _REFIT = 3
@@ -100,8 +95,10 @@ def conclude(
         split = [*answers][-1]
         # The shared model becomes the head alone for a moment.
         with suppress(OutOfTimeError):
-            if head_alone(work.trainer, settings, source):
-                verdict = _verdict(split, data.task, answers[split], single.outputs(data, split))
+            if work.trainer.head_alone(settings, source):
+                verdict = against_head(
+                    split, data.task, answers[split], single.outputs(data, split)
+                )
     used = members if combined.how != BEST else members[:1]
     refitted = 0
     states: list[Values] = []
@@ -122,7 +119,7 @@ def conclude(
         folded = _cross_validate(work, members[0], monitor, console)
     if folded is not None and folded.head is not None and "test" not in answers:
         alone, tuned = (folded.labels, folded.head), (folded.labels, folded.outputs)
-        verdict = _verdict(f"{folded.folds}-fold", data.task, tuned, alone)
+        verdict = against_head(f"{folded.folds}-fold", data.task, tuned, alone)
     if work.trainer.calibrates(data.task):
         model = model.calibrated(*answers["validation"])
         model.save(folder / "model.keras")
@@ -269,21 +266,8 @@ def _restore(model: keras.Model, work: Work, trial: Trial) -> bool:
     return True
 
 
-def _verdict(split: str, task: str, tuned: Answers, alone: Answers) -> Verdict:
-    """Compare two models on the same images."""
-    best, head = (right_answers(*answers, task).ravel().astype(float) for answers in (tuned, alone))
-    return Verdict(
-        split,
-        len(best),
-        float(best.mean()),
-        bootstrap_interval(best),
-        float(head.mean()),
-        bootstrap_interval(best - head),
-    )
-
-
 def _facts(result: SearchResult) -> dict[str, Any]:
-    verdict, folded = result.verdict, result.cross_validation
+    folded = result.cross_validation
     return {
         "best": {
             "id": result.chosen.trial.trial,
@@ -293,17 +277,7 @@ def _facts(result: SearchResult) -> dict[str, Any]:
         },
         "validation": result.validation.to_dict(),
         "test": result.test.to_dict() if result.test else None,
-        "verdict": None
-        if verdict is None
-        else {
-            "word": verdict.word,
-            "split": verdict.split,
-            "n": verdict.n,
-            "tuned": verdict.tuned,
-            "tuned_interval": verdict.tuned_interval,
-            "head_only": verdict.head_only,
-            "difference": verdict.difference,
-        },
+        "verdict": result.verdict.to_dict() if result.verdict else None,
         "seconds": round(result.seconds, 1),
         "interrupted": result.interrupted,
         "time_up": result.time_up is not None,

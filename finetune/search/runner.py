@@ -17,7 +17,7 @@ import tensorflow as tf
 from finetune.backbones import FreezeDescription, describe, resolve_depth
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError, OutOfTimeError, StorageError
-from finetune.reuse import VALIDATION, Source
+from finetune.reuse import VALIDATION
 from finetune.search.study import state_file, weights_file
 from finetune.search.trials import Job, KeptWeights, Outcome
 from finetune.support import Deadline, time_limit, values_of, write_arrays
@@ -218,25 +218,12 @@ class Runner:
         try:
             with time_limit(seconds) as deadline:
                 # First what comes before all trials: features and the head.
-                if not head_alone(trainer, settings, source) or not deadline.within(_MEASURING):
+                if not trainer.head_alone(settings, source) or not deadline.within(_MEASURING):
                     return 0.0
                 return seconds_per_epoch(*trainer.prepare(settings, source), source)
         except OUT_OF_MEMORY as error:
             log.warning("An epoch could not be measured: out of memory (%s).", type(error).__name__)
             return 0.0
-
-
-def head_alone(trainer: Trainer, settings: Settings, source: Source) -> bool:
-    """Make the shared model what the second phase finds: the trained head, or a new one.
-
-    Returns:
-        Whether the head is trained to its end; else time was up.
-    """
-    if settings.head_epochs:
-        return trainer.train(replace(settings, epochs=0), source)[1].finished
-    shared, training = trainer.prepare(settings, source)
-    shared.reset(training.head)
-    return True
 
 
 def _advice(error: Exception) -> str:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.model import Calibration, FineTunedModel, Predictions, Score
+from finetune.model import Calibration, FineTunedModel, Predictions, Score, Verdict
 from finetune.search.board import board_rows, error_lines, render
 from finetune.search.budget import format_seconds
 from finetune.search.combining import Combined
@@ -19,49 +19,6 @@ from finetune.tuning import CrossValidation, Settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether fine-tuning was worth it: the best model against the head alone.
-
-    Args:
-        split: "test"; where there are no test images "5-fold" and the like, or "validation".
-        n: Number of images.
-        tuned: Accuracy of the best model.
-        tuned_interval: Its 95% bootstrap interval.
-        head_only: Accuracy of the trained head on the unchanged backbone.
-        difference: Interval of the difference, 95% bootstrap over the images, in pairs.
-    """
-
-    split: str
-    n: int
-    tuned: float
-    tuned_interval: tuple[float, float]
-    head_only: float
-    difference: tuple[float, float]
-
-    @property
-    def word(self) -> str:
-        """One of "better", "worse" and "not shown"."""
-        low, high = self.difference
-        return "better" if low > 0 else "worse" if high < 0 else "not shown"
-
-    def __str__(self) -> str:
-        low, high = self.difference
-        said = {
-            "better": "Fine-tuning is better than the head alone",
-            "worse": "Fine-tuning is worse than the head alone",
-            "not shown": f"{self.n} images do not show a difference between fine-tuning and the "
-            "head alone",
-        }[self.word]
-        chosen = self.split == "validation"
-        chose = " These images chose the model: optimistic." if chosen else ""
-        return (
-            f"{said}: {self.tuned:.3f} against {self.head_only:.3f}, difference "
-            f"{self.tuned - self.head_only:+.3f} [{low:+.3f}, {high:+.3f}] "
-            f"({self.split}, n={self.n}).{chose}"
-        )
 
 
 @dataclass(frozen=True)

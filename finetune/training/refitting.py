@@ -6,7 +6,7 @@ any more, so how long to train is taken from the training before.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -27,7 +27,7 @@ from finetune.training.phases import program_for
 from finetune.training.plan import Phase, Training
 from finetune.training.program import Program
 from finetune.training.progress import AGAIN, PhaseCallback
-from finetune.training.records import TrainingRecord, best_row
+from finetune.training.records import HEAD, TrainingRecord, best_row
 from finetune.training.relays import InTime
 from finetune.training.schedules import StepRates, rate_table
 from finetune.training.shared import SharedBackbone
@@ -44,6 +44,7 @@ def refit(
     record: TrainingRecord,
     seeds: int = 1,
     progress: Sequence[PhaseCallback] = (),
+    after_head: Callable[[], None] | None = None,
 ) -> int:
     """Train on training and validation images together, for as long as was best before.
 
@@ -57,6 +58,8 @@ def refit(
         seeds: Times that the last phase is trained, with the images in other orders; the weights
             are then averaged. Default 1.
         progress: Callbacks that only show.
+        after_head: Called once the head has been trained on all images, and nothing else has: the
+            shared model is the head alone then.
 
     Returns:
         Number of images that were trained on.
@@ -67,22 +70,52 @@ def refit(
 
     Source of the average: M. Wortsman et al., "Model soups" (2022).
     """
-    model = shared.assembly(training.head).model
-    *before, (last, epochs) = _lengths(training, record)
     unchanged = shared.head_only
+    *before, (last, epochs) = _lengths(training, record)
     for phase, length in before:
         seed = training.seed
         _again(shared, training, source, record, phase, length, unchanged, seed, progress)
         unchanged = min(unchanged, phase.freeze_depth)
-    images = len(source.labels("train")) + len(source.labels("validation"))
+        if phase.name == HEAD and after_head is not None:
+            after_head()
+    _averaged(shared, training, source, record, last, epochs, unchanged, seeds, progress)
+    if last.name == HEAD and after_head is not None:
+        after_head()
+    return len(source.labels("train")) + len(source.labels("validation"))
+
+
+def describe_refit(images: int, times: int) -> str:
+    """What was done, for people.
+
+    Example:
+        >>> describe_refit(1200, 3)
+        'Trained again on 1,200 images, training and validation together, 3 times'
+    """
+    repeated = f", {times} times" if times > 1 else ""
+    return f"Trained again on {images:,} images, training and validation together{repeated}"
+
+
+def _averaged(
+    shared: SharedBackbone,
+    training: Training,
+    source: Source,
+    record: TrainingRecord,
+    phase: Phase,
+    epochs: int,
+    unchanged: int,
+    seeds: int,
+    progress: Sequence[PhaseCallback],
+) -> None:
+    """Go through the last phase so many times from one start, and average the weights."""
+    model = shared.assembly(training.head).model
     start = values_of(model.variables)
     states, losses = [], []
     for seed in range(training.seed, training.seed + seeds):
         assign(model.variables, start)
-        program = _again(shared, training, source, record, last, epochs, unchanged, seed, progress)
+        program = _again(shared, training, source, record, phase, epochs, unchanged, seed, progress)
         states.append(values_of(model.variables))
         if program is None:  # what is solved has no order of images
-            return images
+            return
         if seeds > 1:
             losses.append(_loss(shared, program, source))
     if seeds > 1:
@@ -96,18 +129,6 @@ def refit(
                 *(seeds, loss, np.mean(losses)),
             )
             assign(model.variables, states[0])
-    return images
-
-
-def describe_refit(images: int, times: int) -> str:
-    """What was done, for people.
-
-    Example:
-        >>> describe_refit(1200, 3)
-        'Trained again on 1,200 images, training and validation together, 3 times'
-    """
-    repeated = f", {times} times" if times > 1 else ""
-    return f"Trained again on {images:,} images, training and validation together{repeated}"
 
 
 def _again(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from finetune.data import assign_folds
 from finetune.exceptions import ArgumentError
 from finetune.model import Score, score
 from finetune.reuse import TRAIN, VALIDATION, FoldSource, StoredSource, extractor
-from finetune.training import HEAD, PhaseCallback, TrainingRecord, best_row
+from finetune.training import HEAD, PhaseCallback, TrainingRecord
 from finetune.tuning.settings import Settings
 from finetune.tuning.trainer import Trainer
 
@@ -111,19 +112,15 @@ def cross_validate(
     shared, training = trainer.prepare(settings, source)
     model = shared.assembly(training.head).model
     run = extractor(model)  # reads the weights anew in every call
-    head = _head_alone(record)
     said = np.empty((len(labels), *model.output_shape[1:]), "float32")
     said_by_head = np.empty_like(said)
+    has_head = bool(record.phase(HEAD))
     for number in range(data.folds):
         part = FoldSource(source, fold == number)
-        if head is not None:
-            trainer.refit(settings, part, head, 1, progress)
-            _ask(run, part, said_by_head)
-        if head is None or record.best_epoch["phase"] != HEAD:
-            trainer.refit(settings, part, record, 1, progress)
-            _ask(run, part, said)
-        else:
-            said[part.held] = said_by_head[part.held]
+        trainer.refit(
+            settings, part, record, 1, progress, after_head=partial(_ask, run, part, said_by_head)
+        )
+        _ask(run, part, said)
     return CrossValidation(
         data.folds,
         score(labels, said, data.task),
@@ -131,7 +128,7 @@ def cross_validate(
         [name for part in parts for name in part.ids],
         labels,
         said,
-        None if head is None else said_by_head,
+        said_by_head if has_head else None,
     )
 
 
@@ -151,15 +148,6 @@ def check_can_be_folded(source: Any) -> None:
             "Expected images that are not augmented for a cross-validation: each is trained on and "
             "held back, and is kept once. Leave augment out, or give validation as a share."
         )
-
-
-def _head_alone(record: TrainingRecord) -> TrainingRecord | None:
-    """What happened of it, as if nothing had come after the head; None where it had no phase."""
-    rows = record.phase(HEAD)
-    best = best_row(rows, record.monitor)
-    if best is None:
-        return None
-    return TrainingRecord(epochs=rows, best=rows.index(best), monitor=record.monitor)
 
 
 def _ask(run: Any, part: FoldSource, said: np.ndarray) -> None:

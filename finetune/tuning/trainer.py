@@ -1,7 +1,7 @@
 """The Trainer: prepares and trains trials on the backbones that they share."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +238,18 @@ class Trainer:
         )
         return model, record
 
+    def head_alone(self, settings: Settings, source: Source) -> bool:
+        """Make the shared model what the second phase finds: the trained head, or a new one.
+
+        Returns:
+            Whether the head is trained to its end; else time was up.
+        """
+        if settings.head_epochs:
+            return self.train(replace(settings, epochs=0), source)[1].finished
+        shared, training = self.prepare(settings, source)
+        shared.reset(training.head)
+        return True
+
     def refits(self, source: Source, usual: int) -> int:
         """How many times a model is to be trained once more, see `refit`.
 
@@ -262,6 +274,7 @@ class Trainer:
         record: TrainingRecord,
         seeds: int = 1,
         progress: Sequence[PhaseCallback] = (),
+        after_head: Callable[[], None] | None = None,
     ) -> int:
         """Train once more, on training and validation images, see `finetune.training.refitting`.
 
@@ -272,7 +285,7 @@ class Trainer:
         """
         shared, training = self.prepare(settings, source)
         shared.reset(training.head)
-        return refit(shared, training, source, record, seeds, progress)
+        return refit(shared, training, source, record, seeds, progress, after_head)
 
     def share_memory(self, parts: int) -> None:
         """Take only a part of the memory for features: as many trainers are on this machine."""

@@ -71,7 +71,7 @@ def test_metrics_are_exactly_what_is_promised(result):
     metrics = json.loads((result.folder / "metrics.json").read_text())
     assert list(metrics) == [
         *("validation", "test", "seconds", "best_phase", "best_epoch", "refitted"),
-        *("cross_validation", "calibration"),
+        *("verdict", "cross_validation", "calibration"),
     ]
     assert list(metrics["validation"]) == list(metrics["test"])
     assert list(metrics["test"]) == ["accuracy", "loss", "n", "interval"]
@@ -426,6 +426,35 @@ def test_what_is_saved_is_the_refitted_model_and_it_knows_what_it_was_trained_on
     assert (tested.n, tested.loss) == (refitted.test.n, pytest.approx(refitted.test.loss, rel=1e-5))
     with pytest.raises(DataError, match=r"trained on them, too \(refit\)"):
         model.evaluate(folder, "validation")
+
+
+# A head that fine-tuning improves on.
+BEATEN = {"head_optimizer": "adam", "head_epochs": 1, "head_learning_rate": 1e-3}
+
+
+@pytest.mark.parametrize("refit", [0, 1])
+def test_the_verdict_compares_with_the_head_alone_trained_on_the_same_images(tune, folder, refit):
+    tuned, alone = (
+        tune(folder, test=0.2, refit=refit, epochs=epochs, **BEATEN) for epochs in (4, 0)
+    )
+    verdict = tuned.verdict
+    assert (verdict.split, verdict.n) == ("test", tuned.test.n)
+    assert verdict.tuned == pytest.approx(tuned.test.accuracy)
+    assert verdict.head_only == pytest.approx(alone.test.accuracy)
+    assert json.loads((tuned.folder / "metrics.json").read_text())["verdict"]["word"] == (
+        verdict.word
+    )
+    assert str(verdict) in tuned.summary()
+    assert alone.verdict is None, "it is the head alone"
+
+
+def test_without_test_images_the_validation_images_judge_and_it_is_said(tune, folder):
+    result, alone = (tune(folder, refit=1, epochs=epochs, **BEATEN) for epochs in (4, 0))
+    verdict = result.verdict
+    assert (verdict.split, verdict.n) == ("validation", result.validation.n)
+    assert verdict.tuned == pytest.approx(result.validation.accuracy)
+    assert verdict.head_only == pytest.approx(alone.validation.accuracy)
+    assert "These images chose the model: optimistic." in result.summary()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """What a search hands over: a model of its own, and what it is worth."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ from finetune import FineTuner
 from finetune.data import load_data
 from finetune.exceptions import TrainingError
 from finetune.model.fine_tuned_model import load
-from finetune.search.search_result import Verdict
 from finetune.tuning import Trainer
 
 
@@ -50,35 +48,6 @@ def test_where_nothing_beat_the_head_the_result_says_so_and_names_no_rate(
     assert not [line for line in lines if "Best: trial" in line or "difference" in line]
     assert json.loads((result.folder / "result.json").read_text())["best"]["head_is_best"]
     assert result.verdict.tuned == result.verdict.head_only
-
-
-TESTED = Verdict("test", 40, 0.9, (0.8, 1.0), 0.7, (0.1, 0.3))
-SAID = (
-    "Fine-tuning is better than the head alone: 0.900 against 0.700, difference +0.200 [+0.100, "
-    "+0.300] ({split}, n=40)."
-)
-
-
-def test_a_verdict_on_images_that_chose_the_model_says_so():
-    assert str(TESTED) == SAID.format(split="test")
-    assert str(replace(TESTED, split="validation")) == (
-        f"{SAID.format(split='validation')} These images chose the model: optimistic."
-    )
-
-
-@pytest.mark.parametrize(
-    ("difference", "word", "said"),
-    [
-        ((0.01, 0.2), "better", "Fine-tuning is better than the head alone: "),
-        ((-0.2, -0.01), "worse", "Fine-tuning is worse than the head alone: "),
-        ((0.0, 0.2), "not shown", "40 images do not show a difference between "),
-        ((-0.2, 0.0), "not shown", "40 images do not show a difference between "),
-    ],
-)
-def test_a_verdict_says_what_the_interval_of_the_difference_shows(difference, word, said):
-    verdict = replace(TESTED, difference=difference)
-    assert verdict.word == word
-    assert str(verdict).startswith(said)
 
 
 def test_without_test_images_the_validation_images_judge_and_it_is_said(tuner, arrays, tmp_path):

@@ -1,0 +1,203 @@
+"""What follows the training of one call: trained again, calibrated, measured, and compared."""
+
+import time
+from dataclasses import dataclass, replace
+
+import keras
+from rich.console import Console
+
+from finetune.data import ImageData
+from finetune.exceptions import TrainingError
+from finetune.model import (
+    Answers,
+    Calibration,
+    FineTunedModel,
+    ModelCard,
+    Score,
+    Verdict,
+    against_head,
+    remember,
+    scores,
+)
+from finetune.reuse import Source, StoredSource
+from finetune.support import assign, values_of
+from finetune.training import HEAD, TrainingProgress, TrainingRecord, describe_refit
+from finetune.tuning import CrossValidation, Settings, Trainer, cross_validate
+
+# Times that the model is trained once more on all images, where nothing else is said.
+_REFIT = 1
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that is over.
+
+    Args:
+        trainer: What trained.
+        values: With which settings.
+        images: On which images.
+        source: The same, as they were trained on.
+        model: The shared model, with the weights of the best epoch.
+        record: What happened.
+        console: Where to say what is done.
+    """
+
+    trainer: Trainer
+    values: Settings
+    images: ImageData
+    source: Source
+    model: keras.Model
+    record: TrainingRecord
+    console: Console
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a training gave. See `finetune.FineTuneResult`, which has the same names."""
+
+    model: FineTunedModel
+    validation: Score
+    test: Score | None
+    refitted: int
+    calibration: Calibration | None
+    cross_validation: CrossValidation | None
+    verdict: Verdict | None
+
+
+def finish(training: Training) -> Finished:
+    """Make the most of a training, and measure what it gave."""
+    images, trainer = training.images, training.trainer
+    size = tuple(training.model.input_shape[1:3])
+    card = ModelCard(images.task, tuple(images.class_names), size, images.resize)
+    measured = FineTunedModel(training.model, card)  # one for all that is measured: compiled once
+    # Before it is trained on the validation images too.
+    chosen = measured.outputs(images, "validation")
+    refitted, alone = _refit(training, measured)
+    tests = measured.outputs(images, "test") if "test" in images.counts else None
+    model = replace(measured, known=remember(images, size, refitted=refitted > 0))
+    if trainer.calibrates(images.task):
+        model = model.calibrated(*chosen)
+    quality = scores(model.card, chosen, tests)
+    folded = _cross_validate(training)
+    verdict = None
+    if _can_be_compared(training):
+        verdict = _verdict(training, measured, chosen, tests, alone, folded)
+    return Finished(
+        model,
+        quality.validation,
+        quality.test,
+        refitted,
+        quality.calibration,
+        folded,
+        verdict,
+    )
+
+
+def _can_be_compared(training: Training) -> bool:
+    """Whether there is a head alone that the model could be better or worse than."""
+    return (
+        training.images.task in ("binary", "multiclass")
+        and training.source.stored  # a dataset may come in another order next time
+        and not training.record.interrupted  # who stops it does not want to wait
+        and bool(training.record.phase(HEAD))
+        and training.record.best_epoch["phase"] != HEAD
+    )
+
+
+def _verdict(
+    training: Training,
+    measured: FineTunedModel,
+    chosen: Answers,
+    tests: Answers | None,
+    alone: Answers | None,
+    folded: CrossValidation | None,
+) -> Verdict | None:
+    """Compare with the head alone, trained on as many images.
+
+    Args:
+        training: What was trained.
+        measured: Asks its model.
+        chosen: What was said of the validation images.
+        tests: What was said of the test images, where there are any.
+        alone: What the head alone said of them, trained on all images; None where it was not.
+        folded: What was said of all images in folds, if anything was.
+    """
+    task = training.images.task
+    if tests is None and folded is not None and folded.head is not None:
+        tuned, head = (folded.labels, folded.outputs), (folded.labels, folded.head)
+        return against_head(f"{folded.folds}-fold", task, tuned, head)
+    split, tuned = ("validation", chosen) if tests is None else ("test", tests)
+    alone = alone or _ask_head(training, measured, split)
+    return None if alone is None else against_head(split, task, tuned, alone)
+
+
+def _ask_head(training: Training, measured: FineTunedModel, split: str) -> Answers | None:
+    """What the head alone says, trained as it was before the backbone was."""
+    made = values_of(training.model.variables)
+    try:
+        if not training.trainer.head_alone(training.values, training.source):
+            return None
+        return measured.outputs(training.images, split)
+    finally:
+        assign(training.model.variables, made)
+
+
+def _refit(training: Training, measured: FineTunedModel) -> tuple[int, Answers | None]:
+    """Train once more on all images, if that is wanted.
+
+    Returns:
+        Number of images that the model was trained on, 0 where it stays as it was; and what the
+        head alone says of the test images when it is trained on as many, if that is known.
+    """
+    trainer, console = training.trainer, training.console
+    seeds = trainer.refits(training.source, _REFIT)
+    if not seeds or training.record.interrupted:
+        return 0, None
+    heard: list[Answers] = []
+
+    def ask_head() -> None:
+        if _can_be_compared(training) and "test" in training.images.counts:
+            heard.append(measured.outputs(training.images, "test"))
+
+    before = values_of(training.model.variables)
+    started = time.perf_counter()
+    try:
+        images = trainer.refit(
+            training.values,
+            training.source,
+            training.record,
+            seeds,
+            [] if console.quiet else [TrainingProgress(console)],
+            ask_head,
+        )
+    except (KeyboardInterrupt, TrainingError) as error:
+        assign(training.model.variables, before)
+        why = _why(error)
+        console.print(f"Not trained again on all images: {why}. The model before is kept.")
+        return 0, None
+    console.print(f"{describe_refit(images, seeds)}: {time.perf_counter() - started:.0f} s")
+    return images, heard[0] if heard else None
+
+
+def _cross_validate(training: Training) -> CrossValidation | None:
+    """Measure such a training on every image, if that is wanted; the model stays as it is."""
+    trainer, source, console = training.trainer, training.source, training.console
+    if not isinstance(source, StoredSource) or not source.data.folds or training.record.interrupted:
+        return None
+    made = values_of(training.model.variables)
+    started = time.perf_counter()
+    try:
+        progress = [] if console.quiet else [TrainingProgress(console)]
+        found = cross_validate(trainer, training.values, source, training.record, progress)
+    except (KeyboardInterrupt, TrainingError) as error:
+        console.print(f"Not cross-validated: {_why(error)}.")
+        return None
+    finally:
+        assign(training.model.variables, made)
+    console.print(f"Cross-validated in {found.folds} folds: {time.perf_counter() - started:.0f} s")
+    return found
+
+
+def _why(error: KeyboardInterrupt | TrainingError) -> str:
+    """What ended a training, as a part of a sentence."""
+    return str(error).rstrip(".") if isinstance(error, TrainingError) else "it was stopped"
