@@ -107,7 +107,7 @@ class FineTuner(keras_tuner.HyperModel):
             No answer changes by it. Default True.
         reuse: Whether the frozen part's outputs are computed once and kept: "auto" (default:
             where the images are stored, so that their augmentation is known), True, or False.
-        augment: "none", "light", "strong" or a Keras layer, in the place of the data's own.
+        augment: "none", "flip", "light", "strong" or a Keras layer, in the place of the data's own.
             Default None: as the data was loaded.
         views: Augmented copies of each training image that are kept with `reuse`. Default 4.
         cache_budget: Bytes of memory for those outputs; more are kept on disk. Default: two

@@ -8,7 +8,7 @@ import numpy as np
 from finetune.compat import seed_generators
 from finetune.exceptions import ArgumentError
 
-AUGMENTATIONS = ("none", "light", "strong")
+AUGMENTATIONS = ("none", "flip", "light", "strong")
 
 # Batches that were read ahead may still be on their way when the next training begins.
 _DRAWING = threading.Lock()
@@ -18,7 +18,8 @@ def resolve_augment(augment: str | keras.Layer | None, seed: int = 0) -> keras.L
     """Returns the layer that augments batches of images.
 
     Args:
-        augment: "none" (or None); "light": horizontal flips, shifts up to 5%, turns up to 7
+        augment: "none" (or None); "flip": mirrored left to right, every other image, where left
+            and right mean the same (not digits); "light": that, shifts up to 5%, turns up to 7
             degrees, zoom up to 10%; "strong": twice as much of each, and brightness and contrast
             changed by up to 20%; or a Keras layer for float images 0..255.
         seed: Makes the draws repeatable. A layer that is given keeps its own.
@@ -40,6 +41,8 @@ def resolve_augment(augment: str | keras.Layer | None, seed: int = 0) -> keras.L
         return augment
     if augment is None or augment == "none":
         return None
+    if augment == "flip":
+        return keras.Sequential(_geometry(1.0, seed)[:1], name="augment_flip")
     if augment == "light":
         return keras.Sequential(_geometry(1.0, seed), name="augment_light")
     if augment == "strong":
@@ -49,7 +52,7 @@ def resolve_augment(augment: str | keras.Layer | None, seed: int = 0) -> keras.L
         ]
         return keras.Sequential(_geometry(2.0, seed) + color, name="augment_strong")
     raise ArgumentError(
-        f'`augment` must be "none", "light", "strong" or a Keras layer, got {augment!r}.'
+        f"Expected augment to be one of {AUGMENTATIONS} or a Keras layer, received {augment!r}."
     )
 
 

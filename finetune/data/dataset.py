@@ -108,7 +108,7 @@ class ImageData:
         batch_size: Images in a batch.
         seed: Of the order of training images and of the augmentation.
         task: "binary", "multiclass", "multilabel" or "regression".
-        augmentation: As given: "none", "light", "strong" or a layer.
+        augmentation: As given: "none", "flip", "light", "strong" or a layer.
         report: What was skipped or ignored.
         reload: Loads the same source at another image size: `load_data` with what it was given.
         folds: Number of folds of the cross-validation that was asked for; 0 for none.

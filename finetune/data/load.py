@@ -78,7 +78,7 @@ def load_data(
         seed: Of what is split off, of the order of training images and of augmentation.
             Default 0.
         resize: "pad" (default), "crop" or "squash"; see `read_image`.
-        augment: "none" (default), "light", "strong" or a Keras layer; training images only.
+        augment: "none" (default), "flip", "light", "strong" or a Keras layer; training images only.
         strict: Whether an image that cannot be read is an error. Default False: it is left out
             and listed in `data.report`.
         task: "auto" (default), "binary", "multiclass", "multilabel" or "regression"; see

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from finetune.data.augmentation import resolve_augment
+from finetune.data.augmentation import augment_batch, resolve_augment
 from finetune.exceptions import ArgumentError
 
 
@@ -44,6 +44,16 @@ def test_nothing_is_changed_outside_training():
 
 def test_an_unknown_name_is_refused():
     with pytest.raises(
-        ArgumentError, match='`augment` must be "none", "light", "strong" or a Keras layer, got 9'
+        ArgumentError,
+        match=r"Expected augment to be one of .*'flip', 'light', .* or a Keras layer, received 9",
     ):
         resolve_augment(9)  # type: ignore[arg-type]
+
+
+def test_flips_mirror_some_images_and_change_nothing_else():
+    flipped = augment_batch(resolve_augment("flip", seed=1), images(), 0, 0, 0)
+    pairs = [*zip(flipped, images(), strict=True)]
+    mirrored = [np.array_equal(one, other[:, ::-1]) for one, other in pairs]
+    same = [np.array_equal(one, other) for one, other in pairs]
+    assert any(mirrored) and any(same)
+    assert [one or other for one, other in zip(mirrored, same, strict=True)] == [True] * 4

@@ -257,7 +257,7 @@ def test_a_class_number_that_no_image_has():
     [
         ({"image_size": 0}, ImageSizeError, "`image_size` must be a positive integer"),
         ({"resize": "fit"}, ArgumentError, '`resize` must be one of "crop"'),
-        ({"augment": "much"}, ArgumentError, '`augment` must be "none"'),
+        ({"augment": "much"}, ArgumentError, "Expected augment to be one of"),
         (
             {"batch_size": 1.5},
             ArgumentError,
