@@ -1,41 +1,196 @@
 """`finetune predict`: what a saved model says of image files."""
 
+import csv
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from finetune.cli.terminal import start_tensorflow
+from finetune.exceptions import ArgumentError, StorageError
+
+if TYPE_CHECKING:
+    from finetune.model import Predictions
+    from finetune.model.predictions import Prediction
+
+# What a command ends with whose work is done, but for files that could not be read.
+UNREADABLE = 3
+
+
+class Format(str, Enum):
+    """How predictions are written."""
+
+    text = "text"
+    json = "json"
+    csv = "csv"
 
 
 def predict(
     model: Annotated[Path, typer.Argument(help="model.keras, or the run folder that holds it.")],
-    files: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line: path, label, probabilities.")
+    images: Annotated[
+        list[str], typer.Argument(help='Image files, folders or patterns such as "new/**/*.jpg".')
+    ],
+    format: Annotated[
+        Format,
+        typer.Option(
+            help="text; json: one object a line with path, label and probabilities; csv: a column "
+            "for each class.",
+        ),
+    ] = Format.text,
+    as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Show so many classes, the most probable first. Default: the first alone in text, "
+            "all else.",
+            show_default=False,
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Least probability of an answer, 0 to 1: below it an image is given no label.",
+            show_default=False,
+        ),
+    ] = None,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Look at each image mirrored, too, and average.")
     ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write. Default: the terminal.", show_default=False),
+    ] = None,
 ) -> None:
-    """Classify image files."""
+    """Classify image files, any number of them.
+
+    Files that cannot be read are listed, and the command ends with 3 in the place of 0.
+    """
     start_tensorflow()
     from finetune.model import load
 
-    predictions = load(model).predict(files)
-    for prediction in predictions:
-        if as_json:
-            print(
-                json.dumps(
-                    {
-                        "path": prediction.path,
-                        "label": prediction.label,
-                        "probabilities": prediction.probabilities,
-                    }
-                )
-            )
-        else:
-            chance = max(prediction.probabilities.values(), default=None)
-            print(f"{prediction.path}  {prediction.label}", end="")
-            print("" if chance is None else f"  {chance:.1%}")
-    for file in predictions.skipped:
-        print(f"skipped: {file}", file=sys.stderr)
+    loaded = load(model)
+    if top_k is not None and loaded.card.task == "regression":
+        raise ArgumentError("Expected a model of classes with top_k, received one for regression.")
+    skipped = 0
+    with _writing(out) as stream, _progress(shown=not stream.isatty()) as progress:
+        write = _WRITERS["json" if as_json else format.value](stream, top_k)
+        options: dict[str, Any] = {"threshold": threshold, "flip": flip, "progress": progress}
+        for some in loaded.predict_pieces(images, **options):
+            write(some)
+            for file in some.skipped:
+                print(f"skipped: {file}", file=sys.stderr)
+            skipped += len(some.skipped)
+    if out is not None:
+        print(f"Written to {out}")
+    if skipped:
+        told = "1 file could" if skipped == 1 else f"{skipped:,} files could"
+        print(f"{told} not be read.", file=sys.stderr)
+        raise typer.Exit(UNREADABLE)
+
+
+@contextmanager
+def _writing(out: Path | None) -> Iterator[TextIO]:
+    """Where predictions go; a file is whole, or not there."""
+    if out is None:
+        yield sys.stdout
+        return
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="utf-8", newline="") as stream:
+            yield stream
+        partial.replace(out)
+    except OSError as error:
+        raise StorageError(
+            f"Could not write {out}: {error}. Free some space or name another place."
+        ) from error
+    finally:
+        with suppress(OSError):  # it is not there, or not even its folder is
+            partial.unlink()
+
+
+@contextmanager
+def _progress(*, shown: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on the terminal, where predictions are not shown there themselves."""
+    if not shown or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Classifying")
+        yield lambda done, count: bar.update(task, completed=done, total=count)
+
+
+def _best(prediction: "Prediction", top_k: int | None) -> dict[str, float]:
+    """The most probable classes, or all of them in their order."""
+    if top_k is None:
+        return prediction.probabilities
+    ordered = sorted(prediction.probabilities.items(), key=lambda entry: -entry[1])
+    return dict(ordered[:top_k])
+
+
+def _as_text(stream: TextIO, top_k: int | None) -> Callable[["Predictions"], None]:
+    def write(predictions: "Predictions") -> None:
+        for prediction in predictions:
+            best = _best(prediction, top_k or 1)
+            label = prediction.label
+            if top_k is not None:
+                said = "  ".join(f"{name} {chance:.1%}" for name, chance in best.items())
+            elif label is None:
+                name, chance = next(iter(best.items()))
+                said = f"not sure: {name} {chance:.1%}"
+            else:
+                chance = max(prediction.probabilities.values(), default=None)
+                said = f"{label}" if chance is None else f"{label}  {chance:.1%}"
+            # Names of files may hold what a terminal obeys.
+            path = "".join(c if c.isprintable() else "?" for c in prediction.path)
+            print(f"{path}  {said}", file=stream)
+
+    return write
+
+
+def _as_json(stream: TextIO, top_k: int | None) -> Callable[["Predictions"], None]:
+    def write(predictions: "Predictions") -> None:
+        for prediction in predictions:
+            row = {
+                "path": prediction.path,
+                "label": prediction.label,
+                "probabilities": _best(prediction, top_k),
+            }
+            print(json.dumps(row), file=stream)
+
+    return write
+
+
+def _as_csv(stream: TextIO, top_k: int | None) -> Callable[["Predictions"], None]:
+    writer = csv.writer(stream)
+    begun = False
+
+    def write(predictions: "Predictions") -> None:
+        nonlocal begun
+        names = [*predictions.class_names]
+        if not begun:
+            of_classes = [f"probability of {name}" for name in names]
+            ranks = range(1, min(top_k or 0, len(names)) + 1)
+            of_ranks = [text for n in ranks for text in (f"class {n}", f"probability {n}")]
+            writer.writerow(["path", "label", *(of_ranks if top_k else of_classes)])
+            begun = True
+        for prediction in predictions:
+            best = _best(prediction, top_k)
+            values = [v for entry in best.items() for v in entry] if top_k else [*best.values()]
+            label = prediction.label
+            told = "; ".join(map(str, label)) if isinstance(label, list) else label
+            writer.writerow([prediction.path, told, *values])
+
+    return write
+
+
+_WRITERS = {"text": _as_text, "json": _as_json, "csv": _as_csv}

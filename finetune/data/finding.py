@@ -1,5 +1,7 @@
 """Image files below a folder: by their names, each folder once, nothing opened."""
 
+import glob
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,19 +20,19 @@ MET_BEFORE = "links to folders met before"
 def find_images(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
 ) -> list[Path]:
-    """Expands files and folders to image files.
+    """Expands files, folders and patterns to image files.
 
     Folders are searched to any depth, in sorted order; what is hidden or does not have an
     image's suffix is passed over. A file that is named itself is kept whatever its suffix.
 
     Args:
-        paths: A file, a folder, or several of them.
+        paths: A file, a folder, a pattern as of a shell ("new/**/*.jpg"), or several of them.
 
     Returns:
         Image files, in the order given.
 
     Raises:
-        DataNotFoundError: If a path does not exist.
+        DataNotFoundError: If a path does not exist, or nothing is as a pattern says.
         DataError: If a folder holds no image or cannot be read, or a path is neither file nor
             folder, such as a pipe.
 
@@ -40,7 +42,8 @@ def find_images(
     """
     single = isinstance(paths, (str, os.PathLike))
     found: list[Path] = []
-    for path in [Path(paths)] if single else map(Path, paths):
+    given = [Path(paths)] if single else map(Path, paths)
+    for path in itertools.chain.from_iterable(map(_matching, given)):
         if path.is_dir():
             inside = list(walk(path, Counter()))
             if not inside:
@@ -52,6 +55,17 @@ def find_images(
             raise DataError(f"Expected files or folders, but {path} is neither.")
         else:
             raise DataNotFoundError(f"No such file or folder: {path}.")
+    return found
+
+
+def _matching(path: Path) -> list[Path]:
+    """What is as a pattern says; of what is there by that very name, or is no pattern, itself."""
+    pattern = str(path)
+    if not glob.has_magic(pattern) or os.path.lexists(path):
+        return [path]
+    found = sorted(map(Path, glob.glob(pattern, recursive=True)))
+    if not found:
+        raise DataNotFoundError(f"No file or folder is as the pattern {pattern} says.")
     return found
 
 

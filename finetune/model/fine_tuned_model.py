@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,6 @@ from finetune.data import (
     DataReport,
     ImageData,
     LabelledImages,
-    SkippedFile,
     load_labelled,
     pixel_digests,
 )
@@ -25,52 +25,13 @@ from finetune.model.calibration import check_task, fit_temperature, set_temperat
 from finetune.model.card import ModelCard, read_card, write_card
 from finetune.model.evaluation import Evaluation, absent_classes, in_order_of, score
 from finetune.model.known_images import KnownImages, read_known, write_known
-from finetune.model.pictures import read_pictures
+from finetune.model.pictures import count_pictures, read_pictures
+from finetune.model.predictions import Predictions
 from finetune.reuse import extractor, pass_batch
 from finetune.support import check_number, first_not_finite
 
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the model says of one image.
-
-    Args:
-        path: The file, or the number of the image among those given.
-        label: The most probable class; the list of labels above one half for "multilabel";
-            the value or values for "regression".
-        probabilities: Probability of each class by name; empty for regression.
-    """
-
-    path: str
-    label: Any
-    probabilities: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What the model says of several images, in the order given.
-
-    Args:
-        paths: The files, or the numbers of the images among those given.
-        labels: One label per image, see `Prediction`.
-        probabilities: float32 (n, classes); the regressed values for regression.
-        class_names: Names of the columns.
-        skipped: Files that could not be read, with the reason.
-    """
-
-    paths: list[str]
-    labels: list[Any]
-    probabilities: np.ndarray
-    class_names: tuple[str, ...]
-    skipped: tuple[SkippedFile, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __iter__(self) -> Iterator[Prediction]:
-        for path, label, row in zip(self.paths, self.labels, self.probabilities, strict=True):
-            named = dict(zip(self.class_names, map(float, row), strict=True))
-            yield Prediction(path, label, named)
+# Unreadable files that are named where none can be read.
+_REASONS = 5
 
 
 @dataclass(frozen=True)
@@ -120,14 +81,27 @@ class FineTunedModel:
         """
         return _at(self, fit_temperature(labels, outputs, self.card.task))
 
-    def predict(self, images: Any, *, batch_size: int = 32) -> Predictions:
+    def predict(
+        self,
+        images: Any,
+        *,
+        batch_size: int = 32,
+        threshold: float | None = None,
+        flip: bool = False,
+    ) -> Predictions:
         """Classify files, pictures or arrays.
 
         Args:
-            images: A path or a list of paths of image files or folders; or one image or a list of
-                images, each a PIL picture of any mode or an array (h, w, 3) with pixels 0..255,
-                of any size, also of several sizes; or an array (n, h, w, 3).
+            images: A path or several, of image files or folders, or patterns as of a shell, also a
+                column of a `pandas.DataFrame`; or one image or a list of images, each a PIL
+                picture of any mode or an array (h, w, 3) with pixels 0..255, of any size, also of
+                several sizes; or an array (n, h, w, 3).
             batch_size: Images in a batch. Defaults to 32, as in Keras.
+            threshold: Least probability of an answer, 0 to 1: a class below it is not named, its
+                label is None; "multilabel" names all labels from there on. Default: the most
+                probable class whatever its probability, labels from one half on.
+            flip: Whether each image is looked at mirrored left to right, too, and what the model
+                says averaged. Default False: no gain was measured (docs/results.md).
 
         Returns:
             One label and its probabilities per image. Files that cannot be read are listed
@@ -135,17 +109,71 @@ class FineTunedModel:
 
         Raises:
             DataError: If there is no readable image, or what is given is something else.
+            ArgumentError: If a threshold is none, or the model gives no probabilities.
         """
-        paths, pixels, skipped = read_pictures(images, self.card.image_size, self.card.resize)
-        if not len(pixels):
-            reasons = "; ".join(map(str, skipped)) or "nothing was given"
-            raise DataError(f"Expected at least one readable image, received none: {reasons}.")
-        outputs = np.asarray(
-            self.keras_model.predict(pixels.astype("float32"), batch_size=batch_size, verbose=0)
+        pieces = list(
+            self.predict_pieces(images, batch_size=batch_size, threshold=threshold, flip=flip)
         )
-        labels, probabilities = self._decode(outputs)
-        names = self.card.class_names if self.card.task != "regression" else ()
-        return Predictions(paths, labels, probabilities, names, skipped)
+        return Predictions(
+            [path for piece in pieces for path in piece.paths],
+            [label for piece in pieces for label in piece.labels],
+            np.concatenate([piece.probabilities for piece in pieces]),
+            pieces[0].class_names,
+            tuple(file for piece in pieces for file in piece.skipped),
+        )
+
+    def predict_pieces(
+        self,
+        images: Any,
+        *,
+        batch_size: int = 32,
+        threshold: float | None = None,
+        flip: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[Predictions]:
+        """Classify any number of files in constant memory: as `predict`, a hundred at a time.
+
+        Args:
+            images: See `predict`, as the others.
+            batch_size: Images in a batch.
+            threshold: Least probability of an answer.
+            flip: Whether each image is looked at mirrored, too.
+            progress: Called with the number of images that are done, and of all.
+
+        Returns:
+            What the model says of some of the images, in the order given; read ahead.
+
+        Raises:
+            DataError: If there is no readable image, or what is given is something else.
+            ArgumentError: If a threshold is none, or the model gives no probabilities.
+        """
+        if threshold is not None:
+            check_number("threshold", threshold, least=0, most=1)
+            check_task(self.card.task)
+        pictures, count = count_pictures(images)
+        done, readable, reasons = 0, 0, []
+        for some in read_pictures(pictures, self.card.image_size, self.card.resize):
+            outputs = self._say(some.pixels, batch_size, flip)
+            labels, probabilities = self._decode(outputs, threshold)
+            names = self.card.class_names if self.card.task != "regression" else ()
+            done += len(some.names) + len(some.skipped)
+            readable += len(some.names)
+            reasons += some.skipped[: _REASONS - len(reasons)]
+            if progress is not None:
+                progress(done, count)
+            yield Predictions(some.names, labels, probabilities, names, some.skipped)
+        if not readable:
+            why = "; ".join(map(str, reasons)) or "nothing was given"
+            raise DataError(f"Expected at least one readable image, received none: {why}.")
+
+    def _say(self, pixels: np.ndarray, batch_size: int, flip: bool) -> np.ndarray:
+        if not len(pixels):
+            return np.empty((0, *self.keras_model.output_shape[1:]), "float32")
+        outputs = [
+            self.keras_model.predict(view.astype("float32"), batch_size=batch_size, verbose=0)
+            for view in ([pixels, pixels[:, :, ::-1]] if flip else [pixels])
+        ]
+        return np.mean(outputs, axis=0) if flip else np.asarray(outputs[0])
 
     def evaluate(self, data: Any, split: str | None = None, **options: Any) -> Evaluation:
         """Measure the quality on labelled images; their classes are matched by name.
@@ -273,7 +301,8 @@ class FineTunedModel:
                 f"Could not write {path}: {error}. Free some space or name another place."
             ) from error
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # it is not there, or not even its folder is
+                partial.unlink()
         return path
 
     def __getstate__(self) -> dict[str, Any]:
@@ -290,16 +319,21 @@ class FineTunedModel:
         """The model as a compiled function, which reads the variables anew in every call."""
         return extractor(self.keras_model)
 
-    def _decode(self, outputs: np.ndarray) -> tuple[list[Any], np.ndarray]:
+    def _decode(self, outputs: np.ndarray, threshold: float | None) -> tuple[list[Any], np.ndarray]:
         names = self.card.class_names
         if self.card.task == "regression":
             return [row[0] if len(row) == 1 else row for row in outputs.tolist()], outputs
         if self.card.task == "multilabel":
-            chosen = [[n for n, p in zip(names, row, strict=True) if p >= 0.5] for row in outputs]
+            least = 0.5 if threshold is None else threshold
+            chosen = [[n for n, p in zip(names, row, strict=True) if p >= least] for row in outputs]
             return chosen, outputs
         if self.card.task == "binary":
             outputs = np.concatenate([1 - outputs, outputs], axis=1)
-        return [names[i] for i in outputs.argmax(axis=1)], outputs
+        sure = outputs.max(axis=1, initial=0) >= (threshold or 0)
+        answers = outputs.argmax(axis=1)
+        return [
+            names[i] if named else None for i, named in zip(answers, sure, strict=True)
+        ], outputs
 
 
 def _at(model: FineTunedModel, temperature: float) -> FineTunedModel:

@@ -1,7 +1,10 @@
 """What may be given to be classified: files, pictures of Pillow's, arrays."""
 
 import os
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,45 +26,94 @@ _EXPECTED = (
     "3) with pixels 0..255"
 )
 
+# Images that are in memory at a time, and as many again that are read ahead.
+_PIECE = 128
 
-def read_pictures(
-    images: Any, image_size: tuple[int, int], resize: str
-) -> tuple[list[str], np.ndarray, tuple[SkippedFile, ...]]:
-    """Makes one array of whatever was given.
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images as a model takes them.
 
     Args:
-        images: A path or several; or a picture, an image (h, w, 3) or several of them, also
-            (n, h, w, 3).
+        names: Their paths, or their numbers among those given.
+        pixels: uint8 (n, height, width, 3).
+        skipped: Files that could not be read.
+    """
+
+    names: list[str]
+    pixels: np.ndarray
+    skipped: tuple[SkippedFile, ...] = ()
+
+
+def count_pictures(images: Any) -> tuple[Any, int]:
+    """Look up which files are meant.
+
+    Args:
+        images: See `read_pictures`.
+
+    Returns:
+        The same with paths of files in the place of folders and patterns; and how many they are.
+
+    Raises:
+        DataError: If a path does not exist, or it is nothing that can be read.
+    """
+    paths = _paths(images)
+    pictures = _one_by_one(images) if paths is None else find_images(paths)
+    return pictures, len(pictures)
+
+
+def read_pictures(
+    pictures: Sequence[Any], image_size: tuple[int, int], resize: str
+) -> Iterator[Pictures]:
+    """Reads images a piece at a time, the next one while what was read is worked on.
+
+    Args:
+        pictures: Paths of files; or images (h, w, 3), and pictures. See `count_pictures`.
         image_size: (height, width) in pixels.
         resize: How other sizes are brought to it: "crop", "pad" or "squash".
 
-    Returns:
-        The paths, or the numbers of the images; uint8 pixels (n, height, width, 3); and the
-        files that could not be read.
-
     Raises:
-        DataError: If it is something else, or a picture cannot be read.
+        DataError: If a picture cannot be read; files that cannot be are listed.
     """
-    if _is_path(images):
-        images = [images]
-    if isinstance(images, Sequence) and all(map(_is_path, images)):
-        files = find_images(images)
-        pixels, skipped = read_images(files, image_size, resize)
-        lost = {str(file.path) for file in skipped}
-        return [str(file) for file in files if str(file) not in lost], pixels, tuple(skipped)
-    pictures = _one_by_one(images)
-    if not pictures:
-        return [], np.empty((0, *image_size, 3), np.uint8), ()
     arrays = [picture.ravel() for picture in pictures if isinstance(picture, np.ndarray)]
     if arrays:
         check_pixels(np.concatenate(arrays))
-    sized = [
-        resize_pixels(to_uint8(picture), image_size, resize)
-        if isinstance(picture, np.ndarray)
-        else read_image(picture, image_size, resize)
-        for picture in pictures
-    ]
-    return [str(number) for number in range(len(sized))], np.stack(sized), ()
+
+    def read(first: int) -> Pictures:
+        some = pictures[first : first + _PIECE]
+        if _is_path(some[0]):
+            pixels, skipped = read_images(some, image_size, resize)
+            lost = {file.path for file in skipped}
+            names = [str(file) for file in some if str(file) not in lost]
+            return Pictures(names, pixels, tuple(skipped))
+        sized = [
+            resize_pixels(to_uint8(picture), image_size, resize)
+            if isinstance(picture, np.ndarray)
+            else read_image(picture, image_size, resize)
+            for picture in some
+        ]
+        return Pictures([str(first + number) for number in range(len(some))], np.stack(sized))
+
+    with ThreadPoolExecutor(1) as ahead:
+        waiting: deque[Future[Pictures]] = deque()
+        for first in range(0, len(pictures), _PIECE):
+            waiting.append(ahead.submit(read, first))
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _paths(images: Any) -> list[Any] | None:
+    """The paths that were given, also as a column of a table; None where they are none."""
+    if _is_path(images):
+        return [images]
+    if not isinstance(images, Sequence):
+        array = None if isinstance(images, Image.Image) else _array(images)
+        if array is None or array.ndim != 1 or array.dtype.kind not in "OU" or not array.size:
+            return None
+        images = array.tolist()
+    return [*images] if all(map(_is_path, images)) else None
 
 
 def _is_path(value: Any) -> bool:

@@ -65,10 +65,11 @@ def test_predict_without_json_is_a_table_and_names_what_it_skipped(run, folder, 
     broken.write_bytes(b"no image")
     image = next((folder / "boots").iterdir())
     result = call("predict", out, image, broken)
-    assert result.exit_code == 0
+    assert result.exit_code == 3
     assert result.stdout.startswith(f"{image}  ")
     assert result.stdout.rstrip().endswith("%")
     assert f"skipped: {broken}" in result.stderr
+    assert result.stderr.endswith("1 file could not be read.\n")
 
 
 def test_evaluate_measures_the_very_images_that_the_run_held_back(run, folder, tmp_path):

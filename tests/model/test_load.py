@@ -10,7 +10,7 @@ import pytest
 
 from archive_members import rewrite
 from finetune import load
-from finetune.exceptions import ModelFileError
+from finetune.exceptions import ModelFileError, StorageError
 from finetune.model import FineTunedModel, ModelCard
 
 CARD = {"task": "multiclass", "class_names": ["a", "b", "c"], "image_size": [8, 8]}
@@ -174,3 +174,9 @@ def test_weights_that_are_not_finite_are_refused(saved):
     card = ModelCard("multiclass", ("a", "b", "c"), (8, 8), "pad")
     FineTunedModel(model, card).save(saved)
     assert "hold NaN or infinity" in refusal(saved)
+
+
+def test_a_place_below_a_file_is_refused_by_name(saved, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"Could not write .*file/model\.keras: "):
+        load(saved).save(tmp_path / "file" / "model.keras")

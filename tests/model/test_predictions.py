@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from finetune.exceptions import DataError, UnreadableImageError
+from finetune.exceptions import ArgumentError, DataError, UnreadableImageError
 from finetune.model import FineTunedModel, ModelCard
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
@@ -146,3 +146,16 @@ def test_anything_else_is_refused_by_what_it_is(model, images, received):
     with pytest.raises(DataError) as caught:
         model.predict(images)
     assert str(caught.value) == EXPECTED + received
+
+
+def test_a_column_of_a_table_is_a_list_of_paths(model, tmp_path):
+    Image.new("RGB", (16, 16), "white").save(tmp_path / "white.png")
+    column = np.array([str(tmp_path / "white.png")] * 2, object)  # as of a pandas.Series
+    found = model.predict(column)
+    assert found.paths == [*column]
+    assert found.labels == pytest.approx([1.0, 1.0])
+
+
+def test_a_threshold_needs_probabilities(model):
+    with pytest.raises(ArgumentError, match="received one for 'regression'"):
+        model.predict(PIXELS, threshold=0.5)

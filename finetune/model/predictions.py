@@ -1,0 +1,53 @@
+"""What a model says of images."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from finetune.data import SkippedFile
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one image.
+
+    Args:
+        path: The file, or the number of the image among those given.
+        label: The most probable class, or None where it is less probable than the `threshold`
+            that was asked for; the list of labels above it for "multilabel"; the value or values
+            for "regression".
+        probabilities: Probability of each class by name; empty for regression.
+    """
+
+    path: str
+    label: Any
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the model says of several images, in the order given.
+
+    Args:
+        paths: The files, or the numbers of the images among those given.
+        labels: One label per image, see `Prediction`.
+        probabilities: float32 (n, classes); the regressed values for regression.
+        class_names: Names of the columns.
+        skipped: Files that could not be read, with the reason.
+    """
+
+    paths: list[str]
+    labels: list[Any]
+    probabilities: np.ndarray
+    class_names: tuple[str, ...]
+    skipped: tuple[SkippedFile, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[Prediction]:
+        for path, label, row in zip(self.paths, self.labels, self.probabilities, strict=True):
+            named = dict(zip(self.class_names, map(float, row), strict=True))
+            yield Prediction(path, label, named)
