@@ -9,9 +9,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import typer
 from typer.core import TyperGroup
 
-from finetune.support import SteadyOutput
+from finetune.support import SteadyOutput, nearest
+
+# Newer versions of typer bring classes of click along, older ones take click's.
+_UsageError: Any = typer.BadParameter.__base__
 
 # What a shell reports for a command that Ctrl-C ended.
 STOPPED = 128 + signal.SIGINT
@@ -28,6 +32,26 @@ class CommandLine(TyperGroup):
             except SystemExit as end:
                 raise SystemExit(_exit_code(end.code, received, output)) from end
         return result
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; an option that it does not have is told with the nearest that it has."""
+        try:
+            return super().invoke(ctx)
+        except _UsageError as error:
+            _suggest(error)
+            raise
+
+
+def _suggest(error: Any) -> None:
+    """Put the option that may have been meant into an error about one that there is not."""
+    asked = getattr(error, "option_name", None)
+    if asked is None or error.ctx is None or not hasattr(error, "possibilities"):
+        return
+    options = [name for option in error.ctx.command.params for name in option.opts]
+    known = {name.lstrip("-").replace("-", "_"): name for name in options if name[:2] == "--"}
+    found = nearest(asked.lstrip("-").replace("-", "_"), known)
+    if found is not None:
+        error.possibilities = [known[found]]
 
 
 def _exit_code(code: Any, received: list[int], output: SteadyOutput) -> Any:

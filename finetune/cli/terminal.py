@@ -4,7 +4,8 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 from finetune.cli.flags import as_flags
 
@@ -20,12 +21,22 @@ def start_tensorflow() -> None:
     try:
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-        import tensorflow as tf
+        with _waiting("Starting TensorFlow"):
+            import tensorflow as tf
 
-        tf.config.list_logical_devices()
+            tf.config.list_logical_devices()
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+
+
+def _waiting(why: str) -> AbstractContextManager[Any]:
+    """Say on a terminal what takes its seconds; it is wiped away afterwards."""
+    if not sys.stdout.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    return Console().status(why)
 
 
 class _Notes(logging.Handler):

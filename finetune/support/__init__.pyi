@@ -29,6 +29,7 @@ from .folders import release as release
 from .locks import locked as locked
 from .memory import free_memory as free_memory
 from .misspelt import did_you_mean as did_you_mean
+from .misspelt import nearest as nearest
 from .numbers import LARGEST_SEED as LARGEST_SEED
 from .numbers import check_number as check_number
 from .output import SteadyOutput as SteadyOutput

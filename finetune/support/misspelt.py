@@ -18,10 +18,21 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         >>> did_you_mean("lr", ["epochs", "learning_rate"])
         " Did you mean 'learning_rate'?"
     """
+    found = nearest(name, known)
+    return f" Did you mean {found!r}?" if found else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The nearest of the names that exist, or None where no name is near.
+
+    Args:
+        name: See `did_you_mean`.
+        known: Likewise.
+    """
     names = list(known)
     found = [one for one in names if "_" in one and _initials(one) == name]
     found = found or difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    return f" Did you mean {found[0]!r}?" if found else ""
+    return found[0] if found else None
 
 
 def _initials(name: str) -> str:

@@ -195,3 +195,13 @@ def test_folders_whose_names_are_no_text_are_trained_on_and_loaded(fit, write_fo
     for run in (out, again):
         assert load(run).card.class_names[-1] == "\\xff\\xfe"
     assert (again / "config.toml").read_bytes() == (out / "config.toml").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("--lr", "--learning-rate"), ("--freeze_dept", "--freeze-depth")]
+)
+def test_an_option_that_there_is_not_is_told_with_the_one_that_was_meant(typed, meant):
+    result = CliRunner().invoke(app, ["fit", "shoes/", typed, "1"])
+    assert result.exit_code == 2
+    said = " ".join(result.output.split())
+    assert f"No such option: {typed}" in said and meant in said and "--help)" not in said
