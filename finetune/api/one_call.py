@@ -23,7 +23,7 @@ from finetune.data import ImageData
 from finetune.exceptions import ArgumentError
 from finetune.reuse import TRAIN, VALIDATION
 from finetune.support import check_outside, did_you_mean, new_console
-from finetune.training import TrainingProgress
+from finetune.training import EventLog, TrainingProgress
 from finetune.tuning import (
     FREEZE_DEPTH,
     LEARNING_RATE,
@@ -134,7 +134,7 @@ def fine_tune(
             values,
             source,
             callbacks=callbacks,
-            progress=[TrainingProgress(console)] if verbose else [],
+            progress=[*([TrainingProgress(console)] if verbose else []), EventLog(folder.events)],
             file=file,
         )
         training = Training(trainer, values, images, source, trained, record, console)

@@ -6,11 +6,12 @@ from typing import Any
 
 from finetune.api.result import FineTuneResult
 from finetune.support import as_csv, environment, write_text
+from finetune.training import EVENTS
 from finetune.tuning import Trainer, write_arguments
 
 # All that any version wrote.
 FILES = (
-    *("config.json", "config.toml", "environment.json", "history.csv"),
+    *("config.json", "config.toml", "environment.json", EVENTS, "history.csv"),
     *("learning_rates.csv", "metrics.json", "model.keras", "out_of_fold.csv"),
 )
 

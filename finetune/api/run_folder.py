@@ -30,7 +30,7 @@ from finetune.support import (
     remove_partial,
     write_text,
 )
-from finetune.training import SpareStateFile
+from finetune.training import EVENTS, SpareStateFile
 from finetune.tuning import differences
 
 _STATE = "state.npz"
@@ -87,6 +87,11 @@ class RunFolder:
         write_text(self._folder / RUN, _mark(wanted, finished=False))
         return SpareStateFile(self._folder / _STATE)
 
+    @property
+    def events(self) -> Path:
+        """The file that tells of the training while it goes on."""
+        return self._folder / EVENTS
+
     def finish(self, write: Callable[[Path], None], *, over: bool) -> Path:
         """Write the files of the run, all of them or none.
 
@@ -125,8 +130,8 @@ class RunFolder:
     def give_up(self, error: BaseException) -> None:
         """Leave nothing of a run of which there is nothing to go on with."""
         worthless = isinstance(error, TrainingError) or not (self._folder / _STATE).exists()
-        if worthless and contents(self._folder) <= {RUN, _STATE, _PARTIAL}:
-            for name in (RUN, _STATE):
+        if worthless and contents(self._folder) <= {RUN, EVENTS, _STATE, _PARTIAL}:
+            for name in (RUN, EVENTS, _STATE):
                 (self._folder / name).unlink(missing_ok=True)
             shutil.rmtree(self._folder / _PARTIAL, ignore_errors=True)
             if self._folder != self._place:

@@ -15,10 +15,12 @@ from finetune.cli.shared_options import (
     Data,
     Explain,
     Quiet,
+    TensorBoard,
     fixed,
     loading_options,
     training_options,
     with_alpha,
+    with_tensorboard,
 )
 from finetune.cli.signatures import merged, read_options
 from finetune.cli.terminal import notes, start_tensorflow
@@ -40,6 +42,7 @@ def fit(
     alpha: Alpha = None,
     config: Config = None,
     explain: Explain = False,
+    tensorboard: TensorBoard = None,
     quiet: Quiet = False,
     *,
     given: dict[str, Any],
@@ -56,7 +59,8 @@ def fit(
                 options.pop(name, None)
             print(explained(images, **with_alpha(options, alpha)))
             return
-        result = fine_tune(images, verbose=0 if quiet else 1, **with_alpha(options, alpha))
+        options = with_tensorboard(with_alpha(options, alpha), tensorboard)
+        result = fine_tune(images, verbose=0 if quiet else 1, **options)
         if not quiet:
             print(result.summary())
             print(f"\nUse it: finetune predict {result.folder / 'model.keras'} IMAGES...")

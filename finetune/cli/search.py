@@ -1,6 +1,7 @@
 """`finetune search`: from images and a budget to the best model."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,9 +14,11 @@ from finetune.cli.shared_options import (
     Config,
     Data,
     Quiet,
+    TensorBoard,
     loading_options,
     training_options,
     with_alpha,
+    with_tensorboard,
 )
 from finetune.cli.signatures import Option, merged, read_options
 from finetune.cli.terminal import notes, start_tensorflow
@@ -50,6 +53,7 @@ def search(
     data: Data = None,
     alpha: Alpha = None,
     config: Config = None,
+    tensorboard: TensorBoard = None,
     quiet: Quiet = False,
     *,
     given: dict[str, Any],
@@ -59,7 +63,7 @@ def search(
         source, options = with_config(config, OPTIONS, data, given)
         # From here on, so that what comes before the search counts, decoding images above all.
         with time_limit(parse_seconds(options.get("time_budget"))):
-            result = _search(source, with_alpha(options, alpha), quiet)
+            result = _search(source, with_alpha(options, alpha), tensorboard, quiet)
         if not quiet:
             print(result.summary())
             print(f"\nUse it: finetune predict {result.folder} IMAGES...")
@@ -67,7 +71,9 @@ def search(
             raise typer.Exit(STOPPED)
 
 
-def _search(source: Any, options: dict[str, Any], quiet: bool) -> "SearchResult":
+def _search(
+    source: Any, options: dict[str, Any], tensorboard: Path | None, quiet: bool
+) -> "SearchResult":
     start_tensorflow()
     from finetune.api import FineTuner
     from finetune.data import load_data
@@ -81,7 +87,8 @@ def _search(source: Any, options: dict[str, Any], quiet: bool) -> "SearchResult"
     images = load_data(source, image_size=size, **loading)
     if str(images.report) and not quiet:
         print(images.report)
-    return tuner.search(images, **_of(options, *_SEARCH, "seed"), verbose=0 if quiet else 1)
+    of_search = with_tensorboard(_of(options, *_SEARCH, "seed"), tensorboard)
+    return tuner.search(images, **of_search, verbose=0 if quiet else 1)
 
 
 def _of(options: dict[str, Any], *group: Option | str) -> dict[str, Any]:

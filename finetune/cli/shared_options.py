@@ -40,6 +40,15 @@ Explain = Annotated[
     bool,
     typer.Option("--explain", help="Print where training could start and what it costs; stop."),
 ]
+TensorBoard = Annotated[
+    Path | None,
+    typer.Option(
+        "--tensorboard",
+        help="Folder of logs for TensorBoard: losses, metrics and rate, and of a search its "
+        "hyperparameters.",
+        show_default=False,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 
 
@@ -66,3 +75,12 @@ def with_alpha(given: dict, alpha: float | None) -> dict:
     if alpha is None:
         return given
     return {**given, "backbone_options": {**(given.get("backbone_options") or {}), "alpha": alpha}}
+
+
+def with_tensorboard(given: dict, folder: Path | None) -> dict:
+    """The options, with the callback that logs for TensorBoard."""
+    if folder is None:
+        return given
+    import keras
+
+    return {**given, "callbacks": [keras.callbacks.TensorBoard(folder)]}

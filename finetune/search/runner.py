@@ -13,6 +13,7 @@ import keras
 import keras_tuner
 import numpy as np
 import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
 
 from finetune.backbones import FreezeDescription, describe, resolve_depth
 from finetune.data import ImageData
@@ -22,8 +23,10 @@ from finetune.search.study import state_file, weights_file
 from finetune.search.trials import Job, KeptWeights, Outcome
 from finetune.support import Deadline, time_limit, values_of, write_arrays
 from finetune.training import (
+    EVENTS,
     FINE_TUNE,
     HEAD,
+    EventLog,
     StateFile,
     loss_of,
     refuse_callbacks,
@@ -82,11 +85,15 @@ class Work:
         return shared.assembly(training.head).model
 
     def callbacks_of(self, job: Job) -> list[keras.callbacks.Callback]:
-        """Callbacks for one job; what they log goes to a folder of its own."""
-        copies = copy.deepcopy([*self.callbacks])
-        for callback in copies:
+        """Callbacks for one job; what they log goes to a folder of its own.
+
+        As KerasTuner's do, TensorBoard learns the hyperparameters, for its table of trials.
+        """
+        copies: list[Any] = copy.deepcopy([*self.callbacks])
+        for callback in [*copies]:
             if isinstance(callback, keras.callbacks.TensorBoard):
                 callback.log_dir = str(Path(callback.log_dir) / job.name)
+                copies.append(hparams.KerasCallback(callback.log_dir, job.values, job.name))
         return copies
 
 
@@ -150,6 +157,7 @@ class Runner:
             settings,
             source,
             callbacks=work.callbacks_of(job),
+            progress=[EventLog(work.folder / EVENTS, trial=job.name)],
             until=job.until,
             file=StateFile(state_file(work.folder, job.name), start),
         )

@@ -7,6 +7,8 @@ from .ensembles import MEAN_LAYER as MEAN_LAYER
 from .ensembles import Values as Values
 from .ensembles import average as average
 from .ensembles import ensemble as ensemble
+from .events import EVENTS as EVENTS
+from .events import EventLog as EventLog
 from .head import CALIBRATED as CALIBRATED
 from .head import LOSS as LOSS
 from .head import OUTPUT_LAYER as OUTPUT_LAYER

@@ -18,7 +18,7 @@ from finetune.model import FineTunedModel, ModelCard, load
 from tiny import build_backbone
 
 RUN = [
-    *("config.json", "config.toml", "environment.json", "history.csv"),
+    *("config.json", "config.toml", "environment.json", "events.jsonl", "history.csv"),
     *("learning_rates.csv", "metrics.json", "model.keras", "run.json"),
 ]
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 from typer.testing import CliRunner
 
 from finetune.cli import app
@@ -29,7 +30,9 @@ def folder(write_folder):
 @pytest.fixture(scope="module")
 def run(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
-    return out, call("fit", folder, *FIT, "--freeze-depth", "144", "--out", out)
+    logs = tmp_path_factory.getbasetemp() / "logs"
+    options = ("--freeze-depth", "144", "--out", out, "--tensorboard", logs)
+    return out, call("fit", folder, *FIT, *options)
 
 
 def test_fit_writes_a_run_and_prints_its_summary(run):
@@ -43,6 +46,18 @@ def test_fit_writes_a_run_and_prints_its_summary(run):
     assert lines[-1] == f"Use it: finetune predict {out / 'model.keras'} IMAGES..."
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["test"] is None
+
+
+def test_fit_logs_for_tensorboard(run, tmp_path_factory):
+    logs = tmp_path_factory.getbasetemp() / "logs"
+    [file] = (logs / "train").glob("events.out.tfevents.*")
+    tags = {
+        value.tag
+        for event in tf.compat.v1.train.summary_iterator(str(file))
+        for value in event.summary.value
+    }
+    assert {"epoch_loss", "epoch_accuracy", "epoch_learning_rate"} <= tags
+    assert [path.name for path in sorted(logs.iterdir())] == ["train", "validation"]
 
 
 def test_predict_prints_one_json_object_a_line(run, folder):

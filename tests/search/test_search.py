@@ -9,6 +9,7 @@ import keras_tuner
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 import finetune
 from finetune import FineTuner
@@ -106,6 +107,16 @@ def test_callbacks_see_every_trial_apart_from_the_others(search, tmp_path):
     assert own.seen == 0, "the user's own object stays as it is"
     logged = sorted(path.name for path in (tmp_path / "logs").iterdir())
     assert logged == sorted(trial["id"] for trial in result.trials)
+    for trial in result.trials:
+        told = {}
+        for file in (tmp_path / "logs" / trial["id"]).rglob("events.out.*"):
+            for event in tf.compat.v1.train.summary_iterator(str(file)):
+                for value in event.summary.value:
+                    if value.tag == "_hparams_/session_start_info":
+                        plugin = HParamsPluginData.FromString(value.metadata.plugin_data.content)
+                        told |= dict(plugin.session_start_info.hparams)
+        rate = told["learning_rate"].number_value
+        assert rate == pytest.approx(trial["hyperparameters"]["learning_rate"])
 
 
 def test_a_callback_that_cannot_be_copied_is_refused_before_anything_is_done(search, tmp_path):
