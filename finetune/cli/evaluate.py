@@ -1,5 +1,6 @@
 """`finetune evaluate`: how good a saved model is on labelled images."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +29,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -35,4 +37,5 @@ def evaluate(
     start_tensorflow()
     from finetune.model import load
 
-    print(load(model).evaluate(data, split, download=False, **given))
+    found = load(model).evaluate(data, split, download=False, **given)
+    print(json.dumps(found.to_dict(), indent=2) if as_json else found)

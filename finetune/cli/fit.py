@@ -1,5 +1,6 @@
 """`finetune fit`: from images to a fine-tuned model in one command."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from finetune.cli.derived import with_options
 from finetune.cli.shared_options import (
     TRAINING,
     Alpha,
+    AsJson,
     Config,
     Data,
     Explain,
@@ -44,10 +46,12 @@ def fit(
     explain: Explain = False,
     tensorboard: TensorBoard = None,
     quiet: Quiet = False,
+    as_json: AsJson = False,
     *,
     given: dict[str, Any],
 ) -> None:
     """Fine-tune a backbone on images; writes model, metrics and history to a run folder."""
+    quiet = quiet or as_json
     with notes(quiet):
         images, options = with_config(config, OPTIONS, data, given)
         start_tensorflow()
@@ -64,5 +68,7 @@ def fit(
         if not quiet:
             print(result.summary())
             print(f"\nUse it: finetune predict {result.folder / 'model.keras'} IMAGES...")
+        if as_json:
+            print(json.dumps({"folder": str(result.folder), **result.metrics()}, indent=2))
         if result.record.interrupted:
             raise typer.Exit(STOPPED)

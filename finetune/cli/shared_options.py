@@ -49,6 +49,9 @@ TensorBoard = Annotated[
         show_default=False,
     ),
 ]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object at the end, and nothing else.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 
 
@@ -83,4 +86,4 @@ def with_tensorboard(given: dict, folder: Path | None) -> dict:
         return given
     import keras
 
-    return {**given, "callbacks": [keras.callbacks.TensorBoard(folder)]}
+    return {**given, "callbacks": [keras.callbacks.TensorBoard(str(folder))]}

@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from finetune.cli.terminal import notes
+from finetune.support import as_csv
 
 
 def show_board(
@@ -14,9 +15,12 @@ def show_board(
     as_json: Annotated[
         bool, typer.Option("--json", help="A list of trials, the best first.")
     ] = False,
+    as_table: Annotated[
+        bool, typer.Option("--csv", help="A table of trials, the best first, for a spreadsheet.")
+    ] = False,
 ) -> None:
     """Show the trials of a search, also while it runs."""
-    with notes(as_json):
+    with notes(as_json or as_table):
         from finetune.search import board_rows, error_lines, rank, read_monitor, read_trials, render
 
         trials = read_trials(study)
@@ -25,9 +29,25 @@ def show_board(
         if as_json:
             print(json.dumps(board_rows(ranking), indent=2))
             return
+        if as_table:
+            print(as_csv([_flat(row) for row in board_rows(ranking)]), end="")
+            return
         if not ranking:
             print("No trial has begun yet.")
             return
         print(render(ranking, monitor))
         for line in error_lines(ranking):
             print(line)
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of plain values: a column for each hyperparameter and each end of an interval."""
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if name == "hyperparameters":
+            flat |= value
+        elif name.endswith("interval"):
+            flat[f"{name}_low"], flat[f"{name}_high"] = value or (None, None)
+        elif name != "error":  # a traceback is no cell
+            flat[name] = value
+    return flat

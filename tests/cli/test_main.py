@@ -91,8 +91,10 @@ def test_evaluate_measures_the_very_images_that_the_run_held_back(run, folder, t
     """It split anew, with a seed and a share of its own, and measured training images."""
     out = tmp_path / "seed_1"
     options = ["--freeze-depth", "144", "--validation", "0.4", "--seed", "1"]
-    fit = call("fit", folder, *FIT, *options, "--out", out)
+    fit = call("fit", folder, *FIT, *options, "--out", out, "--json")
     assert fit.exit_code == 0, fit.output
+    written = json.loads((out / "metrics.json").read_text())
+    assert json.loads(fit.stdout) == {"folder": str(out), **written}
     result = call("evaluate", out, folder, "--split", "validation")
     assert result.exit_code == 0, result.output
     metrics = json.loads((out / "metrics.json").read_text())["validation"]
@@ -110,6 +112,9 @@ def test_evaluate_scores_a_plain_folder_as_a_whole_and_says_what_was_trained_on(
     assert result.exit_code == 0, result.output
     score, remark = result.stdout.splitlines()
     assert score.endswith("(n=24)")
+    as_json = json.loads(call("evaluate", run[0], folder, "--json").stdout)
+    assert as_json["known"] == {"train": 18, "validation": 6, "test": 0, "new": 0}
+    assert f"accuracy {as_json['accuracy']:.3f} " in score
     assert remark == (
         "18 of 24 were trained on: this is no estimate. 6 chose the epoch, 0 did neither."
     )

@@ -1,5 +1,7 @@
 """The commands `search` and `board`, as others script against them."""
 
+import csv
+import io
 import json
 
 import pytest
@@ -94,6 +96,17 @@ def test_board_as_json_has_the_fields_that_were_promised(study):
         assert low <= trial["accuracy"] <= high
         assert trial["score"] > 0 and trial["interval"] is None  # of one seed's loss
         assert (trial["status"], trial["error"], trial["epochs"]) == ("completed", None, 2)
+
+
+def test_board_as_csv_has_a_column_for_each_hyperparameter(study):
+    _, folder, _ = study
+    rows = list(csv.DictReader(io.StringIO(call("board", folder, "--csv").output)))
+    trials = json.loads(call("board", folder, "--json").output)
+    assert [row["id"] for row in rows] == [trial["id"] for trial in trials]
+    for row, trial in zip(rows, trials, strict=True):
+        assert float(row["learning_rate"]) == trial["hyperparameters"]["learning_rate"]
+        assert float(row["accuracy_interval_low"]) == trial["accuracy_interval"][0]
+    assert "error" not in rows[0]
 
 
 def test_board_is_a_table_of_all_trials(study):
