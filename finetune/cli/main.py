@@ -15,6 +15,7 @@ from finetune.cli.plain_errors import with_plain_errors
 from finetune.cli.predict import predict
 from finetune.cli.run_demo import run_demo
 from finetune.cli.search import search
+from finetune.cli.serve import serve
 from finetune.cli.show_board import show_board
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ _COMMANDS = (
     ("board", show_board, "finetune board runs/search"),
     ("predict", predict, "finetune predict runs/shoes new1.jpg more_photos/"),
     ("evaluate", evaluate, "finetune evaluate runs/shoes shoes/ --split test"),
+    ("serve", serve, "finetune serve runs/shoes --port 8000"),
     ("lr-find", find_rate, "finetune lr-find shoes/ --out rates.png"),
     ("backbones", list_backbones, "finetune backbones"),
     ("demo", run_demo, "finetune demo --out runs/demo"),

@@ -1,7 +1,7 @@
 """A fine-tuned model with all that is needed to use it: class names, image size, resizing."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -154,14 +154,13 @@ class FineTunedModel:
         done, readable, reasons = 0, 0, []
         for some in read_pictures(pictures, self.card.image_size, self.card.resize):
             outputs = self._say(some.pixels, batch_size, flip)
-            labels, probabilities = self._decode(outputs, threshold)
-            names = self.card.class_names if self.card.task != "regression" else ()
+            said = self.describe(outputs, some.names, threshold=threshold)
             done += len(some.names) + len(some.skipped)
             readable += len(some.names)
             reasons += some.skipped[: _REASONS - len(reasons)]
             if progress is not None:
                 progress(done, count)
-            yield Predictions(some.names, labels, probabilities, names, some.skipped)
+            yield replace(said, skipped=some.skipped)
         if not readable:
             why = "; ".join(map(str, reasons)) or "nothing was given"
             raise DataError(f"Expected at least one readable image, received none: {why}.")
@@ -174,6 +173,30 @@ class FineTunedModel:
             for view in ([pixels, pixels[:, :, ::-1]] if flip else [pixels])
         ]
         return np.mean(outputs, axis=0) if flip else np.asarray(outputs[0])
+
+    def outputs_of(self, pixels: np.ndarray) -> np.ndarray:
+        """What the model says of images of its own size, as numbers.
+
+        Args:
+            pixels: (n, height, width, 3), 0..255.
+
+        Returns:
+            float32 (n, units): see `describe` for what they mean.
+        """
+        return np.asarray(self._run(pixels.astype("float32"))[0])
+
+    def describe(
+        self, outputs: np.ndarray, paths: Sequence[str], *, threshold: float | None = None
+    ) -> Predictions:
+        """What the model's outputs mean.
+
+        Args:
+            outputs: From `outputs_of`.
+            paths: What the images are called.
+            threshold: See `predict`.
+        """
+        names = self.card.class_names if self.card.task != "regression" else ()
+        return Predictions([*paths], *self._decode(outputs, threshold), names)
 
     def evaluate(self, data: Any, split: str | None = None, **options: Any) -> Evaluation:
         """Measure the quality on labelled images; their classes are matched by name.

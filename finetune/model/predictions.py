@@ -49,5 +49,6 @@ class Predictions:
 
     def __iter__(self) -> Iterator[Prediction]:
         for path, label, row in zip(self.paths, self.labels, self.probabilities, strict=True):
-            named = dict(zip(self.class_names, map(float, row), strict=True))
+            # Values of a regression have no names.
+            named = dict(zip(self.class_names, map(float, row), strict=bool(self.class_names)))
             yield Prediction(path, label, named)

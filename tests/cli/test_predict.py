@@ -4,7 +4,6 @@ import csv
 import io
 import json
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,6 +11,7 @@ from typer.testing import CliRunner
 
 from finetune.cli import app
 from finetune.model import FineTunedModel, ModelCard, pictures
+from tiny import build_colour_model
 
 COLOURS = {"blue": (0, 0, 255), "red": (255, 0, 0)}
 
@@ -22,13 +22,9 @@ def call(*arguments):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """Names the strongest colour of the left half of an image."""
-    pixels = keras.Input((8, 8, 3))
-    left = keras.layers.Cropping2D(((0, 0), (0, 4)))(keras.layers.Rescaling(1 / 255)(pixels))
-    outputs = keras.layers.Softmax()(keras.layers.GlobalAveragePooling2D()(left))
     card = ModelCard("multiclass", ("red", "green", "blue"), (8, 8), "squash")
     path = tmp_path_factory.mktemp("model") / "model.keras"
-    return FineTunedModel(keras.Model(pixels, outputs), card).save(path)
+    return FineTunedModel(build_colour_model(), card).save(path)
 
 
 @pytest.fixture(scope="module")

@@ -159,3 +159,11 @@ def test_a_column_of_a_table_is_a_list_of_paths(model, tmp_path):
 def test_a_threshold_needs_probabilities(model):
     with pytest.raises(ArgumentError, match="received one for 'regression'"):
         model.predict(PIXELS, threshold=0.5)
+
+
+def test_values_of_a_regression_are_gone_through_one_by_one(model):
+    found = [*model.predict(np.full((2, 16, 16, 3), 255, np.uint8))]
+    assert [(one.path, one.label, one.probabilities) for one in found] == [
+        ("0", pytest.approx(1.0), {}),
+        ("1", pytest.approx(1.0), {}),
+    ]
