@@ -1,7 +1,7 @@
 """A fine-tuned model with all that is needed to use it: class names, image size, resizing."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from finetune.data import (
     pixel_digests,
 )
 from finetune.exceptions import ArgumentError, DataError, ModelFileError, StorageError
+from finetune.model.activation_map import ActivationMaps, Seen, explain, joined, on_its_way, seen
 from finetune.model.calibration import check_task, fit_temperature, set_temperature
 from finetune.model.card import ModelCard, read_card, write_card
 from finetune.model.evaluation import Evaluation, absent_classes, in_order_of, score
@@ -146,6 +147,33 @@ class FineTunedModel:
         labels, probabilities = self._decode(outputs)
         names = self.card.class_names if self.card.task != "regression" else ()
         return Predictions(paths, labels, probabilities, names, skipped)
+
+    def explain(self, images: Any, labels: Sequence[Any] | None = None) -> ActivationMaps:
+        """Show where images speak for a class: their class activation maps.
+
+        Args:
+            images: See `predict`.
+            labels: For each image the class that is asked about. Default: the most probable one.
+
+        Returns:
+            A map per image. For average pooling and one Dense layer it is exact; for other heads
+            the gradient of the pooled features stands in the place of the kernel.
+
+        Raises:
+            DataError: If there is no readable image.
+            ArgumentError: If the model knows no places in an image, as an ensemble.
+
+        Source: B. Zhou et al., "Learning Deep Features for Discriminative Localization" (2016).
+        """
+        _, pixels, _ = read_pictures(images, self.card.image_size, self.card.resize)
+        if not len(pixels):
+            raise DataError("Expected at least one readable image to explain, received none.")
+        return explain(self.keras_model, self.card, self.observe(pixels), labels)
+
+    def observe(self, pixels: np.ndarray) -> Seen:
+        """What the model computes of images of its own size, uint8 (n, height, width, 3)."""
+        parts = np.array_split(pixels, -(-len(pixels) // pass_batch()))
+        return joined([seen(self._run(part.astype("float32"))) for part in parts])
 
     def evaluate(self, data: Any, split: str | None = None, **options: Any) -> Evaluation:
         """Measure the quality on labelled images; their classes are matched by name.
@@ -287,8 +315,11 @@ class FineTunedModel:
 
     @cached_property
     def _run(self) -> Callable[[Any], tuple[Any, ...]]:
-        """The model as a compiled function, which reads the variables anew in every call."""
-        return extractor(self.keras_model)
+        """The model as a compiled function, which reads the variables anew in every call.
+
+        It gives the features on the way to the outputs, too: they are computed anyway.
+        """
+        return extractor(on_its_way(self.keras_model))
 
     def _decode(self, outputs: np.ndarray) -> tuple[list[Any], np.ndarray]:
         names = self.card.class_names
