@@ -1,6 +1,9 @@
 from .calibrated_scores import scores as scores
 from .calibration import Calibration as Calibration
+from .calibration import at_temperature as at_temperature
 from .calibration import calibrated_loss as calibrated_loss
+from .calibration import gives_probabilities as gives_probabilities
+from .calibration import reliability as reliability
 from .card import ModelCard as ModelCard
 from .evaluation import Evaluation as Evaluation
 from .evaluation import Score as Score

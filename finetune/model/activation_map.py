@@ -68,13 +68,10 @@ def on_its_way(model: keras.Model) -> keras.Model:
     )
 
 
-def seen(computed: Sequence[Any]) -> Seen:
-    """What was computed of a batch by a model of `on_its_way`."""
-    arrays = [np.asarray(array, "float32") for array in computed]
-    if len(arrays) == 1:
-        return Seen(arrays[0])
-    outputs, pooled, before = arrays
-    return Seen(outputs, pooled, _in_places(before))
+def seen(computed: Sequence[Any], places: bool) -> Seen:
+    """What was computed of a batch by a model of `on_its_way`, with or without the places."""
+    outputs, *further = (np.asarray(array, "float32") for array in computed[: 3 if places else 2])
+    return Seen(outputs, further[0] if further else None, _in_places(*further[1:]))
 
 
 def joined(parts: Sequence[Seen]) -> Seen:
@@ -167,12 +164,12 @@ def _number(label: Any, names: Sequence[Any]) -> int:
     return names.index(label)
 
 
-def _in_places(before: np.ndarray) -> np.ndarray | None:
+def _in_places(before: np.ndarray | None = None) -> np.ndarray | None:
     """Features by rows and columns; of a transformer those of its patches."""
+    if before is None or before.ndim not in (3, 4):
+        return None
     if before.ndim == 4:
         return before
-    if before.ndim != 3:
-        return None
     count, tokens, width = before.shape
     side = isqrt(tokens)
     # A square of patches, and before it what belongs to no place: the class token, registers.

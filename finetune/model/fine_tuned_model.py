@@ -148,12 +148,15 @@ class FineTunedModel:
         names = self.card.class_names if self.card.task != "regression" else ()
         return Predictions(paths, labels, probabilities, names, skipped)
 
-    def explain(self, images: Any, labels: Sequence[Any] | None = None) -> ActivationMaps:
+    def explain(
+        self, images: Any, labels: Sequence[Any] | None = None, *, found: Seen | None = None
+    ) -> ActivationMaps:
         """Show where images speak for a class: their class activation maps.
 
         Args:
             images: See `predict`.
             labels: For each image the class that is asked about. Default: the most probable one.
+            found: What `observe` computed of the images, where that is known.
 
         Returns:
             A map per image. For average pooling and one Dense layer it is exact; for other heads
@@ -165,15 +168,22 @@ class FineTunedModel:
 
         Source: B. Zhou et al., "Learning Deep Features for Discriminative Localization" (2016).
         """
-        _, pixels, _ = read_pictures(images, self.card.image_size, self.card.resize)
-        if not len(pixels):
-            raise DataError("Expected at least one readable image to explain, received none.")
-        return explain(self.keras_model, self.card, self.observe(pixels), labels)
+        if found is None:
+            _, pixels, _ = read_pictures(images, self.card.image_size, self.card.resize)
+            if not len(pixels):
+                raise DataError("Expected at least one readable image to explain, received none.")
+            found = self.observe(pixels)
+        return explain(self.keras_model, self.card, found, labels)
 
-    def observe(self, pixels: np.ndarray) -> Seen:
-        """What the model computes of images of its own size, uint8 (n, height, width, 3)."""
+    def observe(self, pixels: np.ndarray, *, places: bool = True) -> Seen:
+        """What the model computes of images of its own size, uint8 (n, height, width, 3).
+
+        Args:
+            pixels: The images.
+            places: Whether the features of each place are wanted, too.
+        """
         parts = np.array_split(pixels, -(-len(pixels) // pass_batch()))
-        return joined([seen(self._run(part.astype("float32"))) for part in parts])
+        return joined([seen(self._run(part.astype("float32")), places) for part in parts])
 
     def evaluate(self, data: Any, split: str | None = None, **options: Any) -> Evaluation:
         """Measure the quality on labelled images; their classes are matched by name.

@@ -15,7 +15,6 @@ from finetune.exceptions import OutOfTimeError, SearchError, StorageError, Train
 from finetune.model import FineTunedModel, remember, right_answers, scores
 from finetune.reuse import Source, StoredSource
 from finetune.search.board import error_lines
-from finetune.search.budget import format_seconds
 from finetune.search.combining import BEST, ENSEMBLE, Maker, Member, members_of
 from finetune.search.kept_weights import kept_weights
 from finetune.search.options import SearchOptions
@@ -29,6 +28,7 @@ from finetune.support import (
     assign,
     bootstrap_interval,
     current_deadline,
+    format_seconds,
     values_of,
     write_text,
 )

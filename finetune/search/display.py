@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from finetune.search.budget import format_seconds
+from finetune.support import format_seconds
 from finetune.search.ranking import Ranked
 from finetune.search.trials import Outcome, Trial
 from finetune.training import describe_validation

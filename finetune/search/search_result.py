@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.model import Calibration, FineTunedModel, Predictions, Score
 from finetune.search.board import board_rows, error_lines, render
-from finetune.search.budget import format_seconds
 from finetune.search.combining import Combined
 from finetune.search.ranking import Ranked
 from finetune.search.rows import scores_of_kept, trial_rows
 from finetune.search.runner import Work
 from finetune.search.trial_curves import draw_search
-from finetune.support import save_figure, to_frame
+from finetune.support import format_seconds, save_figure, to_frame
 from finetune.tuning import CrossValidation, Settings
 
 if TYPE_CHECKING:

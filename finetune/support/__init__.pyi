@@ -6,6 +6,7 @@ from .config_file import write_config as write_config
 from .deadlines import Deadline as Deadline
 from .deadlines import current_deadline as current_deadline
 from .deadlines import time_limit as time_limit
+from .durations import format_seconds as format_seconds
 from .figures import BLUE as BLUE
 from .figures import GREY as GREY
 from .figures import ORANGE as ORANGE

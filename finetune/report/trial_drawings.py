@@ -1,0 +1,167 @@
+"""Drawings of a search: its trials over depth and rate, and over everything that was searched."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from finetune.report.plots import Drawing, Scale, around, colour_of, short
+
+Trials = Sequence[Mapping[str, Any]]
+
+_DEPTH, _RATE = "freeze_depth", "learning_rate"
+_NAMES = {_DEPTH: "freeze depth", _RATE: "learning rate"}
+
+
+def trial_map(trials: Trials, monitor: str) -> Drawing | None:
+    """Every trial as a mark: where it lies in the space, its colour how good it is."""
+    marks = [(trial, _depth(trial), _rate(trial)) for trial in trials]
+    marks = [(trial, depth, rate) for trial, depth, rate in marks if depth is not None]
+    rates = {rate for _, _, rate in marks if rate}
+    by_rate = len(rates) > 1
+    marks = [mark for mark in marks if mark[2] if by_rate] or [
+        (trial, depth, trial["loss"]) for trial, depth, _ in marks if trial["loss"] is not None
+    ]
+    if not marks:
+        return None
+    drawing = Drawing(520, 380, "Trials over freeze depth and learning rate", "map")
+    heights = [rate for _, _, rate in marks]
+    low, high = (min(heights) / 1.6, max(heights) * 1.6) if by_rate else around(heights)
+    x = Scale(*around([depth for _, depth, _ in marks], 0.1), 58, 506)
+    y = Scale(low, high, 330, 44, log=by_rate)
+    drawing.axes(x, y, "freeze depth (layers)", "Learning rate" if by_rate else _loss_name(monitor))
+    scale = _colours(trials)
+    # The best is drawn last, so that nothing hides it.
+    for place, (trial, depth, height) in reversed([*enumerate(marks)]):
+        best = trial is trials[0]
+        colour = colour_of(trial["loss"], *scale)
+        drawing.add(
+            '<circle class="trial{}" data-trial="{}" cx="{}" cy="{}" r="{}" fill="{}"><title>{}'
+            "</title></circle>",
+            *(" best" if best else "", trial["id"], x(depth), y(height), 10 if best else 7.5),
+            *(colour, _told(trial, monitor, place + 1)),
+        )
+        if best:
+            drawing.text(x(depth) + 15, y(height) + 4, "best", "note")
+    return drawing
+
+
+def parallel_lines(trials: Trials, monitor: str) -> tuple[Drawing, list[dict[str, Any]]] | None:
+    """A line for each trial through an axis for each thing that was searched, and its score.
+
+    Returns:
+        The drawing, and its axes for the script that brushes them: the place of each, and the
+        values of the trials on it; None where there are fewer than two trials.
+    """
+    shown = [trial for trial in trials if trial["loss"] is not None]
+    if len(shown) < 2:
+        return None
+    names = [name for name in _searched(trials) if len({str(_value(t, name)) for t in shown}) > 1]
+    columns = {_NAMES.get(name, name): [_value(trial, name) for trial in shown] for name in names}
+    if all(trial["accuracy"] is not None for trial in shown):
+        columns["accuracy"] = [trial["accuracy"] for trial in shown]
+    columns[_loss_name(monitor)] = [trial["loss"] for trial in shown]
+    drawing = Drawing(1040, 330, "Trials as lines through all that was searched", "parallel")
+    axes: list[dict[str, Any]] = []
+    gap = (1040 - 150) / max(len(columns) - 1, 1)
+    lines: list[list[tuple[float, float]]] = [[] for _ in shown]
+    for number, (name, values) in enumerate(columns.items()):
+        place = round(75 + number * gap, 1)
+        scale, ticks, numbers = _column(values, log=name == _NAMES[_RATE])
+        for line, value in zip(lines, numbers, strict=True):
+            line.append((place, scale(value)))
+        drawing.add('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>', place, place, 286, 44)
+        drawing.text(place, 24, name.replace("_", " "), "label", "middle")
+        for value, words in ticks:
+            drawing.text(place + 7, scale(value) + 4, words, "tick halo")
+        axes.append({"x": place, "y": [scale(value) for value in numbers]})
+    colours = _colours(trials)
+    order = [*enumerate(shown)]
+    for number, trial in reversed(order):
+        path = " ".join(f"{x:g},{y:g}" for x, y in lines[number])
+        drawing.add(
+            '<polyline class="trial{}" data-trial="{}" points="{}" stroke="{}"><title>{}</title>'
+            "</polyline>",
+            *(" best" if trial is trials[0] else "", trial["id"], path),
+            *(colour_of(trial["loss"], *colours), _told(trial, monitor, number + 1)),
+        )
+    # The texts lie over the lines.
+    drawing.parts.sort(key=lambda part: "tick" in part)
+    return drawing, [{**axis, "trials": [trial["id"] for trial in shown]} for axis in axes]
+
+
+def colour_key(trials: Trials, monitor: str) -> Drawing | None:
+    """What the colours mean."""
+    losses = [trial["loss"] for trial in trials if trial["loss"] is not None]
+    if len(losses) < 2:
+        return None
+    low, high = _colours(trials)
+    drawing = Drawing(520, 46, f"Colours from {short(low)} to {short(high)}", "key")
+    for step in range(60):
+        value = low + (high - low) * step / 59
+        drawing.add(
+            '<rect x="{}" y="18" width="4.9" height="10" fill="{}"/>',
+            *(110 + step * 4.8, colour_of(value, low, high)),
+        )
+    drawing.text(104, 27, short(low), "tick", "end")
+    drawing.text(404, 27, short(high), "tick")
+    drawing.text(254, 11, f"{_loss_name(monitor)} (lower is better)".lower(), "label", "middle")
+    return drawing
+
+
+def _column(values: list[Any], *, log: bool) -> tuple[Scale, list[tuple[float, str]], list[float]]:
+    """Scale and named ticks of one axis, and the values as numbers."""
+    if all(isinstance(value, (int, float)) for value in values):
+        numbers = [float(value) for value in values]
+        log = log and min(numbers) > 0
+        low, high = min(numbers), max(numbers)
+        scale = Scale(low, high, 286, 44, log=log) if high > low else Scale(low - 1, low + 1, 286, 44)
+        distinct = sorted(set(numbers))
+        ticks = distinct if len(distinct) <= 6 else scale.ticks()
+        return scale, [(value, short(value)) for value in ticks], numbers
+    names = sorted({str(value) for value in values})
+    numbers = [float(names.index(str(value))) for value in values]
+    scale = Scale(-0.2, len(names) - 0.8, 286, 44)
+    return scale, [(float(place), name[:24]) for place, name in enumerate(names)], numbers
+
+
+def _searched(trials: Trials) -> list[str]:
+    found = dict.fromkeys(name for trial in trials for name in trial["hyperparameters"])
+    first = [name for name in (_DEPTH, _RATE) if name in found]
+    return [*first, *(name for name in found if name not in first)]
+
+
+def _value(trial: Mapping[str, Any], name: str) -> Any:
+    depth = trial["freeze_depth"]
+    if name == _DEPTH and depth is not None:
+        return depth
+    return trial["hyperparameters"].get(name, "")
+
+
+def _depth(trial: Mapping[str, Any]) -> float | None:
+    value = _value(trial, _DEPTH)
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def _rate(trial: Mapping[str, Any]) -> float | None:
+    value = trial["hyperparameters"].get(_RATE)
+    return float(value) if isinstance(value, (int, float)) and value > 0 else None
+
+
+def _colours(trials: Trials) -> tuple[float, float]:
+    losses = sorted(trial["loss"] for trial in trials if trial["loss"] is not None)
+    # One that came to nothing must not make all others look the same.
+    return (losses[0], losses[int(0.9 * (len(losses) - 1))]) if losses else (0.0, 1.0)
+
+
+def _loss_name(monitor: str) -> str:
+    return "Calibrated loss" if "calibrated" in monitor else "Validation loss"
+
+
+def _told(trial: Mapping[str, Any], monitor: str, place: int) -> str:
+    parts = [f"{place}. trial {trial['id']}"]
+    parts += [f"{_NAMES.get(n, n)} {short(v) if isinstance(v, float) else v}" for n, v in trial["hyperparameters"].items()]
+    if trial["loss"] is not None:
+        parts.append(f"{_loss_name(monitor).lower()} {trial['loss']:.3f}")
+    if trial["accuracy"] is not None:
+        parts.append(f"accuracy {trial['accuracy']:.3f}")
+    return ", ".join(parts)
