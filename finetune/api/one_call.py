@@ -22,9 +22,10 @@ from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError, TrainingError
 from finetune.model import FineTunedModel, ModelCard, remember, scores
+from finetune.report import Gallery, evidence_of, look_at, report_run
 from finetune.reuse import TRAIN, VALIDATION, Source, StoredSource
-from finetune.support import assign, check_outside, did_you_mean, new_console, values_of
-from finetune.training import TrainingProgress, TrainingRecord, describe_refit
+from finetune.support import Laps, assign, check_outside, did_you_mean, new_console, values_of
+from finetune.training import HEAD, TrainingProgress, TrainingRecord, describe_refit
 from finetune.tuning import (
     FREEZE_DEPTH,
     LEARNING_RATE,
@@ -40,6 +41,8 @@ _TRAINING = inspect.signature(FineTuner).parameters
 # Of what both take, these say how images are loaded; an image size is the backbone's first, and
 # the seed is that of both.
 _LOADING_FIRST = ("augment", "task")
+
+_TRAINING_LAP = "Training"
 
 # Times that the model is trained once more on all images, where nothing else is said.
 _REFIT = 1
@@ -117,6 +120,7 @@ def fine_tune(
     Source of the two phases: Keras' guide "Transfer learning & fine-tuning".
     """
     started = time.perf_counter()
+    laps = Laps()
     trainer, loading = _trainer(options, freeze_depth, learning_rate)
     check_outside(
         out, data.arguments if isinstance(data, ImageData) else {**loading, "source": data}
@@ -128,6 +132,7 @@ def fine_tune(
         values = trainer.settings()
         images = _load(sized, trainer, values)
         announce(images, console)
+        laps.end("Loading")
         values = replace(values, label_smoothing=values.smoothing(images.task))
         source = trainer.source_of(images, values)
         if images.folds:
@@ -143,18 +148,27 @@ def fine_tune(
             progress=[TrainingProgress(console)] if verbose else [],
             file=file,
         )
+        laps.end(_TRAINING_LAP)
         size = tuple(trained.input_shape[1:3])
         card = ModelCard(images.task, tuple(images.class_names), size, images.resize)
         measured = FineTunedModel(trained, card)  # one for all that is measured: compiled once
         # Before it is trained on the validation images too.
         chosen = measured.outputs(images, "validation")
+        tested = "test" in images.counts
+        gallery = None if tested else look_at(measured, images, "validation", chosen)
+        laps.end("Measuring")
         refitted = _refit(trainer, values, source, trained, record, console)
-        tests = measured.outputs(images, "test") if "test" in images.counts else None
+        laps.end("Training on all images")
+        tests = measured.outputs(images, "test") if tested else None
+        if tests:
+            gallery = look_at(measured, images, "test", tests)
         model = replace(measured, known=remember(images, size, refitted=refitted > 0))
         if trainer.calibrates(images.task):
             model = model.calibrated(*chosen)
         quality = scores(model.card, chosen, tests)
+        laps.end("Measuring")
         folded = _cross_validate(trainer, values, source, trained, record, console)
+        laps.end("Cross-validation")
         depth = resolve_depth(used.backbone.model, freeze_depth)
         result = FineTuneResult(
             model=model,
@@ -173,7 +187,31 @@ def fine_tune(
         result.folder = folder.finish(
             partial(write_files, result, trainer), over=not record.interrupted
         )
+        evidence = evidence_of(
+            images,
+            {"validation": chosen, "test": tests},
+            gallery or Gallery(),
+            backbone=used.backbone.name,
+            model=result.freeze,
+            temperature=model.card.temperature,
+            parts=_parts(laps, record),
+        )
+        report_run(result.folder, evidence, {"training": result.plot})
     return result
+
+
+def _parts(laps: Laps, record: TrainingRecord) -> dict[str, float]:
+    """Where the seconds went: training by its phases, and without what was not done."""
+    parts: dict[str, float] = {}
+    for name, seconds in laps.parts.items():
+        if name != _TRAINING_LAP:
+            parts[name] = seconds
+            continue
+        head, whole = (
+            sum(row["seconds"] for row in rows) for rows in (record.phase(HEAD), record.epochs)
+        )
+        parts |= {"Features": max(seconds - whole, 0), "Head": head, "Fine-tuning": whole - head}
+    return {name: seconds for name, seconds in parts.items() if seconds >= 0.05}
 
 
 def _refit(

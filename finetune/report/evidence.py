@@ -100,6 +100,7 @@ class About:
         temperature: What the model divides its logits by.
         counts: Number of images by split and class ("images" for regression).
         remarks: What was skipped, ignored or odd, a line each.
+        backbone: Its name.
         model: What was trained, in words.
         parts: Seconds by what they went to, as far as that was measured.
     """
@@ -111,6 +112,7 @@ class About:
     temperature: float
     counts: dict[str, dict[str, int]]
     remarks: tuple[str, ...] = ()
+    backbone: str = ""
     model: str = ""
     parts: dict[str, float] = field(default_factory=dict)
 

@@ -68,6 +68,7 @@ def facts_of(folder: Path, board: Board | None = None) -> tuple[dict[str, Any], 
         "values": None,
         "images": [],
         "cost": _cost(saved, evidence, board),
+        "spared": _spared(board) if board else "",
         "environment": saved.environment,
         "command": saved.command,
     }
@@ -81,7 +82,7 @@ def _settings(saved: Saved, evidence: Evidence | None) -> dict[str, Any]:
     best = saved.figures.best if saved.figures else None
     chosen = best.hyperparameters if best else saved.config
     return {
-        "backbone": saved.config.get("backbone", ""),
+        "backbone": evidence.about.backbone if evidence else saved.config.get("backbone", ""),
         "freeze_depth": chosen.get("freeze_depth"),
         "learning_rate": chosen.get("learning_rate"),
         "model": evidence.about.model if evidence else "",
@@ -235,6 +236,20 @@ def _cost(saved: Saved, evidence: Evidence | None, board: Board | None) -> list[
     if rest > 0.05 * whole:
         parts["All else"] = rest
     return [{"name": name, "seconds": seconds} for name, seconds in parts.items()]
+
+
+def _spared(board: Board) -> str:
+    """What a search did without, as far as its trials tell."""
+    epochs = [int(trial["epochs"]) for trial in board.trials]
+    whole, done = max(epochs, default=0) * len(epochs), sum(epochs)
+    lines = []
+    if done < whole:
+        share = f"{done:,} of {whole:,} epochs were trained"
+        lines.append(f"{share}: trials that promised little were ended early.")
+    heads = sum(trial["status"] != "failed" for trial in board.trials)
+    if heads > 1:
+        lines.append("The head, and what frozen layers compute, was shared by trials.")
+    return " ".join(lines)
 
 
 def _thinned(values: list[float]) -> list[list[float]]:

@@ -27,6 +27,7 @@ from .folders import new_folder as new_folder
 from .folders import not_writable as not_writable
 from .folders import read_mark as read_mark
 from .folders import release as release
+from .laps import Laps as Laps
 from .locks import locked as locked
 from .memory import free_memory as free_memory
 from .misspelt import did_you_mean as did_you_mean
