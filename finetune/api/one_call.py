@@ -193,6 +193,7 @@ def fine_tune(
             gallery or Gallery(),
             backbone=used.backbone.name,
             model=result.freeze,
+            depth=depth,
             temperature=model.card.temperature,
             parts=_parts(laps, record),
         )

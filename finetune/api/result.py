@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from finetune.api.training_curves import draw_training
 from finetune.data import ImageData
 from finetune.model import Calibration, Evaluation, FineTunedModel, Predictions, Score
+from finetune.report import REPORT, make_report
 from finetune.support import save_figure, to_frame
 from finetune.training import HEAD, TrainingRecord, was_solved
 from finetune.tuning import CrossValidation
@@ -107,6 +108,15 @@ class FineTuneResult:
         if path is not None:
             save_figure(figure, path)
         return figure
+
+    def report(self) -> Path:
+        """The page that shows the run: `report.html` in its folder, made anew if it is gone.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        page = self.folder / REPORT
+        return page if page.exists() else make_report(self.folder)
 
     def evaluate(self, data: Any = None, split: str | None = None) -> Evaluation:
         """Measure the quality on these or other images, see `FineTunedModel.evaluate`."""

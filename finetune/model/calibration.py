@@ -174,7 +174,9 @@ def calibration(
     return replace(found, before=_error(sure, right), before_interval=_interval(sure, right))
 
 
-def reliability(labels: np.ndarray, outputs: np.ndarray, task: str) -> list[tuple[int, float, float]]:
+def reliability(
+    labels: np.ndarray, outputs: np.ndarray, task: str
+) -> list[tuple[int, float, float]]:
     """What a calibration curve shows: for each bin that holds answers how sure, how often right.
 
     Args:
@@ -195,7 +197,11 @@ def reliability(labels: np.ndarray, outputs: np.ndarray, task: str) -> list[tupl
     sure, right = _sureness(outputs, labels, task)
     bins = _bin_of(sure)
     return [
-        (int((bins == one).sum()), float(sure[bins == one].mean()), float(right[bins == one].mean()))
+        (
+            int((bins == one).sum()),
+            float(sure[bins == one].mean()),
+            float(right[bins == one].mean()),
+        )
         for one in np.unique(bins)
     ]
 

@@ -23,7 +23,10 @@ def answer(facts: Mapping[str, Any]) -> dict[str, Any] | None:
     if figures["test"]:
         score, of = figures["test"], _OF["test"]
     elif folded:
-        score, of = folded, f"images, each asked of a model not trained on it ({folded['folds']} folds)"
+        score, of = (
+            folded,
+            f"images, each asked of a model not trained on it ({folded['folds']} folds)",
+        )
     else:
         score, of = figures["validation"], _OF["validation"]
     exact = score["accuracy"] is not None

@@ -1,8 +1,9 @@
-"""What a report needs and no other file of a run holds: what was said of each image, and pictures.
+"""What a report needs and no other file of a run holds: what was said of images, and pictures.
 
-It is written to `evidence.npz` at the end of a run, so that a report can be made of the folder alone.
+It is written to `evidence.npz` when a run ends, so that a report can be made of its folder alone.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,6 +103,7 @@ class About:
         remarks: What was skipped, ignored or odd, a line each.
         backbone: Its name.
         model: What was trained, in words.
+        depth: Number of frozen layers; None where that is not known.
         parts: Seconds by what they went to, as far as that was measured.
     """
 
@@ -114,6 +116,7 @@ class About:
     remarks: tuple[str, ...] = ()
     backbone: str = ""
     model: str = ""
+    depth: int | None = None
     parts: dict[str, float] = field(default_factory=dict)
 
 
@@ -208,9 +211,7 @@ def read_evidence(folder: Path) -> Evidence:
         )
     }
     ends = np.cumsum([0, *record.sizes])
-    pictures = tuple(
-        blob[first:last].tobytes() for first, last in zip(ends, ends[1:], strict=False)
-    )
+    pictures = tuple(blob[first:last].tobytes() for first, last in itertools.pairwise(ends))
     gallery = Gallery(
         *(record.split, tuple(record.images), pictures, maps, record.compared, record.note)
     )
@@ -245,5 +246,3 @@ def _check(evidence: Evidence, path: Path) -> None:
     )
     if not sound:
         raise DamagedFileError(f"{path} cannot be used: it names images that are not in it.")
-
-

@@ -81,11 +81,12 @@ def _settings(saved: Saved, evidence: Evidence | None) -> dict[str, Any]:
     """What the answer names: depth and rate, in words."""
     best = saved.figures.best if saved.figures else None
     chosen = best.hyperparameters if best else saved.config
+    about = evidence.about if evidence else None
     return {
-        "backbone": evidence.about.backbone if evidence else saved.config.get("backbone", ""),
-        "freeze_depth": chosen.get("freeze_depth"),
-        "learning_rate": chosen.get("learning_rate"),
-        "model": evidence.about.model if evidence else "",
+        "backbone": about.backbone if about else saved.config.get("backbone", ""),
+        "freeze_depth": chosen.get("freeze_depth") if about is None else about.depth,
+        "learning_rate": chosen.get("learning_rate", saved.config.get("learning_rate")),
+        "model": about.model if about else "",
         "data": saved.config.get("data", ""),
     }
 

@@ -1,4 +1,4 @@
-"""Has a model look at the images that its report will show: maps, similar images, small pictures."""
+"""Has a model look at the images that its report shows: maps, similar images, small pictures."""
 
 import io
 from collections.abc import Iterable

@@ -122,20 +122,32 @@ class Drawing:
             path = " ".join(f"{x:g},{y:g}" for x, y in points)
             self.add('<polyline class="{}" points="{}"/>', name, path)
 
-    def text(self, x: float, y: float, words: object, name: str = "", anchor: str = "start") -> None:
+    def text(
+        self, x: float, y: float, words: object, name: str = "", anchor: str = "start"
+    ) -> None:
         """A text."""
-        self.add('<text x="{}" y="{}" class="{}" text-anchor="{}">{}</text>', x, y, name, anchor, words)
+        self.add(
+            '<text x="{}" y="{}" class="{}" text-anchor="{}">{}</text>', x, y, name, anchor, words
+        )
 
     def axes(self, x: Scale, y: Scale, xlabel: str, ylabel: str, *, whole: bool = False) -> None:
         """Grid, ticks and labels of both axes; y stands upright as title above."""
         for value in y.ticks(5):
-            self.add('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>', x.start, x.end, y(value), y(value))
+            self.add(
+                '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>',
+                x.start,
+                x.end,
+                y(value),
+                y(value),
+            )
             self.text(x.start - 8, y(value) + 4, short(value), "tick", "end")
         for value in x.ticks(8):
             if whole and value != int(value):
                 continue
             self.text(x(value), y.start + 18, short(value), "tick", "middle")
-        self.add('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>', x.start, x.end, y.start, y.start)
+        self.add(
+            '<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>', x.start, x.end, y.start, y.start
+        )
         self.text((x.start + x.end) / 2, y.start + 36, xlabel, "label", "middle")
         self.text(x.start - 34, y.end - 12, ylabel, "label")
 

@@ -66,7 +66,9 @@ def _phases(drawing: Drawing, x: Scale, y: Scale, head: int, epochs: int) -> Non
     """Where the second phase begins."""
     if 0 < head < epochs:
         place = x(head + 0.5)
-        drawing.add('<line class="phase" x1="{}" x2="{}" y1="{}" y2="{}"/>', place, place, y.start, y.end)
+        drawing.add(
+            '<line class="phase" x1="{}" x2="{}" y1="{}" y2="{}"/>', place, place, y.start, y.end
+        )
         drawing.text(place - 6, y.end - 2, "head", "phase", "end")
         drawing.text(place + 6, y.end - 2, "fine-tuning", "phase")
     elif epochs:
@@ -96,7 +98,9 @@ def rate_curve(training: Mapping[str, Any]) -> Drawing | None:
     drawing.axes(x, y, label, _NAMES["learning_rate"], whole=True)
     if boundary:
         place = x(boundary + 0.5)
-        drawing.add('<line class="phase" x1="{}" x2="{}" y1="{}" y2="{}"/>', place, place, y.start, y.end)
+        drawing.add(
+            '<line class="phase" x1="{}" x2="{}" y1="{}" y2="{}"/>', place, place, y.start, y.end
+        )
     drawing.line([(x(step), y(rate)) for step, rate in points], "line validation")
     return drawing
 
@@ -106,14 +110,14 @@ def calibration_curve(found: Mapping[str, Any]) -> Drawing:
     drawing = Drawing(_WIDTH, 380, "Share of right answers over how sure the model is")
     x, y = Scale(0, 1, _LEFT, _WIDTH - _RIGHT), Scale(0, 1, 380 - _BOTTOM, _TOP)
     drawing.axes(x, y, "how sure the model is", "How often it is right")
-    drawing.add(
-        '<line class="perfect" x1="{}" y1="{}" x2="{}" y2="{}"/>', x(0), y(0), x(1), y(1)
-    )
+    drawing.add('<line class="perfect" x1="{}" y1="{}" x2="{}" y2="{}"/>', x(0), y(0), x(1), y(1))
     now: Sequence[tuple[int, float, float]] = found["now"]
     for n, sure, right in now:
         low, high = accuracy_interval(right, n)
         place = x(sure)
-        drawing.add('<line class="bar" x1="{}" x2="{}" y1="{}" y2="{}"/>', place, place, y(low), y(high))
+        drawing.add(
+            '<line class="bar" x1="{}" x2="{}" y1="{}" y2="{}"/>', place, place, y(low), y(high)
+        )
     for name, bins in (("before", found["before"] or ()), ("now", now)):
         drawing.line([(x(sure), y(right)) for _, sure, right in bins], f"line {name}")
         largest = max((n for n, _, _ in bins), default=1)

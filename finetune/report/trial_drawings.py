@@ -114,7 +114,9 @@ def _column(values: list[Any], *, log: bool) -> tuple[Scale, list[tuple[float, s
         numbers = [float(value) for value in values]
         log = log and min(numbers) > 0
         low, high = min(numbers), max(numbers)
-        scale = Scale(low, high, 286, 44, log=log) if high > low else Scale(low - 1, low + 1, 286, 44)
+        scale = (
+            Scale(low, high, 286, 44, log=log) if high > low else Scale(low - 1, low + 1, 286, 44)
+        )
         distinct = sorted(set(numbers))
         ticks = distinct if len(distinct) <= 6 else scale.ticks()
         return scale, [(value, short(value)) for value in ticks], numbers
@@ -159,7 +161,10 @@ def _loss_name(monitor: str) -> str:
 
 def _told(trial: Mapping[str, Any], monitor: str, place: int) -> str:
     parts = [f"{place}. trial {trial['id']}"]
-    parts += [f"{_NAMES.get(n, n)} {short(v) if isinstance(v, float) else v}" for n, v in trial["hyperparameters"].items()]
+    parts += [
+        f"{_NAMES.get(n, n)} {short(v) if isinstance(v, float) else v}"
+        for n, v in trial["hyperparameters"].items()
+    ]
     if trial["loss"] is not None:
         parts.append(f"{_loss_name(monitor).lower()} {trial['loss']:.3f}")
     if trial["accuracy"] is not None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -57,6 +57,7 @@ def evidence_of(
     *,
     backbone: str,
     model: str,
+    depth: int,
     temperature: float,
     parts: Mapping[str, float] | None = None,
 ) -> Evidence:
@@ -68,6 +69,7 @@ def evidence_of(
         gallery: The images that are shown.
         backbone: Its name.
         model: What was trained, in words.
+        depth: Number of frozen layers.
         temperature: What the model divides its logits by.
         parts: Seconds by what they went to. Default: not known.
     """
@@ -81,6 +83,7 @@ def evidence_of(
         tuple(str(data.report).splitlines()),
         backbone,
         model,
+        depth,
         dict(parts or {}),
     )
     answers = {
@@ -140,7 +143,8 @@ def make_report(folder: Path, board: Board | None = None) -> Path:
     if board is None and not (folder / METRICS).exists():
         raise RunFolderError(
             "Expected the folder of a run or a search that was trained to its end, but there is no "
-            f"{METRICS} in {folder}. Name what `finetune fit --out` or `finetune search --out` made."
+            f"{METRICS} in {folder}. Name what `finetune fit --out` or `finetune search --out` "
+            "made."
         )
     page = folder / REPORT
     write_text(page, render(*facts_of(folder, board)))

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.model import Calibration, FineTunedModel, Predictions, Score
+from finetune.report import REPORT
 from finetune.search.board import board_rows, error_lines, render
 from finetune.search.combining import Combined
 from finetune.search.ranking import Ranked
+from finetune.search.reporting import report_study
 from finetune.search.rows import scores_of_kept, trial_rows
 from finetune.search.runner import Work
 from finetune.search.trial_curves import draw_search
@@ -201,6 +203,15 @@ class SearchResult:
         if path is not None:
             save_figure(figure, path)
         return figure
+
+    def report(self) -> Path:
+        """The page that shows the search: `report.html` in its folder, made anew if it is gone.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        page = self.folder / REPORT
+        return page if page.exists() else report_study(self.folder)
 
     def table(self) -> str:
         """The board as text."""
