@@ -63,7 +63,8 @@ def _worth(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]:
             "worse": "Fine-tuning is worse than the head alone",
         }.get(
             verdict["word"],
-            f"{verdict['n']} images do not show a difference between fine-tuning and the head alone",
+            f"{verdict['n']} images do not show a difference between fine-tuning and the head "
+            "alone",
         )
         gain = 100 * (verdict["tuned"] - verdict["head_only"])
         return [
@@ -96,7 +97,8 @@ def _doubts(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]:
     if not figures["test"] and not figures["cross_validation"]:
         chose = "the trial" if facts["kind"] == "search" else "the epoch"
         lines.append(
-            f"There are no test images: the images of this figure chose {chose}, so it is optimistic."
+            f"There are no test images: the images of this figure chose {chose}, so it is "
+            "optimistic."
         )
     elif figures["test"] and figures["validation"]["accuracy"] is not None:
         lines.append(f"On validation images it was {percent(figures['validation']['accuracy'])}.")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-# The ends of viridis and what lies between: told apart with any kind of colour vision.
-_VIRIDIS = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#d8e219")
+# Colours that the style knows: told apart with any kind of colour vision, in light and dark.
+SHADES = 12
 
 
 @dataclass(frozen=True)
@@ -82,17 +82,17 @@ def short(value: float | None) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def colour_of(value: float | None, low: float, high: float, *, dark_is_low: bool = True) -> str:
-    """A colour for a value: dark violet at one end, yellow at the other; grey for none."""
+def shade_of(value: float | None, low: float, high: float) -> str:
+    """The class of the style that colours a value: "q0" for the lowest to "q11"; "q" for none.
+
+    Example:
+        >>> shade_of(1.0, 1.0, 2.0), shade_of(9.0, 1.0, 2.0), shade_of(None, 1.0, 2.0)
+        ('q0', 'q11', 'q')
+    """
     if value is None:
-        return "#8a939b"
+        return "q"
     share = (value - low) / (high - low) if high > low else 0.0
-    share = min(1.0, max(0.0, share if dark_is_low else 1 - share)) * (len(_VIRIDIS) - 1)
-    number = min(int(share), len(_VIRIDIS) - 2)
-    ends = (_VIRIDIS[number], _VIRIDIS[number + 1])
-    first, last = ([int(code[place : place + 2], 16) for place in (1, 3, 5)] for code in ends)
-    mixed = (round(a + (b - a) * (share - number)) for a, b in zip(first, last, strict=True))
-    return "#" + "".join(f"{part:02x}" for part in mixed)
+    return f"q{round(min(1.0, max(0.0, share)) * (SHADES - 1))}"
 
 
 @dataclass

@@ -9,7 +9,7 @@ from finetune.report.plots import Drawing, Scale, around, short
 from finetune.support import accuracy_interval
 
 _WIDTH, _HEIGHT = 520.0, 300.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 44.0, 48.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 14.0, 44.0, 48.0
 
 _NAMES = {
     "loss": "Loss",

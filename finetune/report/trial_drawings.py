@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from finetune.report.plots import Drawing, Scale, around, colour_of, short
+from finetune.report.plots import SHADES, Drawing, Scale, around, shade_of, short
 
 Trials = Sequence[Mapping[str, Any]]
 
@@ -33,12 +33,11 @@ def trial_map(trials: Trials, monitor: str) -> Drawing | None:
     # The best is drawn last, so that nothing hides it.
     for place, (trial, depth, height) in reversed([*enumerate(marks)]):
         best = trial is trials[0]
-        colour = colour_of(trial["loss"], *scale)
         drawing.add(
-            '<circle class="trial{}" data-trial="{}" cx="{}" cy="{}" r="{}" fill="{}"><title>{}'
+            '<circle class="trial {}{}" data-trial="{}" cx="{}" cy="{}" r="{}"><title>{}'
             "</title></circle>",
-            *(" best" if best else "", trial["id"], x(depth), y(height), 10 if best else 7.5),
-            *(colour, _told(trial, monitor, place + 1)),
+            *(shade_of(trial["loss"], *scale), " best" if best else "", trial["id"]),
+            *(x(depth), y(height), 10 if best else 7.5, _told(trial, monitor, place + 1)),
         )
         if best:
             drawing.text(x(depth) + 15, y(height) + 4, "best", "note")
@@ -79,10 +78,9 @@ def parallel_lines(trials: Trials, monitor: str) -> tuple[Drawing, list[dict[str
     for number, trial in reversed(order):
         path = " ".join(f"{x:g},{y:g}" for x, y in lines[number])
         drawing.add(
-            '<polyline class="trial{}" data-trial="{}" points="{}" stroke="{}"><title>{}</title>'
-            "</polyline>",
-            *(" best" if trial is trials[0] else "", trial["id"], path),
-            *(colour_of(trial["loss"], *colours), _told(trial, monitor, number + 1)),
+            '<polyline class="trial {}{}" data-trial="{}" points="{}"><title>{}</title></polyline>',
+            *(shade_of(trial["loss"], *colours), " best" if trial is trials[0] else ""),
+            *(trial["id"], path, _told(trial, monitor, number + 1)),
         )
     # The texts lie over the lines.
     drawing.parts.sort(key=lambda part: "tick" in part)
@@ -95,12 +93,10 @@ def colour_key(trials: Trials, monitor: str) -> Drawing | None:
     if len(losses) < 2:
         return None
     low, high = _colours(trials)
-    drawing = Drawing(520, 46, f"Colours from {short(low)} to {short(high)}", "key")
-    for step in range(60):
-        value = low + (high - low) * step / 59
+    drawing = Drawing(520, 46, f"Colours from {short(low)} to {short(high)}", "colours")
+    for step in range(SHADES):
         drawing.add(
-            '<rect x="{}" y="18" width="4.9" height="10" fill="{}"/>',
-            *(110 + step * 4.8, colour_of(value, low, high)),
+            '<rect x="{}" y="18" width="24" height="10" class="q{}"/>', 110 + step * 24, step
         )
     drawing.text(104, 27, short(low), "tick", "end")
     drawing.text(404, 27, short(high), "tick")
@@ -156,7 +152,7 @@ def _colours(trials: Trials) -> tuple[float, float]:
 
 
 def _loss_name(monitor: str) -> str:
-    return "Calibrated loss" if "calibrated" in monitor else "Validation loss"
+    return "Calibrated validation loss" if "calibrated" in monitor else "Validation loss"
 
 
 def _told(trial: Mapping[str, Any], monitor: str, place: int) -> str:
