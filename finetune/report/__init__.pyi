@@ -1,4 +1,3 @@
-from .evidence import Evidence as Evidence
 from .evidence import Gallery as Gallery
 from .facts import Board as Board
 from .writing import REPORT as REPORT

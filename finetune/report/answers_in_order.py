@@ -63,13 +63,14 @@ def judge(answers: Answers, task: str, temperature: float = 1.0) -> Judged:
     if temperature != 1.0:
         said = at_temperature(said, temperature, task)
     right = right_answers(labels, said, task).reshape(len(labels), -1)
+    all_right = np.asarray(right.all(axis=1))
     if task == "multiclass":
         sure = said.max(axis=1)
         off = sure - said[np.arange(len(labels)), labels.astype(int)]
     else:
         sure = np.maximum(said, 1 - said).min(axis=1)
         off = np.abs(labels.reshape(said.shape) - said).max(axis=1)
-    return Judged(labels, said, right.all(axis=1), sure, off)
+    return Judged(labels, said, all_right, sure, off)
 
 
 def rows_to_show(judged: Judged) -> list[int]:

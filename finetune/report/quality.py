@@ -31,9 +31,9 @@ def by_class(judged: Judged, task: str, class_names: tuple[str, ...]) -> list[di
         bootstrap over the images.
     """
     true, said = _as_columns(judged, task, len(class_names))
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        true, said, average=None, zero_division=np.nan
-    )
+    nothing: Any = np.nan
+    found: Any = precision_recall_fscore_support(true, said, average=None, zero_division=nothing)
+    precision, recall, f1, _ = found
     rng = np.random.default_rng(0)
     rows = []
     for number, name in enumerate(class_names):

@@ -37,7 +37,8 @@ def _curve(training: Mapping[str, Any], name: str) -> Drawing | None:
     if not values:
         return None
     title = _NAMES.get(name, name)
-    last = series["validation"][training["kept"]] if training["kept"] is not None else None
+    number = training["kept"]
+    last = None if number is None else series["validation"][number]
     kept = "" if last is None else f"; the kept epoch has {short(last)} on validation images"
     drawing = Drawing(_WIDTH, _HEIGHT, f"{title} over {len(epochs)} epochs{kept}")
     x, y = _scales((0.5, len(epochs) + 0.5), around(values))
@@ -48,8 +49,8 @@ def _curve(training: Mapping[str, Any], name: str) -> Drawing | None:
         drawing.line(points, f"line {kind}")
         for place_x, place_y in points if len(epochs) <= 60 else ():
             drawing.add('<circle class="dot {}" cx="{}" cy="{}" r="2.4"/>', kind, place_x, place_y)
-    if last is not None:
-        place = x(training["kept"] + 1), y(last)
+    if number is not None and last is not None:
+        place = x(number + 1), y(last)
         drawing.add(
             '<circle class="kept" cx="{}" cy="{}" r="6.5"><title>kept: {}</title></circle>',
             *(*place, short(last)),

@@ -14,13 +14,11 @@ _NAMES = {_DEPTH: "freeze depth", _RATE: "learning rate"}
 
 def trial_map(trials: Trials, monitor: str) -> Drawing | None:
     """Every trial as a mark: where it lies in the space, its colour how good it is."""
-    marks = [(trial, _depth(trial), _rate(trial)) for trial in trials]
-    marks = [(trial, depth, rate) for trial, depth, rate in marks if depth is not None]
-    rates = {rate for _, _, rate in marks if rate}
-    by_rate = len(rates) > 1
-    marks = [mark for mark in marks if mark[2] if by_rate] or [
-        (trial, depth, trial["loss"]) for trial, depth, _ in marks if trial["loss"] is not None
-    ]
+    placed = [(trial, depth) for trial in trials if (depth := _depth(trial)) is not None]
+    rated = [(trial, depth, rate) for trial, depth in placed if (rate := _rate(trial)) is not None]
+    by_rate = len({rate for _, _, rate in rated}) > 1
+    scored = [(trial, depth, trial["loss"]) for trial, depth in placed if trial["loss"] is not None]
+    marks: list[tuple[Mapping[str, Any], float, float]] = rated if by_rate else scored
     if not marks:
         return None
     drawing = Drawing(520, 380, "Trials over freeze depth and learning rate", "map")
