@@ -10,7 +10,7 @@ from finetune.api.training_curves import draw_training
 from finetune.data import ImageData
 from finetune.model import Calibration, Evaluation, FineTunedModel, Predictions, Score
 from finetune.report import REPORT, make_report
-from finetune.support import save_figure, to_frame
+from finetune.support import as_html, format_seconds, save_figure, to_frame
 from finetune.training import HEAD, TrainingRecord, was_solved
 from finetune.tuning import CrossValidation
 
@@ -180,3 +180,17 @@ class FineTuneResult:
 
     def __str__(self) -> str:
         return self.summary()
+
+    def __repr__(self) -> str:
+        return f"<FineTuneResult: {self._in_short()}, in {self.folder}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        rows = [("backbone", f"{self.config['backbone']}, {self.freeze}")]
+        rows += [("validation", str(self.validation)), ("test", str(self.test or "no test images"))]
+        rows += [("took", format_seconds(self.seconds)), ("saved in", str(self.folder))]
+        return as_html(self._in_short(), rows)
+
+    def _in_short(self) -> str:
+        split, score = ("test", self.test) if self.test else ("validation", self.validation)
+        return f"{self.config['backbone']}, {split} {score}"

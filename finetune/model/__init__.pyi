@@ -10,6 +10,6 @@ from .evaluation import Score as Score
 from .evaluation import right_answers as right_answers
 from .evaluation import score as score
 from .fine_tuned_model import FineTunedModel as FineTunedModel
-from .fine_tuned_model import Predictions as Predictions
 from .fine_tuned_model import load as load
 from .known_images import remember as remember
+from .predictions import Predictions as Predictions

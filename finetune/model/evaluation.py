@@ -9,7 +9,7 @@ import numpy as np
 from finetune.data import DataReport, listed
 from finetune.exceptions import ArgumentError, MissingClassError
 from finetune.model.card import ModelCard
-from finetune.support import accuracy_interval
+from finetune.support import accuracy_interval, as_html
 from finetune.training import loss_for
 
 _EXCLUSIVE = ("binary", "multiclass")
@@ -40,6 +40,11 @@ class Score:
             "n": self.n,
             "interval": list(self.interval) if self.interval else None,
         }
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        title, *remarks = str(self).splitlines()
+        return as_html(title, [(remark,) for remark in remarks])
 
     def __str__(self) -> str:
         if self.accuracy is None:

@@ -1,7 +1,7 @@
 """A fine-tuned model with all that is needed to use it: class names, image size, resizing."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,6 @@ from finetune.data import (
     DataReport,
     ImageData,
     LabelledImages,
-    SkippedFile,
     load_labelled,
     pixel_digests,
 )
@@ -27,51 +26,9 @@ from finetune.model.card import ModelCard, read_card, write_card
 from finetune.model.evaluation import Evaluation, absent_classes, in_order_of, score
 from finetune.model.known_images import KnownImages, read_known, write_known
 from finetune.model.pictures import read_pictures
+from finetune.model.predictions import Predictions
 from finetune.reuse import extractor, pass_batch
 from finetune.support import check_number, first_not_finite
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the model says of one image.
-
-    Args:
-        path: The file, or the number of the image among those given.
-        label: The most probable class; the list of labels above one half for "multilabel";
-            the value or values for "regression".
-        probabilities: Probability of each class by name; empty for regression.
-    """
-
-    path: str
-    label: Any
-    probabilities: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What the model says of several images, in the order given.
-
-    Args:
-        paths: The files, or the numbers of the images among those given.
-        labels: One label per image, see `Prediction`.
-        probabilities: float32 (n, classes); the regressed values for regression.
-        class_names: Names of the columns.
-        skipped: Files that could not be read, with the reason.
-    """
-
-    paths: list[str]
-    labels: list[Any]
-    probabilities: np.ndarray
-    class_names: tuple[str, ...]
-    skipped: tuple[SkippedFile, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __iter__(self) -> Iterator[Prediction]:
-        for path, label, row in zip(self.paths, self.labels, self.probabilities, strict=True):
-            named = dict(zip(self.class_names, map(float, row), strict=True))
-            yield Prediction(path, label, named)
 
 
 @dataclass(frozen=True)

@@ -71,8 +71,8 @@ def short(value: float | None) -> str:
     """A number in few characters.
 
     Example:
-        >>> short(0.0003), short(0.85), short(54.0), short(None)
-        ('3e-4', '0.85', '54', '')
+        >>> short(0.00003), short(0.85), short(54.0), short(None)
+        ('3e-5', '0.85', '54', '')
     """
     if value is None:
         return ""

@@ -31,6 +31,7 @@ from .laps import Laps as Laps
 from .locks import locked as locked
 from .memory import free_memory as free_memory
 from .misspelt import did_you_mean as did_you_mean
+from .notebooks import as_html as as_html
 from .numbers import LARGEST_SEED as LARGEST_SEED
 from .numbers import check_number as check_number
 from .output import SteadyOutput as SteadyOutput

@@ -12,10 +12,7 @@ import pytest
 
 from finetune.api.one_call import fine_tune
 from finetune.api.result import FineTuneResult
-from tiny import make_images
-
-# Names as they come from people: nothing of them may act.
-EVIL = "<script>alert(1)</script>\"'&"
+from tiny import EVIL, make_images
 
 
 @pytest.fixture(scope="package")

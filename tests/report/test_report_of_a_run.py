@@ -15,9 +15,7 @@ import tensorflow as tf
 from finetune.exceptions import DamagedFileError, RunFolderError
 from finetune.report import make_report, writing
 from finetune.report.evidence import read_evidence
-from tiny import make_images
-
-EVIL = "<script>alert(1)</script>\"'&"
+from tiny import EVIL, make_images
 
 
 def numbers_in(value, path=()):
