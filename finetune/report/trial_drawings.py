@@ -98,7 +98,7 @@ def colour_key(trials: Trials, monitor: str) -> Drawing | None:
         )
     drawing.text(104, 27, short(low), "tick", "end")
     drawing.text(404, 27, short(high), "tick")
-    drawing.text(254, 11, f"{_loss_name(monitor)} (lower is better)".lower(), "label", "middle")
+    drawing.text(254, 11, f"{_loss_name(monitor)} (lower is better)", "label", "middle")
     return drawing
 
 
@@ -150,7 +150,7 @@ def _colours(trials: Trials) -> tuple[float, float]:
 
 
 def _loss_name(monitor: str) -> str:
-    return "Calibrated validation loss" if "calibrated" in monitor else "Validation loss"
+    return "calibrated loss" if "calibrated" in monitor else "validation loss"
 
 
 def _told(trial: Mapping[str, Any], monitor: str, place: int) -> str:
@@ -160,7 +160,7 @@ def _told(trial: Mapping[str, Any], monitor: str, place: int) -> str:
         for n, v in trial["hyperparameters"].items()
     ]
     if trial["loss"] is not None:
-        parts.append(f"{_loss_name(monitor).lower()} {trial['loss']:.3f}")
+        parts.append(f"{_loss_name(monitor)} {trial['loss']:.3f}")
     if trial["accuracy"] is not None:
         parts.append(f"accuracy {trial['accuracy']:.3f}")
     return ", ".join(parts)
