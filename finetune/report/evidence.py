@@ -28,11 +28,13 @@ class Answers:
         labels: As those of `Split`, numbered as the model numbers its classes.
         outputs: The model's predictions, float32 (n, units).
         ids: Name of each image, such as its relative path; none where images are not stored.
+        content: Digest of each image's content, likewise.
     """
 
     labels: np.ndarray
     outputs: np.ndarray
     ids: tuple[str, ...] = ()
+    content: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,7 @@ class _Record:
     note: str
     sizes: list[int]
     ids: dict[str, list[str]]
+    content: dict[str, list[str]]
     arrays: list[_Array]
 
 
@@ -189,6 +192,7 @@ def write_evidence(folder: Path, evidence: Evidence) -> None:
         "note": gallery.note,
         "sizes": [len(picture) for picture in gallery.pictures],
         "ids": {split: said.ids for split, said in evidence.answers.items()},
+        "content": {split: said.content for split, said in evidence.answers.items()},
         "arrays": [{"shape": array.shape, "dtype": array.dtype.name} for array in arrays],
     }
     write_arrays(folder / EVIDENCE, meta, arrays)
@@ -205,7 +209,7 @@ def read_evidence(folder: Path) -> Evidence:
     record, arrays = read_arrays(path, _Record, _expected)
     *said, maps, blob = arrays
     answers = {
-        split: Answers(labels, outputs, tuple(ids))
+        split: Answers(labels, outputs, tuple(ids), tuple(record.content.get(split, ())))
         for (split, ids), labels, outputs in zip(
             record.ids.items(), said[::2], said[1::2], strict=True
         )
@@ -240,7 +244,8 @@ def _check(evidence: Evidence, path: Path) -> None:
         and all(0 <= image.row < rows for image in gallery.images)
         and len(gallery.maps) in (0, len(gallery.images))
         and all(
-            len(said.labels) == len(said.outputs) and len(said.ids) in (0, len(said.labels))
+            len(said.labels) == len(said.outputs)
+            and {len(said.ids), len(said.content)} <= {0, len(said.labels)}
             for said in evidence.answers.values()
         )
     )

@@ -173,7 +173,7 @@ def _images(evidence: Evidence, judged: Judged) -> list[dict[str, Any]]:
     images = []
     for place, image in enumerate(gallery.images):
         row = image.row
-        true, said, chance = _told(judged, row, about.task, about.class_names)
+        true, said, chance = told_of(judged, row, about.task, about.class_names)
         images.append(
             {
                 "place": place,
@@ -202,8 +202,15 @@ def _images(evidence: Evidence, judged: Judged) -> list[dict[str, Any]]:
     return sorted(images, key=lambda one: order[gallery.images[one["place"]].row])
 
 
-def _told(judged: Judged, row: int, task: str, names: tuple[str, ...]) -> tuple[Any, Any, Any]:
-    """Label and prediction of an image as people say them, and the probability of the label."""
+def told_of(judged: Judged, row: int, task: str, names: tuple[str, ...]) -> tuple[Any, Any, Any]:
+    """Label and prediction of an image as people say them, and the probability of the label.
+
+    Args:
+        judged: What was said of the images.
+        row: Number of the image.
+        task: "binary", "multiclass", "multilabel" or "regression".
+        names: Of the classes.
+    """
     if task == "regression":
         label, said = judged.labels[row], judged.said[row]
         return [float(v) for v in np.atleast_1d(label)], [float(v) for v in said], None

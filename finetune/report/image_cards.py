@@ -2,14 +2,12 @@
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from PIL import Image
-
-from finetune.report.evidence import Gallery
 
 # Characters that pictures may take: the page stays below 2 MB.
 BUDGET = 1_400_000
@@ -17,6 +15,8 @@ BUDGET = 1_400_000
 # Pixels of the shade that is laid over a picture, which a browser enlarges smoothly.
 _SHADE = 40
 _DARKEST = 185
+
+_NO_MAPS = np.empty((0, 0, 0), np.uint8)
 
 
 @dataclass
@@ -35,13 +35,17 @@ class Pictures:
 
 
 def pictures_of(
-    gallery: Gallery, images: list[Mapping[str, Any]], budget: int = BUDGET
+    pictures: Sequence[bytes],
+    images: Sequence[Mapping[str, Any]],
+    maps: np.ndarray = _NO_MAPS,
+    budget: int = BUDGET,
 ) -> Pictures:
     """The pictures that a page has room for: those of the images in their order, then similar ones.
 
     Args:
-        gallery: Holds them.
+        pictures: WebP files.
         images: What the report says of the images, see `facts_of`.
+        maps: See `Gallery`. Default: none.
         budget: Characters that all may take together.
     """
     found = Pictures()
@@ -62,10 +66,10 @@ def pictures_of(
     for image in images:
         place = image["place"]
         number = image["picture"]
-        if take(found.photos, number, "webp", gallery.pictures[number]) and len(gallery.maps):
-            take(found.shades, place, "webp", _shade(gallery.maps[place]))
+        if take(found.photos, number, "webp", pictures[number]) and len(maps):
+            take(found.shades, place, "webp", _shade(maps[place]))
     for one in (one for image in images for one in image["similar"]):
-        take(found.photos, one["picture"], "webp", gallery.pictures[one["picture"]])
+        take(found.photos, one["picture"], "webp", pictures[one["picture"]])
     return found
 
 

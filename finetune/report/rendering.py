@@ -34,12 +34,12 @@ def render(facts: Mapping[str, Any], evidence: Evidence | None) -> str:
     """
     gallery = evidence.gallery if evidence else Gallery()
     images = facts["images"]
-    pictures = pictures_of(gallery, images) if images else Pictures()
+    pictures = pictures_of(gallery.pictures, images, gallery.maps) if images else Pictures()
     trials, monitor = facts["trials"], facts["monitor"]
     lines = parallel_lines(trials, monitor) if trials else None
     training = facts["training"]
     script = _file("report.js")
-    return _template().render(
+    return _template("report.html").render(
         facts=facts,
         axes=lines[1] if lines else [],
         answer=answer(facts),
@@ -63,6 +63,16 @@ def render(facts: Mapping[str, Any], evidence: Evidence | None) -> str:
     )
 
 
+def render_pair(facts: Mapping[str, Any], pictures: Pictures) -> str:
+    """The page of two runs.
+
+    Args:
+        facts: All that it shows.
+        pictures: Of the images that changed sides, as far as there is room for them.
+    """
+    return _template("pair.html").render(facts=facts, pictures=pictures, style=_file("report.css"))
+
+
 def _cells(facts: Mapping[str, Any]) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
     """The images that are shown, by true class and what was said."""
     cells: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
@@ -73,7 +83,7 @@ def _cells(facts: Mapping[str, Any]) -> dict[tuple[str, str], list[Mapping[str, 
 
 
 @cache
-def _template() -> Any:
+def _template(name: str) -> Any:
     import jinja2  # late: it is needed once a run
 
     environment = jinja2.Environment(
@@ -90,7 +100,7 @@ def _template() -> Any:
         "seconds": format_seconds,
         "pretty": lambda value: json.dumps(value, indent=2),
     }
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 @cache

@@ -87,7 +87,7 @@ def evidence_of(
         dict(parts or {}),
     )
     answers = {
-        split: Answers(*found, ids=_ids(data, split)) for split, found in said.items() if found
+        split: Answers(*found, *_names(data, split)) for split, found in said.items() if found
     }
     return Evidence(about, answers, gallery)
 
@@ -151,8 +151,12 @@ def make_report(folder: Path, board: Board | None = None) -> Path:
     return page
 
 
-def _ids(data: ImageData, split: str) -> tuple[str, ...]:
-    return tuple(map(as_text, data.splits[split].ids)) if split in data.splits else ()
+def _names(data: ImageData, split: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the images of a split are called, and the digests of their content."""
+    if split not in data.splits:
+        return (), ()
+    images = data.splits[split]
+    return tuple(map(as_text, images.ids)), tuple(images.content)
 
 
 def _why(error: BaseException) -> str:

@@ -18,7 +18,9 @@ from finetune.report.evidence import (
 from finetune.report.image_cards import pictures_of
 
 ABOUT = About("multiclass", ("a", "b"), (16, 16), "pad", 0.9, {"train": {"a": 3, "b": 2}})
-ANSWERS = Answers(np.array([0, 1], np.int32), np.float32([[0.2, 0.8], [0.4, 0.6]]), ("x", "y"))
+ANSWERS = Answers(
+    np.array([0, 1], np.int32), np.float32([[0.2, 0.8], [0.4, 0.6]]), ("x", "y"), ("1f", "2e")
+)
 GALLERY = Gallery(
     "test",
     (ShownImage(0, 0, (Similar(1, "t", 1.0, 0.5),)),),
@@ -34,6 +36,7 @@ def test_evidence_is_read_as_it_was_written(tmp_path):
     found = read_evidence(tmp_path)
     assert found.about == ABOUT
     assert found.answers["test"].ids == ANSWERS.ids
+    assert found.answers["test"].content == ANSWERS.content
     np.testing.assert_array_equal(found.answers["test"].labels, ANSWERS.labels)
     np.testing.assert_array_equal(found.answers["test"].outputs, ANSWERS.outputs)
     assert (found.gallery.images, found.gallery.pictures) == (GALLERY.images, GALLERY.pictures)
@@ -68,7 +71,7 @@ def test_pictures_beyond_the_budget_are_left_out_the_similar_ones_first():
         {"place": 0, "picture": 0, "similar": [{"picture": 2}]},
         {"place": 1, "picture": 1, "similar": []},
     ]
-    gallery = Gallery("test", (), (b"a" * 300, b"b" * 300, b"c" * 300))
-    found = pictures_of(gallery, images, budget=900)
+    pictures = (b"a" * 300, b"b" * 300, b"c" * 300)
+    found = pictures_of(pictures, images, budget=900)
     assert ([*found.photos], found.left_out) == ([0, 1], 1)
-    assert [*pictures_of(gallery, images).photos] == [0, 1, 2]
+    assert [*pictures_of(pictures, images).photos] == [0, 1, 2]
