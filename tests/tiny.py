@@ -11,6 +11,9 @@ from finetune.support import write_arrays
 
 SIZE = 16
 
+# A name as it may come from people: nothing of it may act where it is shown.
+EVIL = "<script>alert(1)</script>\"'&"
+
 
 def make_images(per_class: int, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Noise images, each class a little brighter in one channel: learnable, not trivial."""

@@ -10,22 +10,24 @@ from finetune.data import ImageData
 from finetune.exceptions import TrainingError
 from finetune.model import (
     Answers,
-    Calibration,
     FineTunedModel,
     ModelCard,
-    Score,
+    Scores,
     Verdict,
     against_head,
     remember,
     scores,
 )
+from finetune.report import Gallery, look_at
 from finetune.reuse import Source, StoredSource
-from finetune.support import assign, values_of
+from finetune.support import Laps, assign, values_of
 from finetune.training import HEAD, TrainingProgress, TrainingRecord, describe_refit
 from finetune.tuning import CrossValidation, Settings, Trainer, cross_validate
 
 # Times that the model is trained once more on all images, where nothing else is said.
 _REFIT = 1
+
+MEASURING = "Measuring"
 
 
 @dataclass(frozen=True)
@@ -53,44 +55,61 @@ class Training:
 
 @dataclass(frozen=True)
 class Finished:
-    """What a training gave. See `finetune.FineTuneResult`, which has the same names."""
+    """What a training gave. See `finetune.FineTuneResult`, which has most of it by the same names.
+
+    Args:
+        model: The model.
+        quality: Its scores.
+        refitted: Number of images that it was trained on once more.
+        cross_validation: What was said of every image in folds.
+        verdict: The model against the head alone.
+        answers: Labels, and what was said, of the validation and the test images.
+        gallery: What it was looked at that the report shows.
+    """
 
     model: FineTunedModel
-    validation: Score
-    test: Score | None
+    quality: Scores
     refitted: int
-    calibration: Calibration | None
     cross_validation: CrossValidation | None
     verdict: Verdict | None
+    answers: dict[str, Answers | None]
+    gallery: Gallery
 
 
-def finish(training: Training) -> Finished:
-    """Make the most of a training, and measure what it gave."""
+def finish(training: Training, laps: Laps) -> Finished:
+    """Make the most of a training, and measure what it gave.
+
+    Args:
+        training: What is over.
+        laps: Is told of each part as it ends.
+    """
     images, trainer = training.images, training.trainer
     size = tuple(training.model.input_shape[1:3])
     card = ModelCard(images.task, tuple(images.class_names), size, images.resize)
     measured = FineTunedModel(training.model, card)  # one for all that is measured: compiled once
     # Before it is trained on the validation images too.
     chosen = measured.outputs(images, "validation")
+    tested = "test" in images.counts
+    gallery = None if tested else look_at(measured, images, "validation", chosen)
+    laps.end(MEASURING)
     refitted, alone = _refit(training, measured)
-    tests = measured.outputs(images, "test") if "test" in images.counts else None
+    laps.end("Training on all images")
+    tests = measured.outputs(images, "test") if tested else None
+    if tests is not None:
+        gallery = look_at(measured, images, "test", tests)
     model = replace(measured, known=remember(images, size, refitted=refitted > 0))
     if trainer.calibrates(images.task):
         model = model.calibrated(*chosen)
     quality = scores(model.card, chosen, tests)
+    laps.end(MEASURING)
     folded = _cross_validate(training)
+    laps.end("Cross-validation")
     verdict = None
     if _can_be_compared(training):
         verdict = _verdict(training, measured, chosen, tests, alone, folded)
-    return Finished(
-        model,
-        quality.validation,
-        quality.test,
-        refitted,
-        quality.calibration,
-        folded,
-        verdict,
-    )
+    laps.end(MEASURING)
+    answers = {"validation": chosen, "test": tests}
+    return Finished(model, quality, refitted, folded, verdict, answers, gallery or Gallery())
 
 
 def _can_be_compared(training: Training) -> bool:

@@ -21,9 +21,10 @@ from finetune.api.sized_images import LOADING, SizedImages, announce
 from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError
+from finetune.report import evidence_of, report_run
 from finetune.reuse import TRAIN, VALIDATION
-from finetune.support import check_outside, did_you_mean, new_console
-from finetune.training import EventLog, TrainingProgress
+from finetune.support import Laps, check_outside, did_you_mean, new_console
+from finetune.training import HEAD, EventLog, TrainingProgress, TrainingRecord
 from finetune.tuning import (
     FREEZE_DEPTH,
     LEARNING_RATE,
@@ -37,6 +38,8 @@ _TRAINING = inspect.signature(FineTuner).parameters
 # Of what both take, these say how images are loaded; an image size is the backbone's first, and
 # the seed is that of both.
 _LOADING_FIRST = ("augment", "task")
+
+_TRAINING_LAP = "Training"
 
 
 def _with_options(function: Callable[..., FineTuneResult]) -> Callable[..., FineTuneResult]:
@@ -111,6 +114,7 @@ def fine_tune(
     Source of the two phases: Keras' guide "Transfer learning & fine-tuning".
     """
     started = time.perf_counter()
+    laps = Laps()
     trainer, loading = _trainer(options, freeze_depth, learning_rate)
     check_outside(
         out, data.arguments if isinstance(data, ImageData) else {**loading, "source": data}
@@ -122,6 +126,7 @@ def fine_tune(
         values = trainer.settings()
         images = _load(sized, trainer, values)
         announce(images, console)
+        laps.end("Loading")
         values = replace(values, label_smoothing=values.smoothing(images.task))
         source = trainer.source_of(images, values)
         if images.folds:
@@ -137,22 +142,54 @@ def fine_tune(
             progress=[*([TrainingProgress(console)] if verbose else []), EventLog(folder.events)],
             file=file,
         )
+        laps.end(_TRAINING_LAP)
         training = Training(trainer, values, images, source, trained, record, console)
-        finished = finish(training)
+        finished = finish(training, laps)
         depth = resolve_depth(used.backbone.model, freeze_depth)
         result = FineTuneResult(
-            **vars(finished),
+            model=finished.model,
             data=images,
             record=record,
+            validation=finished.quality.validation,
+            test=finished.quality.test,
             seconds=time.perf_counter() - started,
             config=_config(data, images, values, loading, used.backbone.name),
             folder=folder.shown,
             freeze=str(describe(used.backbone.model, depth, batch_norm=values.batch_norm)),
+            refitted=finished.refitted,
+            calibration=finished.quality.calibration,
+            cross_validation=finished.cross_validation,
+            verdict=finished.verdict,
         )
         result.folder = folder.finish(
             partial(write_files, result, trainer), over=not record.interrupted
         )
+        evidence = evidence_of(
+            images,
+            finished.answers,
+            finished.gallery,
+            backbone=used.backbone.name,
+            model=result.freeze,
+            depth=depth,
+            temperature=finished.model.card.temperature,
+            parts=_parts(laps, record),
+        )
+        report_run(result.folder, evidence, {"training": result.plot})
     return result
+
+
+def _parts(laps: Laps, record: TrainingRecord) -> dict[str, float]:
+    """Where the seconds went: training by its phases, and without what was not done."""
+    parts: dict[str, float] = {}
+    for name, seconds in laps.parts.items():
+        if name != _TRAINING_LAP:
+            parts[name] = seconds
+            continue
+        head, whole = (
+            sum(row["seconds"] for row in rows) for rows in (record.phase(HEAD), record.epochs)
+        )
+        parts |= {"Features": max(seconds - whole, 0), "Head": head, "Fine-tuning": whole - head}
+    return {name: seconds for name, seconds in parts.items() if seconds >= 0.05}
 
 
 def explain(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from finetune.api.training_curves import draw_training
 from finetune.data import ImageData
 from finetune.model import Calibration, Evaluation, FineTunedModel, Predictions, Score, Verdict
-from finetune.support import save_figure, to_frame
+from finetune.report import REPORT, make_report
+from finetune.support import as_html, format_seconds, save_figure, to_frame
 from finetune.training import HEAD, TrainingRecord, was_solved
 from finetune.tuning import CrossValidation
 
@@ -112,6 +113,15 @@ class FineTuneResult:
             save_figure(figure, path)
         return figure
 
+    def report(self) -> Path:
+        """The page that shows the run: `report.html` in its folder, made anew if it is gone.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        page = self.folder / REPORT
+        return page if page.exists() else make_report(self.folder)
+
     def evaluate(self, data: Any = None, split: str | None = None) -> Evaluation:
         """Measure the quality on these or other images, see `FineTunedModel.evaluate`."""
         return self.model.evaluate(self.data if data is None else data, split)
@@ -177,3 +187,17 @@ class FineTuneResult:
 
     def __str__(self) -> str:
         return self.summary()
+
+    def __repr__(self) -> str:
+        return f"<FineTuneResult: {self._in_short()}, in {self.folder}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        rows = [("backbone", f"{self.config['backbone']}, {self.freeze}")]
+        rows += [("validation", str(self.validation)), ("test", str(self.test or "no test images"))]
+        rows += [("took", format_seconds(self.seconds)), ("saved in", str(self.folder))]
+        return as_html(self._in_short(), rows)
+
+    def _in_short(self) -> str:
+        split, score = ("test", self.test) if self.test else ("validation", self.validation)
+        return f"{self.config['backbone']}, {split} {score}"

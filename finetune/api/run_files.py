@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.api.result import FineTuneResult
+from finetune.report import REPORT_FILES
 from finetune.support import as_csv, environment, write_text
 from finetune.training import EVENTS
 from finetune.tuning import Trainer, write_arguments
@@ -13,6 +14,7 @@ from finetune.tuning import Trainer, write_arguments
 FILES = (
     *("config.json", "config.toml", "environment.json", EVENTS, "history.csv"),
     *("learning_rates.csv", "metrics.json", "model.keras", "out_of_fold.csv"),
+    *REPORT_FILES,
 )
 
 

@@ -13,6 +13,7 @@ from finetune.cli.fit import fit
 from finetune.cli.list_backbones import list_backbones
 from finetune.cli.plain_errors import with_plain_errors
 from finetune.cli.predict import predict
+from finetune.cli.report import report
 from finetune.cli.run_demo import run_demo
 from finetune.cli.search import search
 from finetune.cli.serve import serve
@@ -31,6 +32,7 @@ _COMMANDS = (
     ("compare", compare, "finetune compare shoes/ --backbones MobileNetV2,EfficientNetB0"),
     ("search", search, "finetune search shoes/ --out runs/search --time-budget 20m"),
     ("board", show_board, "finetune board runs/search"),
+    ("report", report, "finetune report runs/shoes"),
     ("predict", predict, "finetune predict runs/shoes new1.jpg more_photos/"),
     ("evaluate", evaluate, "finetune evaluate runs/shoes shoes/ --split test"),
     ("serve", serve, "finetune serve runs/shoes --port 8000"),

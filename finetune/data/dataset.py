@@ -12,7 +12,7 @@ import tensorflow as tf
 from finetune.data.augmentation import resolve_augment
 from finetune.data.images import SkippedFile
 from finetune.exceptions import ArgumentError
-from finetune.support import check_number
+from finetune.support import as_html, check_number
 
 SPLITS = ("train", "validation", "test")
 
@@ -260,6 +260,24 @@ class ImageData:
 
     def __str__(self) -> str:
         return self.summary()
+
+    def __repr__(self) -> str:
+        return f"<ImageData: {self._in_short()}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        splits = [name for name in SPLITS if name in self.counts]
+        rows = [
+            (name, *(f"{self.counts[split][name]:,}" for split in splits))
+            for name in self.counts["train"]
+        ]
+        return as_html(self._in_short(), rows, ("", *splits))
+
+    def _in_short(self) -> str:
+        counts = ", ".join(f"{self._length(n):,} {n}" for n in SPLITS if n in self.counts)
+        classes = f"{len(self.class_names)} classes, " if self.class_names else ""
+        height, width = self.image_size
+        return f"{classes}{counts} images, {height} x {width} pixels"
 
     def _length(self, split: str) -> int:
         if split in self.splits:

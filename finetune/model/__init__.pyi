@@ -1,6 +1,10 @@
+from .calibrated_scores import Scores as Scores
 from .calibrated_scores import scores as scores
 from .calibration import Calibration as Calibration
+from .calibration import at_temperature as at_temperature
 from .calibration import calibrated_loss as calibrated_loss
+from .calibration import gives_probabilities as gives_probabilities
+from .calibration import reliability as reliability
 from .card import ModelCard as ModelCard
 from .evaluation import Evaluation as Evaluation
 from .evaluation import Score as Score
@@ -10,6 +14,7 @@ from .fine_tuned_model import FineTunedModel as FineTunedModel
 from .fine_tuned_model import load as load
 from .known_images import remember as remember
 from .predictions import Predictions as Predictions
+from .predictions import describe as describe
 from .verdict import Answers as Answers
 from .verdict import Verdict as Verdict
 from .verdict import against_head as against_head

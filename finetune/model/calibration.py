@@ -174,6 +174,38 @@ def calibration(
     return replace(found, before=_error(sure, right), before_interval=_interval(sure, right))
 
 
+def reliability(
+    labels: np.ndarray, outputs: np.ndarray, task: str
+) -> list[tuple[int, float, float]]:
+    """What a calibration curve shows: for each bin that holds answers how sure, how often right.
+
+    Args:
+        labels: Labels of images.
+        outputs: The model's probabilities.
+        task: "binary", "multiclass" or "multilabel".
+
+    Returns:
+        Number of answers, mean probability and share of right ones of each of the 15 bins in which
+        there are any, the least sure first; see `Calibration`.
+
+    Example:
+        >>> outputs = np.float32([[0.99, 0.01], [0.97, 0.03], [0.45, 0.55]])
+        >>> [(n, round(sure, 2), right) for n, sure, right in reliability(
+        ...     np.array([0, 1, 1]), outputs, "multiclass")]
+        [(1, 0.55, 1.0), (2, 0.98, 0.5)]
+    """
+    sure, right = _sureness(outputs, labels, task)
+    bins = _bin_of(sure)
+    return [
+        (
+            int((bins == one).sum()),
+            float(sure[bins == one].mean()),
+            float(right[bins == one].mean()),
+        )
+        for one in np.unique(bins)
+    ]
+
+
 def set_temperature(
     model: keras.Model, before: float, temperature: float, task: str
 ) -> keras.Model:
@@ -244,9 +276,13 @@ def _sureness(outputs: np.ndarray, labels: np.ndarray, task: str) -> tuple[np.nd
 
 
 def _error(sure: np.ndarray, right: np.ndarray) -> float:
-    bins = np.minimum((sure * _BINS).astype(int), _BINS - 1)
+    bins = _bin_of(sure)
     gaps = np.bincount(bins, right.astype(float) - sure, _BINS)
     return float(np.abs(gaps).sum() / len(sure))
+
+
+def _bin_of(sure: np.ndarray) -> np.ndarray:
+    return np.minimum((sure * _BINS).astype(int), _BINS - 1)
 
 
 def _interval(sure: np.ndarray, right: np.ndarray) -> tuple[float, float]:

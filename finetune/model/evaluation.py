@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from finetune.data import DataReport, listed
-from finetune.exceptions import ArgumentError, MissingClassError
+from finetune.data import DataReport, LabelledImages, listed, pixel_digests
+from finetune.exceptions import ArgumentError, DataError, MissingClassError
 from finetune.model.card import ModelCard
-from finetune.support import accuracy_interval
+from finetune.model.known_images import KnownImages
+from finetune.support import accuracy_interval, as_html
 from finetune.training import loss_for
 
 _EXCLUSIVE = ("binary", "multiclass")
@@ -40,6 +41,11 @@ class Score:
             "n": self.n,
             "interval": list(self.interval) if self.interval else None,
         }
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        title, *remarks = str(self).splitlines()
+        return as_html(title, [(remark,) for remark in remarks])
 
     def __str__(self) -> str:
         if self.accuracy is None:
@@ -170,3 +176,38 @@ def absent_classes(card: ModelCard, labels: np.ndarray) -> tuple[str, ...]:
         return ()
     present = set(np.unique(labels).tolist())
     return tuple(name for number, name in enumerate(card.class_names) if number not in present)
+
+
+def rows_of(images: LabelledImages, split: str | None, known: KnownImages | None) -> np.ndarray:
+    """Which images are to be measured, see `FineTunedModel.evaluate`.
+
+    Args:
+        images: What was given.
+        split: Which part of them.
+        known: What the model knows of its own images.
+    """
+    own = np.flatnonzero(images.parts == (split or "test"))
+    if len(own):
+        return own
+    if split is None:
+        return np.arange(len(images.parts))
+    if known is None:
+        raise ArgumentError(
+            f"The images have no part {split!r} of their own, and the model does not say which "
+            "it was trained on (it was saved by an earlier version). Leave the split out to "
+            "measure all of them."
+        )
+    if split == "validation" and split not in known.digests:
+        raise DataError(
+            "No images are left that this model was validated with: it was trained on them, "
+            "too (refit). What they said of it before is in the run's metrics.json. Leave "
+            "the split out to measure all images."
+        )
+    rows = np.flatnonzero(known.splits_of(pixel_digests(images.images)) == split)
+    if not len(rows):
+        met = len(known.digests.get(split, ()))
+        raise DataError(
+            f"The images have no part {split!r} of their own, and none of them is among the "
+            f"{met} that the model knows as such. Leave the split out to measure all of them."
+        )
+    return rows

@@ -16,17 +16,17 @@ from finetune.data import (
     SPLITS,
     DataReport,
     ImageData,
-    LabelledImages,
     load_labelled,
     pixel_digests,
 )
 from finetune.exceptions import ArgumentError, DataError, ModelFileError, StorageError
+from finetune.model.activation_map import ActivationMaps, Seen, explain, joined, on_its_way, seen
 from finetune.model.calibration import check_task, fit_temperature, set_temperature
 from finetune.model.card import ModelCard, read_card, write_card
-from finetune.model.evaluation import Evaluation, absent_classes, in_order_of, score
+from finetune.model.evaluation import Evaluation, absent_classes, in_order_of, rows_of, score
 from finetune.model.known_images import KnownImages, read_known, write_known
-from finetune.model.pictures import count_pictures, read_pictures
-from finetune.model.predictions import Predictions
+from finetune.model.pictures import count_pictures, read_all, read_pictures
+from finetune.model.predictions import Predictions, describe
 from finetune.reuse import extractor, pass_batch
 from finetune.support import check_number, first_not_finite
 
@@ -154,7 +154,7 @@ class FineTunedModel:
         done, readable, reasons = 0, 0, []
         for some in read_pictures(pictures, self.card.image_size, self.card.resize):
             outputs = self._say(some.pixels, batch_size, flip)
-            said = self.describe(outputs, some.names, threshold=threshold)
+            said = describe(self.card, outputs, some.names, threshold)
             done += len(some.names) + len(some.skipped)
             readable += len(some.names)
             reasons += some.skipped[: _REASONS - len(reasons)]
@@ -181,22 +181,43 @@ class FineTunedModel:
             pixels: (n, height, width, 3), 0..255.
 
         Returns:
-            float32 (n, units): see `describe` for what they mean.
+            float32 (n, units): see `finetune.model.describe` for what they mean.
         """
         return np.asarray(self._run(pixels.astype("float32"))[0])
 
-    def describe(
-        self, outputs: np.ndarray, paths: Sequence[str], *, threshold: float | None = None
-    ) -> Predictions:
-        """What the model's outputs mean.
+    def explain(
+        self, images: Any, labels: Sequence[Any] | None = None, *, found: Seen | None = None
+    ) -> ActivationMaps:
+        """Show where images speak for a class: their class activation maps.
 
         Args:
-            outputs: From `outputs_of`.
-            paths: What the images are called.
-            threshold: See `predict`.
+            images: See `predict`.
+            labels: For each image the class that is asked about. Default: the most probable one.
+            found: What `observe` computed of the images, where that is known.
+
+        Returns:
+            A map per image. For average pooling and one Dense layer it is exact; for other heads
+            the gradient of the pooled features stands in the place of the kernel.
+
+        Raises:
+            DataError: If there is no readable image.
+            ArgumentError: If the model knows no places in an image, as an ensemble.
+
+        Source: B. Zhou et al., "Learning Deep Features for Discriminative Localization" (2016).
         """
-        names = self.card.class_names if self.card.task != "regression" else ()
-        return Predictions([*paths], *self._decode(outputs, threshold), names)
+        if found is None:
+            found = self.observe(read_all(images, self.card.image_size, self.card.resize))
+        return explain(self.keras_model, self.card, found, labels)
+
+    def observe(self, pixels: np.ndarray, *, places: bool = True) -> Seen:
+        """What the model computes of images of its own size, uint8 (n, height, width, 3).
+
+        Args:
+            pixels: The images.
+            places: Whether the features of each place are wanted, too.
+        """
+        parts = np.array_split(pixels, -(-len(pixels) // pass_batch()))
+        return joined([seen(self._run(part.astype("float32")), places) for part in parts])
 
     def evaluate(self, data: Any, split: str | None = None, **options: Any) -> Evaluation:
         """Measure the quality on labelled images; their classes are matched by name.
@@ -230,7 +251,7 @@ class FineTunedModel:
             sized = {"image_size": card.image_size, "resize": card.resize}
             images = load_labelled(data, **meant, **sized, **options)
             report = images.report
-            rows = self._rows(images, split)
+            rows = rows_of(images, split, self.known)
             labels, outputs, digests = self._answers(
                 (images.images[some], images.labels[some]) for some in _chunks(rows)
             )
@@ -264,34 +285,6 @@ class FineTunedModel:
             for part in np.array_split(batch.astype("float32"), -(-len(batch) // pass_batch())):
                 outputs.append(self._run(part)[0])
         return np.concatenate(labels), np.concatenate(outputs), np.concatenate(digests)
-
-    def _rows(self, images: LabelledImages, split: str | None) -> np.ndarray:
-        """Which images are to be measured, see `evaluate`."""
-        own = np.flatnonzero(images.parts == (split or "test"))
-        if len(own):
-            return own
-        if split is None:
-            return np.arange(len(images.parts))
-        if self.known is None:
-            raise ArgumentError(
-                f"The images have no part {split!r} of their own, and the model does not say which "
-                "it was trained on (it was saved by an earlier version). Leave the split out to "
-                "measure all of them."
-            )
-        if split == "validation" and split not in self.known.digests:
-            raise DataError(
-                "No images are left that this model was validated with: it was trained on them, "
-                "too (refit). What they said of it before is in the run's metrics.json. Leave "
-                "the split out to measure all images."
-            )
-        rows = np.flatnonzero(self.known.splits_of(pixel_digests(images.images)) == split)
-        if not len(rows):
-            met = len(self.known.digests.get(split, ()))
-            raise DataError(
-                f"The images have no part {split!r} of their own, and none of them is among the "
-                f"{met} that the model knows as such. Leave the split out to measure all of them."
-            )
-        return rows
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the model, preprocessing, class names and image size included, to one file.
@@ -339,24 +332,11 @@ class FineTunedModel:
 
     @cached_property
     def _run(self) -> Callable[[Any], tuple[Any, ...]]:
-        """The model as a compiled function, which reads the variables anew in every call."""
-        return extractor(self.keras_model)
+        """The model as a compiled function, which reads the variables anew in every call.
 
-    def _decode(self, outputs: np.ndarray, threshold: float | None) -> tuple[list[Any], np.ndarray]:
-        names = self.card.class_names
-        if self.card.task == "regression":
-            return [row[0] if len(row) == 1 else row for row in outputs.tolist()], outputs
-        if self.card.task == "multilabel":
-            least = 0.5 if threshold is None else threshold
-            chosen = [[n for n, p in zip(names, row, strict=True) if p >= least] for row in outputs]
-            return chosen, outputs
-        if self.card.task == "binary":
-            outputs = np.concatenate([1 - outputs, outputs], axis=1)
-        sure = outputs.max(axis=1, initial=0) >= (threshold or 0)
-        answers = outputs.argmax(axis=1)
-        return [
-            names[i] if named else None for i, named in zip(answers, sure, strict=True)
-        ], outputs
+        It gives the features on the way to the outputs, too: they are computed anyway.
+        """
+        return extractor(on_its_way(self.keras_model))
 
 
 def _at(model: FineTunedModel, temperature: float) -> FineTunedModel:

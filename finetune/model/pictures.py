@@ -104,6 +104,19 @@ def read_pictures(
             yield waiting.popleft().result()
 
 
+def read_all(images: Any, image_size: tuple[int, int], resize: str) -> np.ndarray:
+    """All images that can be read, in one array.
+
+    Raises:
+        DataError: If there is none, or one is something else.
+    """
+    pictures, _ = count_pictures(images)
+    pieces = [some.pixels for some in read_pictures(pictures, image_size, resize)]
+    if not sum(map(len, pieces)):
+        raise DataError("Expected at least one readable image, received none.")
+    return np.concatenate(pieces)
+
+
 def _paths(images: Any) -> list[Any] | None:
     """The paths that were given, also as a column of a table; None where they are none."""
     if _is_path(images):

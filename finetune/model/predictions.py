@@ -1,12 +1,14 @@
 """What a model says of images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from finetune.data import SkippedFile
+from finetune.model.card import ModelCard
+from finetune.support import as_html
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,52 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def __repr__(self) -> str:
+        first = f", the first {self.labels[0]!r}" if self.labels else ""
+        return f"<Predictions: {len(self):,} images{first}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        rows = [
+            (one.path, one.label, *(f"{chance:.1%}" for chance in _highest(one.probabilities)))
+            for one in self
+        ]
+        return as_html(f"{len(self):,} predictions", rows)
+
     def __iter__(self) -> Iterator[Prediction]:
         for path, label, row in zip(self.paths, self.labels, self.probabilities, strict=True):
             # Values of a regression have no names.
             named = dict(zip(self.class_names, map(float, row), strict=bool(self.class_names)))
             yield Prediction(path, label, named)
+
+
+def _highest(probabilities: dict[str, float]) -> list[float]:
+    """The highest of some probabilities, if there are any."""
+    return sorted(probabilities.values())[-1:]
+
+
+def describe(
+    card: ModelCard, outputs: np.ndarray, paths: Sequence[str], threshold: float | None = None
+) -> Predictions:
+    """What a model's outputs mean.
+
+    Args:
+        card: Of the model.
+        outputs: What it says, (n, units).
+        paths: What the images are called.
+        threshold: See `FineTunedModel.predict`.
+    """
+    names = card.class_names
+    if card.task == "regression":
+        values = [row[0] if len(row) == 1 else row for row in outputs.tolist()]
+        return Predictions([*paths], values, outputs, ())
+    if card.task == "multilabel":
+        least = 0.5 if threshold is None else threshold
+        chosen = [[n for n, p in zip(names, row, strict=True) if p >= least] for row in outputs]
+        return Predictions([*paths], chosen, outputs, names)
+    if card.task == "binary":
+        outputs = np.concatenate([1 - outputs, outputs], axis=1)
+    sure = outputs.max(axis=1, initial=0) >= (threshold or 0)
+    answers = outputs.argmax(axis=1)
+    labels = [names[i] if named else None for i, named in zip(answers, sure, strict=True)]
+    return Predictions([*paths], labels, outputs, names)

@@ -4,6 +4,7 @@ from .board import render as render
 from .budget import parse_seconds as parse_seconds
 from .options import SearchOptions as SearchOptions
 from .ranking import rank as rank
+from .reporting import report_study as report_study
 from .run import run_search as run_search
 from .search_result import SearchResult as SearchResult
 from .study import read_monitor as read_monitor

@@ -10,15 +10,17 @@ from typing import Any
 import keras
 from rich.console import Console
 
+from finetune.backbones import describe, resolve_depth
 from finetune.exceptions import OutOfTimeError, SearchError, StorageError, TrainingError
 from finetune.model import FineTunedModel, against_head, remember, scores
+from finetune.report import evidence_of, look_at, report_run
 from finetune.reuse import Source, StoredSource
 from finetune.search.board import error_lines
-from finetune.search.budget import format_seconds
 from finetune.search.combining import BEST, ENSEMBLE, Maker, Member, members_of
 from finetune.search.kept_weights import kept_weights
 from finetune.search.options import SearchOptions
 from finetune.search.ranking import Ranked
+from finetune.search.reporting import board_of
 from finetune.search.rows import card_of
 from finetune.search.runner import Work
 from finetune.search.search_result import SearchResult
@@ -27,6 +29,7 @@ from finetune.support import (
     as_csv,
     assign,
     current_deadline,
+    format_seconds,
     values_of,
     write_text,
 )
@@ -90,6 +93,9 @@ def conclude(
         if split in data.counts
     }
     took = time.monotonic() - started
+    last = [*answers][-1]
+    # Test images are looked at by the model in the end, the others before it is trained on them.
+    gallery = look_at(model, data, last, answers[last]) if last == "validation" else None
     verdict = None
     if data.task in ("binary", "multiclass") and settings.head_epochs and _is_time_for(took):
         split = [*answers][-1]
@@ -113,6 +119,8 @@ def conclude(
             answers["test"] = model.outputs(data, "test")
     elif combined.how != ENSEMBLE:  # which has weights of its own
         maker.make(combined.how, used, [member.values for member in used])
+    if gallery is None:
+        gallery = look_at(model, data, last, answers[last])
     model = model.copy()
     folded = None
     if data.folds and stopped is None:
@@ -146,6 +154,18 @@ def conclude(
     if folded is not None:
         write_text(folder / "out_of_fold.csv", as_csv(folded.rows(data.class_names)))
     write_text(folder / "result.json", json.dumps(_facts(result), indent=2, default=str) + "\n")
+    backbone = work.trainer.shared(settings).backbone
+    depth = resolve_depth(backbone.model, settings.freeze_depth)
+    evidence = evidence_of(
+        data,
+        answers,
+        gallery,
+        backbone=backbone.name,
+        model=str(describe(backbone.model, depth, batch_norm=settings.batch_norm)),
+        depth=depth,
+        temperature=model.card.temperature,
+    )
+    report_run(folder, evidence, {"search": result.plot}, board_of(ranking, monitor))
     return result
 
 

@@ -3,9 +3,9 @@
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from finetune.search.budget import format_seconds
 from finetune.search.ranking import Ranked
 from finetune.search.trials import Outcome, Trial
+from finetune.support import format_seconds
 from finetune.training import describe_validation
 
 

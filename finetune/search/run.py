@@ -16,7 +16,7 @@ from rich.console import Console
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError, OutOfTimeError
 from finetune.search import ranking
-from finetune.search.budget import Forecast, format_seconds, parse_seconds
+from finetune.search.budget import Forecast, parse_seconds
 from finetune.search.conclusion import conclude
 from finetune.search.display import SearchDisplay
 from finetune.search.kept_weights import take_up_lost
@@ -34,6 +34,7 @@ from finetune.support import (
     Deadline,
     check_outside,
     environment,
+    format_seconds,
     new_console,
     new_folder,
     time_limit,

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.model import Calibration, FineTunedModel, Predictions, Score, Verdict
+from finetune.report import REPORT
 from finetune.search.board import board_rows, error_lines, render
-from finetune.search.budget import format_seconds
 from finetune.search.combining import Combined
 from finetune.search.ranking import Ranked
+from finetune.search.reporting import report_study
 from finetune.search.rows import scores_of_kept, trial_rows
 from finetune.search.runner import Work
 from finetune.search.trial_curves import draw_search
-from finetune.support import save_figure, to_frame
+from finetune.support import as_html, format_seconds, save_figure, to_frame
 from finetune.tuning import CrossValidation, Settings
 
 if TYPE_CHECKING:
@@ -160,6 +161,15 @@ class SearchResult:
             save_figure(figure, path)
         return figure
 
+    def report(self) -> Path:
+        """The page that shows the search: `report.html` in its folder, made anew if it is gone.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        page = self.folder / REPORT
+        return page if page.exists() else report_study(self.folder)
+
     def table(self) -> str:
         """The board as text."""
         return render(self.ranking, self.monitor)
@@ -217,6 +227,28 @@ class SearchResult:
 
     def __str__(self) -> str:
         return self.summary()
+
+    def __repr__(self) -> str:
+        return f"<SearchResult: {self._in_short()}, in {self.folder}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        rows = [
+            (
+                *(place, row["id"], describe_values(row["hyperparameters"])),
+                *(
+                    "" if row[name] is None else f"{row[name]:.3f}"
+                    for name in ("score", "accuracy")
+                ),
+                row["status"],
+            )
+            for place, row in enumerate(self.trials, start=1)
+        ]
+        return as_html(self._in_short(), rows, ("#", "trial", "", self.monitor, "accuracy", ""))
+
+    def _in_short(self) -> str:
+        split, score = ("test", self.test) if self.test else ("validation", self.validation)
+        return f"{len(self.ranking)} trials, the best {self.chosen.trial.trial}, {split} {score}"
 
 
 def describe_values(values: dict[str, Any]) -> str:

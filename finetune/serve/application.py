@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from finetune.model import FineTunedModel
+from finetune.model import FineTunedModel, describe
 from finetune.serve.batching import Batcher, Busy
 from finetune.serve.counters import Counters
 from finetune.serve.interface import description
@@ -67,7 +67,7 @@ def create_app(
     return Starlette(
         routes=[
             *(
-                Route(path, partial(_send, files(__package__) / "page" / name, kind))
+                Route(path, partial(_send, files("finetune.serve") / "page" / name, kind))
                 for path, (name, kind) in _PAGE.items()
             ),
             Route("/predict", server.predict, methods=["POST"]),
@@ -135,7 +135,7 @@ class _Server:
             self._decoders, decode, body, card, self._limits
         )
         outputs = await self._batcher.ask(pixels)
-        (said,) = self._model.describe(outputs[np.newaxis], ["image"], threshold=threshold)
+        (said,) = describe(card, outputs[np.newaxis], ["image"], threshold)
         ordered = sorted(said.probabilities.items(), key=lambda entry: -entry[1])
         return JSONResponse({"label": said.label, "probabilities": dict(ordered[:top_k])})
 

@@ -6,6 +6,7 @@ from .config_file import write_config as write_config
 from .deadlines import Deadline as Deadline
 from .deadlines import current_deadline as current_deadline
 from .deadlines import time_limit as time_limit
+from .durations import format_seconds as format_seconds
 from .figures import BLUE as BLUE
 from .figures import GREY as GREY
 from .figures import ORANGE as ORANGE
@@ -26,10 +27,12 @@ from .folders import new_folder as new_folder
 from .folders import not_writable as not_writable
 from .folders import read_mark as read_mark
 from .folders import release as release
+from .laps import Laps as Laps
 from .locks import locked as locked
 from .memory import free_memory as free_memory
 from .misspelt import did_you_mean as did_you_mean
 from .misspelt import nearest as nearest
+from .notebooks import as_html as as_html
 from .numbers import LARGEST_SEED as LARGEST_SEED
 from .numbers import check_number as check_number
 from .output import SteadyOutput as SteadyOutput

@@ -47,7 +47,7 @@ def open_regular(path: Path) -> IO[bytes]:
 
 
 # As `write_whole` names them, after the file and the process.
-_PARTIAL = re.compile(r"\.(process|[\w.-]+\.(json|npz|keras|toml|csv))\.\d+\.partial")
+_PARTIAL = re.compile(r"\.(process|[\w.-]+\.(json|npz|keras|toml|csv|html))\.\d+\.partial")
 
 
 def is_partial(name: str) -> bool:

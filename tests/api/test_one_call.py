@@ -62,8 +62,9 @@ def result(tune, folder):
 
 def test_the_run_folder_holds_everything(result):
     assert sorted(path.name for path in result.folder.iterdir()) == [
-        *("config.json", "config.toml", "environment.json", "events.jsonl", "history.csv"),
-        *("learning_rates.csv", "metrics.json", "model.keras", "run.json"),
+        *("config.json", "config.toml", "environment.json", "events.jsonl", "evidence.npz"),
+        *("figures", "history.csv", "learning_rates.csv", "metrics.json", "model.keras"),
+        *("report.html", "run.json"),
     ]
 
 

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from finetune.exceptions import ArgumentError
-from finetune.search.budget import Forecast, format_seconds, parse_seconds
+from finetune.search.budget import Forecast, parse_seconds
 from finetune.search.ranking import promising, rank
 from finetune.search.run import _measure
 from finetune.search.strategies import build_strategy, near, rungs
 from finetune.search.trials import Outcome, Step, Trial
-from finetune.support import new_console
+from finetune.support import format_seconds, new_console
 
 OBJECTIVE = keras_tuner.Objective("val_accuracy", "max")
 

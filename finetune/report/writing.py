@@ -1,0 +1,165 @@
+"""Writes the report of a run, at its end or anew: whatever happens, the run stays as it is."""
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from finetune.data import ImageData
+from finetune.exceptions import FineTuneError, RunFolderError
+from finetune.model import FineTunedModel
+from finetune.report.evidence import EVIDENCE, About, Answers, Evidence, Gallery, write_evidence
+from finetune.report.facts import Board, facts_of
+from finetune.report.looking import look
+from finetune.report.rendering import render
+from finetune.report.saved_figures import METRICS
+from finetune.support import as_text, save_figure, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger("finetune")
+
+REPORT, FIGURES = "report.html", "figures"
+
+# What a report adds to the folder of a run.
+REPORT_FILES = (EVIDENCE, FIGURES, REPORT)
+
+
+def look_at(
+    model: FineTunedModel, data: ImageData, split: str, answers: tuple[np.ndarray, np.ndarray]
+) -> Gallery:
+    """Choose the images that a report will show, and have the model say where it looked.
+
+    Args:
+        model: The very model that answered, as it is now.
+        data: The images, at its size.
+        split: "validation" or "test".
+        answers: Labels of that split, and what the model said.
+
+    Returns:
+        The images; none, and a line in the log, where something went wrong: that must not cost a
+        run its model.
+    """
+    try:
+        return look(model, data, split, Answers(*answers))
+    except (Exception, KeyboardInterrupt) as error:  # whatever it is, the run matters more
+        log.warning("The report will show no images: %s", _why(error))
+        return Gallery(split, note="The images could not be looked at.")
+
+
+def evidence_of(
+    data: ImageData,
+    said: Mapping[str, tuple[np.ndarray, np.ndarray] | None],
+    gallery: Gallery,
+    *,
+    backbone: str,
+    model: str,
+    depth: int,
+    temperature: float,
+    parts: Mapping[str, float] | None = None,
+) -> Evidence:
+    """What a report is made of, beside the other files of a run.
+
+    Args:
+        data: The images.
+        said: Labels, and what the model said before it was calibrated, by split.
+        gallery: The images that are shown.
+        backbone: Its name.
+        model: What was trained, in words.
+        depth: Number of frozen layers.
+        temperature: What the model divides its logits by.
+        parts: Seconds by what they went to. Default: not known.
+    """
+    about = About(
+        data.task,
+        tuple(data.class_names),
+        data.image_size,
+        data.resize,
+        temperature,
+        data.counts,
+        tuple(str(data.report).splitlines()),
+        backbone,
+        model,
+        depth,
+        dict(parts or {}),
+    )
+    answers = {
+        split: Answers(*found, *_names(data, split)) for split, found in said.items() if found
+    }
+    return Evidence(about, answers, gallery)
+
+
+def report_run(
+    folder: Path,
+    evidence: Evidence,
+    figures: Mapping[str, "Callable[[], Figure]"],
+    board: Board | None = None,
+) -> Path | None:
+    """Write the report of a run that is over, and what it is made of.
+
+    Args:
+        folder: Of the run or study; all other files are there.
+        evidence: What no other file says.
+        figures: Draws the figures, by the names of their files.
+        board: The trials, of a study.
+
+    Returns:
+        The page; None, and a line in the log, where it could not be made.
+    """
+    try:
+        write_evidence(folder, evidence)
+        page = make_report(folder, board)
+        for name, draw in figures.items():
+            figure = draw()
+            for kind in ("svg", "png"):
+                save_figure(figure, folder / FIGURES / f"{name}.{kind}")
+        return page
+    except (Exception, KeyboardInterrupt) as error:  # whatever it is, the run is whole
+        log.warning(
+            "The run in %s is whole, but its report is not: %s `finetune report %s` tries again.",
+            *(folder, _why(error), folder),
+        )
+        return None
+
+
+def make_report(folder: Path, board: Board | None = None) -> Path:
+    """Make the report of a run from its folder alone.
+
+    Args:
+        folder: Of a run, or of a study.
+        board: The trials, of a study.
+
+    Returns:
+        The page, `report.html` in the folder.
+
+    Raises:
+        RunFolderError: If it is the folder of no run.
+        DamagedFileError: If a file in it holds something else.
+        StorageError: If it cannot be read or written.
+    """
+    if board is None and not (folder / METRICS).exists():
+        raise RunFolderError(
+            "Expected the folder of a run or a search that was trained to its end, but there is no "
+            f"{METRICS} in {folder}. Name what `finetune fit --out` or `finetune search --out` "
+            "made."
+        )
+    page = folder / REPORT
+    write_text(page, render(*facts_of(folder, board)))
+    return page
+
+
+def _names(data: ImageData, split: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the images of a split are called, and the digests of their content."""
+    if split not in data.splits:
+        return (), ()
+    images = data.splits[split]
+    return tuple(map(as_text, images.ids)), tuple(images.content)
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "it was stopped."
+    return str(error) if isinstance(error, FineTuneError) else f"{type(error).__name__}: {error}."

@@ -1,0 +1,119 @@
+"""The report of a search: its trials, in every drawing and on the board."""
+
+import json
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from finetune import FineTuner
+from finetune.cli.main import app
+from finetune.exceptions import StudyError
+from finetune.report.plots import shade_of
+from finetune.search import report_study
+
+
+@pytest.fixture(scope="module")
+def tuner(make_backbone):
+    return FineTuner(
+        make_backbone(),
+        preprocess="tf",
+        freeze_depth=[7, 10],
+        learning_rate=[1e-3, 1e-2],
+        dropout=[0.0, 0.2],
+        epochs=2,
+        head_epochs=2,
+        refit=0,
+    )
+
+
+@pytest.fixture(scope="module")
+def result(tuner, data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("search") / "study"
+    return tuner.search(data, strategy="grid", out=out, verbose=0)
+
+
+def test_every_number_of_result_json_is_in_the_report_as_it_is(result, read_facts):
+    facts = read_facts(result.report())
+    written = json.loads((result.folder / "result.json").read_text())
+    assert facts["metrics"] == written
+    for name in ("validation", "test", "verdict", "calibration", "combined", "best"):
+        for key, value in written[name].items():
+            assert facts["figures"][name][key] == value, (name, key)
+    assert facts["figures"]["seconds"] == written["seconds"]
+
+
+def test_the_trials_are_those_of_the_board(result, read_facts, read_page):
+    facts = read_facts(result.report())
+    shown = {"freeze_depth", "block", "loss", "error"}
+    for trial, row in zip(facts["trials"], result.trials, strict=True):
+        assert {name: value for name, value in trial.items() if name not in shown} == {
+            name: value for name, value in row.items() if name not in shown
+        }
+        assert trial["loss"] == row["score"]
+    assert facts["training"]["trial"] == result.chosen.trial.trial
+    assert facts["training"]["epochs"] == result.chosen.trial.outcome.history
+    text = read_page(result.report()).text
+    gain = 100 * (result.verdict.tuned - result.verdict.head_only)
+    assert f"difference {gain:+.1f} points [" in text
+
+
+def test_every_trial_is_in_the_map_the_lines_and_the_board_in_the_same_colour(result):
+    text = result.report().read_text(encoding="utf-8")
+    losses = {row["id"]: row["score"] for row in result.trials}
+    colours = {}
+    for kind in ("circle", "polyline"):
+        found = re.findall(rf'<{kind} class="trial (q\d*)[^"]*" data-trial="(\w+)"', text)
+        colours[kind] = {trial: shade for shade, trial in found}
+        assert colours[kind].keys() == losses.keys()
+    assert colours["circle"] == colours["polyline"]
+    best, worst = min(losses, key=losses.get), max(losses, key=losses.get)
+    assert (colours["circle"][best], colours["circle"][worst]) == ("q0", "q11")
+    assert {*re.findall(r'<tr data-trial="(\w+)"', text)} == losses.keys()
+    assert shade_of(None, 0, 1) == "q"
+
+
+def test_the_images_are_those_of_the_model_that_is_handed_over(result, read_facts):
+    facts = read_facts(result.report())
+    split = result.model.predict, result.work.data.splits["test"]
+    said = dict(zip(split[1].ids, split[0](split[1].images), strict=True))
+    for image in facts["images"]:
+        prediction = said[image["id"]]
+        assert prediction.label == image["said"]
+        assert prediction.probabilities[image["said"]] == pytest.approx(image["sure"], abs=1e-4)
+
+
+def test_the_command_makes_the_page_anew(result, read_facts):
+    before = read_facts(result.report())
+    result.report().unlink()
+    done = CliRunner().invoke(app, ["report", str(result.folder)])
+    assert (done.exit_code, done.output.strip()) == (0, str(result.folder / "report.html"))
+    assert read_facts(result.report()) == before
+
+
+def test_a_search_that_is_not_over_shows_its_trials(result, tmp_path, read_page, read_facts):
+    import shutil
+
+    folder = tmp_path / "study"
+    shutil.copytree(result.folder, folder)
+    for name in ("result.json", "evidence.npz", "report.html"):
+        (folder / name).unlink()
+    page = report_study(folder)
+    assert "The search is not over These are its trials so far." in read_page(page).text
+    assert len(read_facts(page)["trials"]) == len(result.trials)
+
+
+def test_a_folder_of_no_study_is_refused(tmp_path):
+    with pytest.raises(StudyError):
+        report_study(tmp_path)
+
+
+def test_an_ensemble_has_no_maps_and_it_is_said(tuner, data, tmp_path, read_page, read_facts):
+    result = tuner.search(
+        data, strategy="grid", max_trials=3, combine="ensemble", out=tmp_path / "study", verbose=0
+    )
+    assert result.combined.how == "ensemble"
+    page = read_page(result.report())
+    assert "There are no activation maps: the model is an ensemble" in page.text
+    assert len(read_facts(result.report())["images"]) == result.test.n
+    assert not [address for address in page.addresses if address.startswith("#s")]
