@@ -15,8 +15,7 @@ from finetune.cli.terminal import start_tensorflow
 from finetune.exceptions import ArgumentError, StorageError
 
 if TYPE_CHECKING:
-    from finetune.model import Predictions
-    from finetune.model.predictions import Prediction
+    from finetune.model import Prediction, Predictions
 
 # What a command ends with whose work is done, but for files that could not be read.
 UNREADABLE = 3

@@ -13,6 +13,7 @@ from .evaluation import score as score
 from .fine_tuned_model import FineTunedModel as FineTunedModel
 from .fine_tuned_model import load as load
 from .known_images import remember as remember
+from .predictions import Prediction as Prediction
 from .predictions import Predictions as Predictions
 from .predictions import describe as describe
 from .verdict import Answers as Answers
