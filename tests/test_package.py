@@ -16,6 +16,10 @@ def test_the_data_files_are_inside():
     package = files("finetune")
     assert package.joinpath("cli", "demo", "backbone.keras").read_bytes()[:2] == b"PK"
     assert package.joinpath("py.typed").is_file()
+    page = package.joinpath("report", "page")
+    assert {part.name for part in page.iterdir()} == {
+        *("pair.html", "report.css", "report.html", "report.js"),
+    }
 
 
 def test_the_package_says_that_it_is_typed():

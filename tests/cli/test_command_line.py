@@ -18,8 +18,9 @@ from finetune.model import FineTunedModel, ModelCard, load
 from tiny import build_backbone
 
 RUN = [
-    *("config.json", "config.toml", "environment.json", "events.jsonl", "history.csv"),
-    *("learning_rates.csv", "metrics.json", "model.keras", "run.json"),
+    *("config.json", "config.toml", "environment.json", "events.jsonl", "evidence.npz"),
+    *("figures", "history.csv", "learning_rates.csv", "metrics.json", "model.keras"),
+    *("report.html", "run.json"),
 ]
 
 

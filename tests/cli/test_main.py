@@ -195,7 +195,7 @@ def test_what_tensorflow_says_while_it_starts_does_not_reach_the_user(run):
     out, _ = run
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     done = subprocess.run(
-        [sys.executable, "-m", "finetune.cli", "predict", str(out), str(out)],
+        [sys.executable, "-m", "finetune.cli", "predict", str(out), str(out / "none")],
         capture_output=True,
         text=True,
         env=environment,
