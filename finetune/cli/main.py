@@ -16,6 +16,7 @@ from finetune.cli.predict import predict
 from finetune.cli.run_demo import run_demo
 from finetune.cli.search import search
 from finetune.cli.show_board import show_board
+from finetune.cli.write_export import write_export
 
 app = typer.Typer(
     cls=CommandLine,
@@ -32,6 +33,7 @@ _COMMANDS = (
     ("board", show_board, "finetune board runs/search"),
     ("predict", predict, "finetune predict runs/shoes new1.jpg more_photos/"),
     ("evaluate", evaluate, "finetune evaluate runs/shoes shoes/ --split test"),
+    ("export", write_export, "finetune export runs/shoes --to onnx"),
     ("lr-find", find_rate, "finetune lr-find shoes/ --out rates.png"),
     ("backbones", list_backbones, "finetune backbones"),
     ("demo", run_demo, "finetune demo --out runs/demo"),

@@ -1,2 +1,2 @@
-from .exporting import Export as Export
 from .exporting import export_model as export_model
+from .proof import Export as Export

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from finetune.export.serving import PIXELS, answer_name, metadata
 from finetune.export.quietly import quietly
+from finetune.export.serving import PIXELS, answer_name, metadata
 from finetune.model import ModelCard
 
 # The oldest that ONNX Runtime 1.14 and newer, browsers' among them, all run.
