@@ -114,11 +114,14 @@ def _what(card: ModelCard) -> str:
 
 
 def _metrics(run: Path | None) -> dict[str, Any]:
-    try:
-        found = json.loads((run / "metrics.json").read_text("utf-8")) if run else {}
-    except (OSError, ValueError):  # a model by itself, or a run of something else
-        return {}
-    return found if isinstance(found, dict) else {}
+    """What a run or a search says of its model; nothing where there is neither."""
+    for name in ("metrics.json", "result.json") if run else ():
+        try:
+            found = json.loads((run / name).read_text("utf-8"))
+        except (OSError, ValueError):
+            continue
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def _score(metrics: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:

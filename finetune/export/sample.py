@@ -36,7 +36,7 @@ _IN_WORDS = {
     "validation": "validation images, which chose the epoch",
     "new": "images that it was not trained on",
     "train": "images that it was trained on, so that the accuracy is no estimate",
-    "": "images",
+    "": "images, of which the model does not know whether it was trained on them",
 }
 
 
@@ -167,7 +167,7 @@ def _is_flat(source: Any) -> bool:
     """Whether it is a folder of images without folders of classes."""
     if not isinstance(source, (str, os.PathLike)) or not os.path.isdir(source):
         return False
-    return not any(entry.is_dir() for entry in os.scandir(source))
+    return not any(entry.is_dir() for entry in Path(source).iterdir())
 
 
 def _spread(values: Any, most: int) -> Any:

@@ -69,7 +69,8 @@ class Predictions:
 
     def __iter__(self) -> Iterator[Prediction]:
         for path, label, row in zip(self.paths, self.labels, self.probabilities, strict=True):
-            named = dict(zip(self.class_names, map(float, row), strict=True))
+            values = map(float, row) if self.class_names else ()  # of regression: without names
+            named = dict(zip(self.class_names, values, strict=True))
             yield Prediction(path, label, named)
 
 
