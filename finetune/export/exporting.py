@@ -19,7 +19,7 @@ from finetune.export.sample import Sample, find_sample
 from finetune.export.saved_models import open_saved_model, write_saved_model
 from finetune.export.serving import answer_name, as_function
 from finetune.model import FineTunedModel, load
-from finetune.support import check_number, environment, whole_folder, write_text
+from finetune.support import check_number, environment, expected_tracing, whole_folder, write_text
 from finetune.training import in_float32
 
 # What says that a folder is an export.
@@ -107,7 +107,7 @@ def export_model(
     place = _place(out, run, to, precision)
     loaded = model if isinstance(model, FineTunedModel) else load(model)
     answer = answer_name(loaded.card)
-    with whole_folder(place, _RECORD, overwrite=overwrite) as folder:
+    with expected_tracing(), whole_folder(place, _RECORD, overwrite=overwrite) as folder:
         sample = find_sample(loaded, data, run)
         if precision == "int8":
             _check_calibrating(sample)
