@@ -74,7 +74,7 @@ def export_model(
             calibrated on training images). Default "float32".
         tolerance: What is allowed: in float32 and for regression the largest difference, else the
             share of images with another answer. Default: 0.0001 in float32; of float16 0.01, of
-            int8 0.1.
+            int8 0.15, and for regression 0.1.
         overwrite: Replace an export that is there. Default False: refuse.
 
     Returns:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from finetune.exceptions import ArgumentError
+from finetune.exceptions import ArgumentError, FineTuneError
 from finetune.support.folders import contents, not_writable
 
 
@@ -31,12 +31,15 @@ def whole_folder(place: Path, mark: str, *, overwrite: bool = False) -> Iterator
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     old = target.with_name(f".{target.name}.{os.getpid()}.old")
     try:
+        shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         yield partial
         _check(place, mark, overwrite)  # it took a while, in which others may have written there
         if target.exists():
             os.rename(target, old)
         os.rename(partial, target)
+    except FineTuneError:  # some of which are an OSError too
+        raise
     except OSError as error:
         raise not_writable(place, error) from error
     finally:
