@@ -115,9 +115,9 @@ def _what(card: ModelCard) -> str:
 
 def _metrics(run: Path | None) -> dict[str, Any]:
     """What a run or a search says of its model; nothing where there is neither."""
-    for name in ("metrics.json", "result.json") if run else ():
+    for path in (run / "metrics.json", run / "result.json") if run else ():
         try:
-            found = json.loads((run / name).read_text("utf-8"))
+            found = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError):
             continue
         return found if isinstance(found, dict) else {}

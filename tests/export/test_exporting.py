@@ -11,7 +11,7 @@ import pytest
 
 from exportable import NAMES, SIZE, about_the_mean, card, classifier, features, images, outputs
 from extras import require
-from finetune import export_model, load
+from finetune import export_model, fine_tune, load
 from finetune.backbones import ENSEMBLE
 from finetune.data import load_data
 from finetune.exceptions import ArgumentError, DataNotFoundError, ExportError
@@ -207,6 +207,17 @@ def test_images_in_memory_are_taken_of_their_test_part(tmp_path, model, labelled
     data = load_data(labelled, **options, validation=0.2, test=0.25)
     export = export_model(model, "savedmodel", data=data, out=tmp_path / "export")
     assert export.proof.images == f"{sum(data.counts['test'].values())} test images"
+
+
+def test_a_run_exports_itself_with_its_figures_and_its_images(data, backbone, tmp_path):
+    options = {"preprocess": "tf", "freeze_depth": 14, "refit": 0, "verbose": 0}
+    result = fine_tune(data, backbone=backbone, **options, epochs=1, out=tmp_path / "run")
+    export = result.export("savedmodel")
+    assert export.folder == tmp_path / "run-savedmodel"
+    assert export.proof.images == f"{result.test.n} test images"
+    assert export.proof.keras.accuracy == export.proof.export.accuracy == result.test.accuracy
+    expected = f"Accuracy {result.test.accuracy:.3f} on {result.test.n} test images"
+    assert expected in (export.folder / "README.md").read_text()
 
 
 def test_fewer_bits_make_smaller_files_that_say_nearly_the_same(labelled, tmp_path):
