@@ -15,7 +15,7 @@ ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=
 
 # Tests of these extras would otherwise skip in silence where one is missing. (KerasHub needs newer
 # versions than the oldest.)
-EXTRAS := FINETUNE_EXPECTED_EXTRAS="ray pandas keras_hub"
+EXTRAS := FINETUNE_EXPECTED_EXTRAS="ray pandas keras_hub tf2onnx onnx onnxruntime ai_edge_litert starlette uvicorn selenium"
 OLDEST_EXTRAS := FINETUNE_EXPECTED_EXTRAS="ray pandas"
 
 VENV := .venv
@@ -94,7 +94,7 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(BIN)/pip
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing finetune, its extras and its tools (about 3 GB, once)"
-	$(PIP_INSTALL) -e ".[dev,docs,hub,pandas,ray]"
+	$(PIP_INSTALL) -e ".[dev,docs,export,hub,pandas,ray,serve]"
 	@touch $@
 
 $(OLDEST)/bin/pip:

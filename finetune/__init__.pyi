@@ -10,6 +10,8 @@ from .backbones import load_backbone as load_backbone
 from .data import ImageData as ImageData
 from .data import load_data as load_data
 from .exceptions import FineTuneError as FineTuneError
+from .export import Export as Export
+from .export import export_model as export_model
 from .model import FineTunedModel as FineTunedModel
 from .model import load as load
 from .search import SearchResult as SearchResult

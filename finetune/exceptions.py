@@ -66,6 +66,10 @@ class ModelFileError(FineTuneError):
     """A saved model cannot be read, or was not saved by this package."""
 
 
+class ExportError(FineTuneError):
+    """A model cannot be written in a format, or the file does not say what the model says."""
+
+
 class TrainingError(FineTuneError):
     """Training cannot go on: the loss is not finite, or nothing would be trained."""
 

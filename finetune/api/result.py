@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.api.training_curves import draw_training
 from finetune.data import ImageData
+from finetune.export import Export, export_model
 from finetune.model import Calibration, Evaluation, FineTunedModel, Predictions, Score, Verdict
 from finetune.report import REPORT, make_report
 from finetune.support import as_html, format_seconds, save_figure, to_frame
@@ -133,6 +134,16 @@ class FineTuneResult:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the model to one `.keras` file, see `FineTunedModel.save`."""
         return self.model.save(path)
+
+    def export(self, to: str = "onnx", **options: Any) -> Export:
+        """Write the run's model in a form that runs without this package, see `export_model`.
+
+        Args:
+            to: "onnx", "savedmodel", "litert" or "folder".
+            **options: Those of `export_model`. The images are those of the run, unless `data` says
+                otherwise.
+        """
+        return export_model(self.folder, to, **{"data": self.data, **options})
 
     def metrics(self) -> dict[str, Any]:
         """What `metrics.json` holds."""

@@ -13,6 +13,7 @@ _PLACES = (
     "finetune.api.learning_rates:find_learning_rate",
     "finetune.api.one_call:fine_tune",
     "finetune.api.backbone_choice:compare",
+    "finetune.export.exporting:export_model",
 )
 _VALUE = r"""(?:"[^"]*"|'[^']*'|\([^()]*\)|\[[^][]*\]|[\w.+-]*\w)"""
 

@@ -18,6 +18,7 @@ from finetune.cli.run_demo import run_demo
 from finetune.cli.search import search
 from finetune.cli.serve import serve
 from finetune.cli.show_board import show_board
+from finetune.cli.write_export import write_export
 
 app = typer.Typer(
     cls=CommandLine,
@@ -36,6 +37,7 @@ _COMMANDS = (
     ("predict", predict, "finetune predict runs/shoes new1.jpg more_photos/"),
     ("evaluate", evaluate, "finetune evaluate runs/shoes shoes/ --split test"),
     ("serve", serve, "finetune serve runs/shoes --port 8000"),
+    ("export", write_export, "finetune export runs/shoes --to onnx"),
     ("lr-find", find_rate, "finetune lr-find shoes/ --out rates.png"),
     ("backbones", list_backbones, "finetune backbones"),
     ("demo", run_demo, "finetune demo --out runs/demo"),

@@ -15,16 +15,24 @@ def start_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if "tensorflow" in sys.modules:
         return
-    # Until TensorFlow has started up, its C++ code heeds no log level: only the file
-    # descriptor can be silenced. Errors of the import are Python's, so none is lost.
+    # Until TensorFlow has started up, its C++ code heeds no log level.
+    with without_notes(), _waiting("Starting TensorFlow"):
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()
+
+
+@contextmanager
+def without_notes() -> Iterator[None]:
+    """Hold back what C++ code writes to standard error, whatever the log level.
+
+    Only the file descriptor can be silenced. Errors are Python's, so none is lost.
+    """
     stderr = os.dup(2)
     try:
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-        with _waiting("Starting TensorFlow"):
-            import tensorflow as tf
-
-            tf.config.list_logical_devices()
+        yield
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)

@@ -1,3 +1,4 @@
+from .frozen_functions import with_constants as with_constants
 from .graphs import Call as Call
 from .graphs import calls_of as calls_of
 from .graphs import first_arguments as first_arguments

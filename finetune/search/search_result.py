@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetune.export import Export, export_model
 from finetune.model import Calibration, FineTunedModel, Predictions, Score, Verdict
 from finetune.report import REPORT
 from finetune.search.board import board_rows, error_lines, render
@@ -177,6 +178,16 @@ class SearchResult:
     def predict(self, images: Any) -> Predictions:
         """Classify files or arrays with the best model, see `FineTunedModel.predict`."""
         return self.model.predict(images)
+
+    def export(self, to: str = "onnx", **options: Any) -> Export:
+        """Write the best model in a form that runs without this package, see `export_model`.
+
+        Args:
+            to: "onnx", "savedmodel", "litert" or "folder".
+            **options: Those of `export_model`. The images are those of the search, unless `data`
+                says otherwise.
+        """
+        return export_model(self.folder, to, **{"data": self.work.data, **options})
 
     def summary(self) -> str:
         """The board, and a few lines on the best model."""

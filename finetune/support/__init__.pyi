@@ -53,3 +53,4 @@ from .variables import first_not_finite as first_not_finite
 from .variables import values_of as values_of
 from .variables import without_room as without_room
 from .versions import environment as environment
+from .whole_folders import whole_folder as whole_folder

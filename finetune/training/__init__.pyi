@@ -30,6 +30,7 @@ from .phases import train as train
 from .plan import Phase as Phase
 from .plan import Training as Training
 from .precision import dtype_policy as dtype_policy
+from .precision import in_float32 as in_float32
 from .precision import policy_name as policy_name
 from .precision import with_policy as with_policy
 from .progress import PhaseCallback as PhaseCallback

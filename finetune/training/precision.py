@@ -73,22 +73,43 @@ def with_policy(model: keras.Model, name: str) -> keras.Model:
             f"{model.name!r} are in {sorted(policies)}. Leave mixed_precision out."
         )
 
+    return _remade(model, "float32", name)
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """The same model with all layers in float32, whatever it was trained in.
+
+    Args:
+        model: Functional or sequential.
+
+    Returns:
+        A new model of the same weights; the model itself where nothing has to change.
+    """
+    mixed = {leaf.dtype_policy.name for leaf in leaf_layers(model)} & {*_POLICIES[1:]}
+    for name in sorted(mixed):
+        model = _remade(model, name, "float32")
+    return model
+
+
+def _remade(model: keras.Model, before: str, after: str) -> keras.Model:
+    """A copy of a model whose layers of one policy are under another."""
+
     def remake(layer: Any) -> Any:
-        return type(layer).from_config(_in_policy(layer.get_config(), name))
+        return type(layer).from_config(_in_policy(layer.get_config(), before, after))
 
     copy = keras.models.clone_model(model, clone_function=remake, recursive=True)
     copy.set_weights(model.get_weights())
     return copy
 
 
-def _in_policy(config: Any, name: str) -> Any:
+def _in_policy(config: Any, before: str, after: str) -> Any:
     """A layer's configuration with another policy, for it and for layers that it wraps."""
     if isinstance(config, dict):
-        if config.get("class_name") == "DTypePolicy" and config["config"]["name"] == "float32":
-            return {**config, "config": {**config["config"], "name": name}}
-        return {key: _in_policy(value, name) for key, value in config.items()}
+        if config.get("class_name") == "DTypePolicy" and config["config"]["name"] == before:
+            return {**config, "config": {**config["config"], "name": after}}
+        return {key: _in_policy(value, before, after) for key, value in config.items()}
     if isinstance(config, (list, tuple)):
-        return type(config)(_in_policy(value, name) for value in config)
+        return type(config)(_in_policy(value, before, after) for value in config)
     return config
 
 

@@ -56,6 +56,12 @@ def test_one_black_image_among_others_is_an_image(model):
     assert model.predict(images[1]).labels == [0]
 
 
+def test_values_come_one_by_one_without_names(model):
+    (one,) = model.predict(np.full((16, 16, 3), 255, np.uint8))
+    assert (one.path, one.probabilities) == ("0", {})
+    assert one.label == pytest.approx(1)
+
+
 @pytest.mark.parametrize("images", [[], PIXELS[:0]])
 def test_no_image_at_all_is_refused(model, images):
     with pytest.raises(DataError, match="at least one readable image, received none: nothing was"):

@@ -25,6 +25,15 @@ def test_a_result_keeps_its_model_whatever_is_trained_afterwards(search, tuner, 
     assert (score.accuracy, score.n) == (first.test.accuracy, first.test.n)
 
 
+def test_the_best_model_exports_itself_with_its_figures(search, tmp_path):
+    result = search(out=tmp_path / "study")
+    export = result.export("savedmodel")
+    assert export.folder == tmp_path / "study-savedmodel"
+    assert export.proof.keras.accuracy == result.test.accuracy
+    expected = f"Accuracy {result.test.accuracy:.3f} on {result.test.n} test images"
+    assert expected in (export.folder / "README.md").read_text()
+
+
 def test_where_nothing_beat_the_head_the_result_says_so_and_names_no_rate(
     make_backbone, data, tmp_path
 ):

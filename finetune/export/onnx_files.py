@@ -1,0 +1,65 @@
+"""ONNX: written by tf2onnx, run by ONNX Runtime."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from finetune.export.quietly import quietly
+from finetune.export.serving import PIXELS, answer_name, metadata
+from finetune.model import ModelCard
+
+# The oldest that ONNX Runtime 1.14 and newer, browsers' among them, all run.
+_OPSET = 17
+
+
+def write_onnx(function: Any, card: ModelCard, path: Path, images: np.ndarray) -> None:
+    """Write a function as ONNX, with what has to be known of it as its metadata.
+
+    Args:
+        function: Of `as_function`.
+        card: Of the model.
+        path: The file.
+        images: Not needed.
+    """
+    import onnx
+    import tf2onnx
+
+    with quietly():
+        model, _ = tf2onnx.convert.from_function(
+            function,
+            input_signature=function.input_signature,
+            opset=_OPSET,
+            custom_op_handlers={"Erfc": (_erfc, [])},
+        )
+    (pixels,), (answers,) = model.graph.input, model.graph.output
+    for value in (pixels, answers):
+        value.type.tensor_type.shape.dim[0].dim_param = "images"
+    # Each by itself, as viewers show them; JSON, for it says where a list of names ends.
+    onnx.helper.set_model_props(
+        model, {key: json.dumps(value) for key, value in metadata(card).items()}
+    )
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def open_onnx(path: Path, card: ModelCard) -> Any:
+    """A function of images that runs an ONNX file."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    name = answer_name(card)
+    return lambda pixels: session.run([name], {PIXELS: pixels})[0]
+
+
+def _erfc(graph: Any, node: Any, *_: Any) -> None:
+    """Keras writes GELU with erfc, which ONNX has only as 1 - erf."""
+    kind, shape = graph.get_dtype(node.output[0]), graph.get_shape(node.output[0])
+    inputs, outputs, name = [*node.input], [*node.output], node.name
+    graph.remove_node(name)
+    erf = graph.make_node("Erf", inputs, dtypes=[kind], shapes=[shape])
+    one = graph.make_const(f"{name}_one", np.array(1, "float32"))
+    graph.make_node(
+        "Sub", [one.output[0], erf.output[0]], outputs=outputs, dtypes=[kind], shapes=[shape]
+    )

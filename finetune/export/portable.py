@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+"""Classify images with the model beside this file.
+
+    python predict.py IMAGE_OR_FOLDER... [--json]
+
+Needs nothing but NumPy, Pillow and ONNX Runtime (requirements.txt); as a module:
+`load(folder).predict(images)`. Images are brought to the model's size as they were when it was
+trained: upright, transparency on white, 16 bits scaled to 8, resized with antialiasing.
+"""
+
+import argparse
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+SUFFIXES = tuple(
+    f".{suffix}"
+    for suffix in (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "gif", "webp", "bmp", "dib", "tif", "tiff", "avif"),
+        *("heic", "heif", "jp2", "tga", "ppm", "pgm", "pbm", "pnm"),
+    )
+)
+ORIENTATION = 0x0112  # EXIF
+TURNED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# These would start other programs.
+UNSAFE = frozenset({"EPS", "PDF", "WMF"})
+BATCH = 32
+
+
+class Model:
+    """An ONNX file and what stands in it: class names, image size, resizing, task."""
+
+    def __init__(self, path):
+        import onnxruntime
+
+        self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        properties = self.session.get_modelmeta().custom_metadata_map
+        self.card = {key: json.loads(value) for key, value in properties.items()}
+
+    def probabilities(self, pixels):
+        """What the model says of uint8 pixels (n, height, width, 3), a row for each image."""
+        return self.session.run(None, {"pixels": pixels.astype("float32")})[0]
+
+    def answers(self, pixels):
+        """A label, and probabilities by class name, for each image."""
+        names, task = self.card["class_names"], self.card["task"]
+        for row in self.probabilities(pixels):
+            values = [float(value) for value in row]
+            if task == "regression":
+                yield (values[0] if len(values) == 1 else values), {}
+                continue
+            named = dict(zip(names, values, strict=True))
+            if task == "multilabel":
+                yield [name for name, value in named.items() if value >= 0.5], named
+            else:
+                yield names[int(row.argmax())], named
+
+    def predict(self, paths):
+        """The path, label and probabilities of each image; and on standard error what failed."""
+        size, resize = self.card["image_size"], self.card["resize"]
+        waiting = []
+        for path in paths:
+            try:
+                waiting.append((path, read_image(path, size, resize)))
+            except Exception as error:  # broken files make decoders raise errors of every class
+                print(f"skipped: {path}: {error}", file=sys.stderr)
+            if len(waiting) == BATCH:
+                yield from self._batch(waiting)
+                waiting = []
+        yield from self._batch(waiting)
+
+    def _batch(self, waiting):
+        if waiting:
+            answers = self.answers(np.stack([pixels for _, pixels in waiting]))
+            for (path, _), (label, probabilities) in zip(waiting, answers, strict=True):
+                yield path, label, probabilities
+
+
+def load(folder):
+    """The model in an exported folder."""
+    return Model(Path(folder) / "model.onnx")
+
+
+def read_image(path, size, resize):
+    """An image file as uint8 RGB pixels (height, width, 3)."""
+    Image.init()
+    formats = [name for name in Image.ID if name not in UNSAFE]
+    image = Image.open(io.BytesIO(Path(path).read_bytes()), formats=formats)
+    # A large JPEG is decoded at part of its size, at least twice what is needed.
+    longer = 2 * max(size)
+    image.draft(None, (longer, longer))
+    image.load()
+    turned = TURNED.get(orientation(image))
+    image = image if turned is None else image.transpose(turned)
+    return np.asarray(resized(to_rgb(image), size, resize))
+
+
+def orientation(image):
+    """How a camera was held; broken EXIF counts as none."""
+    try:
+        return image.getexif().get(ORIENTATION, 1)
+    except Exception:
+        return 1
+
+
+def to_rgb(image):
+    """Transparency is laid on white, 16 bits are scaled to 8."""
+    if image.mode.startswith("I"):
+        pixels = np.asarray(image).astype(np.int64)
+        if pixels.min() < 0 or pixels.max() > 65535:
+            raise ValueError("it has more than 16 bits per pixel; save it with 8 or 16")
+        image = Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("its pixels are floats, whose range is unknown; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def resized(image, size, resize):
+    """Crop, pad with white, or squash to (height, width)."""
+    height, width = size
+    bilinear = Image.Resampling.BILINEAR
+    if image.size == (width, height):
+        return image
+    if resize == "crop":
+        return ImageOps.fit(image, (width, height), bilinear)
+    if resize == "squash":
+        return image.resize((width, height), bilinear)
+    scale = min(width / image.width, height / image.height)
+    inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    padded = Image.new("RGB", (width, height), "white")
+    offset = ((width - inner[0]) // 2, (height - inner[1]) // 2)
+    padded.paste(image.resize(inner, bilinear), offset)
+    return padded
+
+
+def find_images(paths):
+    """Files as they are given, and the images below folders."""
+    for path in map(Path, paths):
+        if path.is_dir():
+            below = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            yield from (file for file in below if not file.name.startswith("."))
+        else:
+            yield path
+
+
+def main(arguments=None):
+    """What is done when this file is run."""
+    parser = argparse.ArgumentParser(description="Classify images with the model in this folder.")
+    parser.add_argument("paths", nargs="+", help="image files or folders")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    given = parser.parse_args(arguments)
+    model = load(Path(__file__).parent)
+    for path, label, probabilities in model.predict(find_images(given.paths)):
+        if given.json:
+            print(json.dumps({"path": str(path), "label": label, "probabilities": probabilities}))
+        else:
+            sure = f"  {max(probabilities.values()):.1%}" if probabilities else ""
+            print(f"{path}  {label}{sure}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""SavedModel: what TensorFlow Serving and KServe load, and what LiteRT files are made from."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from finetune.export.quietly import quietly
+from finetune.export.serving import METADATA, PIXELS, answer_name, metadata
+from finetune.model import ModelCard
+from finetune.support import write_text
+
+_SIGNATURE = "serving_default"
+# Where TensorFlow keeps what is of the user's own in a SavedModel, and does not look at it.
+_EXTRA = "assets.extra"
+
+
+def write_saved_model(function: Any, card: ModelCard, path: Path, images: np.ndarray) -> None:
+    """Write a function as a SavedModel, with what has to be known of it beside its assets.
+
+    Args:
+        function: Of `as_function`.
+        card: Of the model.
+        path: The folder.
+        images: Not needed.
+    """
+    holder: Any = tf.Module()
+    holder.function = function
+    # A file that predicts needs no gradients, and those of swish cannot be saved once frozen.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    with quietly():
+        tf.saved_model.save(holder, str(path), signatures={_SIGNATURE: function}, options=options)
+    write_text(path / _EXTRA / METADATA, json.dumps(metadata(card), indent=2) + "\n")
+
+
+def open_saved_model(path: Path, card: ModelCard) -> Any:
+    """A function of images that runs a SavedModel as it is served."""
+    with quietly():
+        loaded: Any = tf.saved_model.load(str(path))
+    served, name = loaded.signatures[_SIGNATURE], answer_name(card)
+
+    def run(pixels: np.ndarray, loaded: Any = loaded) -> np.ndarray:  # it must live as long
+        return served(**{PIXELS: tf.constant(pixels)})[name].numpy()
+
+    return run
