@@ -15,8 +15,10 @@ ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=
 
 # Tests of these extras would otherwise skip in silence where one is missing. (KerasHub needs newer
 # versions than the oldest.)
-EXTRAS := FINETUNE_EXPECTED_EXTRAS="ray pandas keras_hub tf2onnx onnx onnxruntime ai_edge_litert starlette uvicorn selenium"
-OLDEST_EXTRAS := FINETUNE_EXPECTED_EXTRAS="ray pandas"
+FILES := tf2onnx onnx onnxruntime ai_edge_litert
+SERVER := starlette uvicorn
+EXTRAS := FINETUNE_EXPECTED_EXTRAS="ray pandas keras_hub selenium $(FILES) $(SERVER)"
+OLDEST_EXTRAS := FINETUNE_EXPECTED_EXTRAS="ray pandas $(FILES) $(SERVER)"
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -104,5 +106,5 @@ $(OLDEST)/bin/pip:
 $(OLDEST)/test.stamp: pyproject.toml constraints-oldest.txt | $(OLDEST)/bin/pip
 	@echo "Installing finetune and the oldest versions of what it needs (about 3 GB, once)"
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check \
-	  -c constraints-oldest.txt -e ".[test,pandas,ray]"
+	  -c constraints-oldest.txt -e ".[test,export,pandas,ray,serve]"
 	@touch $@
