@@ -27,11 +27,13 @@ class Pictures:
         photos: By their number in the gallery.
         shades: By the place of their image: dark where it does not speak for the answer.
         left_out: Number of pictures that there was no room for.
+        size: Characters that all take together.
     """
 
     photos: dict[int, str] = field(default_factory=dict)
     shades: dict[int, str] = field(default_factory=dict)
     left_out: int = 0
+    size: int = 0
 
 
 def pictures_of(
@@ -49,17 +51,15 @@ def pictures_of(
         budget: Characters that all may take together.
     """
     found = Pictures()
-    taken = 0
 
     def take(into: dict[int, str], key: int, kind: str, content: bytes) -> bool:
-        nonlocal taken
         if key in into:
             return True
         address = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-        if taken + len(address) > budget:
+        if found.size + len(address) > budget:
             found.left_out += 1
             return False
-        taken += len(address)
+        found.size += len(address)
         into[key] = address
         return True
 

@@ -36,6 +36,8 @@ def look(model: FineTunedModel, data: ImageData, split: str, answers: Answers) -
     images = data.splits[split]
     judged = judge(answers, data.task)
     rows = rows_to_show(judged)
+    if not gives_probabilities(data.task):
+        rows = rows[:_EXPLAINED]
     if not rows:
         return Gallery(split)
     pixels = np.stack([images.images[row] for row in rows])

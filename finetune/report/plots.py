@@ -149,7 +149,7 @@ class Drawing:
             '<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>', x.start, x.end, y.start, y.start
         )
         self.text((x.start + x.end) / 2, y.start + 36, xlabel, "label", "middle")
-        self.text(x.start - 34, y.end - 12, ylabel, "label")
+        self.text(x.start - 34, y.end - 22, ylabel, "label")
 
     def __html__(self) -> str:
         """The whole element, for a template."""

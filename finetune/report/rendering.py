@@ -19,10 +19,20 @@ from finetune.report.run_drawings import (
     rate_curve,
     value_plot,
 )
-from finetune.report.trial_drawings import colour_key, parallel_lines, trial_map
+from finetune.report.trial_drawings import (
+    DEPTH,
+    RATE,
+    colour_key,
+    parallel_lines,
+    searched,
+    trial_map,
+)
 from finetune.support import format_seconds
 
 _PAGE = Path(__file__).with_name("page")
+
+# Pictures give way to what a search with hundreds of trials says.
+MOST_BYTES = 1_950_000
 
 
 def render(facts: Mapping[str, Any], evidence: Evidence | None) -> str:
@@ -33,8 +43,17 @@ def render(facts: Mapping[str, Any], evidence: Evidence | None) -> str:
         evidence: Holds the pictures.
     """
     gallery = evidence.gallery if evidence else Gallery()
+    pictures = pictures_of(gallery.pictures, facts["images"], gallery.maps)
+    page = _page(facts, gallery, pictures)
+    beyond = len(page.encode()) - MOST_BYTES
+    if beyond <= 0:
+        return page
+    room = max(0, pictures.size - beyond)
+    return _page(facts, gallery, pictures_of(gallery.pictures, facts["images"], gallery.maps, room))
+
+
+def _page(facts: Mapping[str, Any], gallery: Gallery, pictures: Pictures) -> str:
     images = facts["images"]
-    pictures = pictures_of(gallery.pictures, images, gallery.maps) if images else Pictures()
     trials, monitor = facts["trials"], facts["monitor"]
     lines = parallel_lines(trials, monitor) if trials else None
     training = facts["training"]
@@ -42,6 +61,7 @@ def render(facts: Mapping[str, Any], evidence: Evidence | None) -> str:
     return _template("report.html").render(
         facts=facts,
         axes=lines[1] if lines else [],
+        others=[name for name in searched(trials) if name not in (DEPTH, RATE)],
         answer=answer(facts),
         pictures=pictures,
         gallery=gallery,

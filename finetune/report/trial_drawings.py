@@ -8,8 +8,8 @@ from finetune.report.plots import SHADES, Drawing, Scale, around, shade_of, shor
 
 Trials = Sequence[Mapping[str, Any]]
 
-_DEPTH, _RATE = "freeze_depth", "learning_rate"
-_NAMES = {_DEPTH: "freeze depth", _RATE: "learning rate"}
+DEPTH, RATE = "freeze_depth", "learning_rate"
+_NAMES = {DEPTH: "freeze depth", RATE: "learning rate"}
 
 
 def trial_map(trials: Trials, monitor: str) -> Drawing | None:
@@ -52,7 +52,7 @@ def parallel_lines(trials: Trials, monitor: str) -> tuple[Drawing, list[dict[str
     shown = [trial for trial in trials if trial["loss"] is not None]
     if len(shown) < 2:
         return None
-    names = [name for name in _searched(trials) if len({str(_value(t, name)) for t in shown}) > 1]
+    names = [name for name in searched(trials) if len({str(_value(t, name)) for t in shown}) > 1]
     columns = {_NAMES.get(name, name): [_value(trial, name) for trial in shown] for name in names}
     if all(trial["accuracy"] is not None for trial in shown):
         columns["accuracy"] = [trial["accuracy"] for trial in shown]
@@ -63,7 +63,7 @@ def parallel_lines(trials: Trials, monitor: str) -> tuple[Drawing, list[dict[str
     lines: list[list[tuple[float, float]]] = [[] for _ in shown]
     for number, (name, values) in enumerate(columns.items()):
         place = round(75 + number * gap, 1)
-        scale, ticks, numbers = _column(values, log=name == _NAMES[_RATE])
+        scale, ticks, numbers = _column(values, log=name == _NAMES[RATE])
         for line, value in zip(lines, numbers, strict=True):
             line.append((place, scale(value)))
         drawing.add('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>', place, place, 286, 44)
@@ -120,26 +120,27 @@ def _column(values: list[Any], *, log: bool) -> tuple[Scale, list[tuple[float, s
     return scale, [(float(place), name[:24]) for place, name in enumerate(names)], numbers
 
 
-def _searched(trials: Trials) -> list[str]:
+def searched(trials: Trials) -> list[str]:
+    """What was searched, by name; freeze depth and learning rate first."""
     found = dict.fromkeys(name for trial in trials for name in trial["hyperparameters"])
-    first = [name for name in (_DEPTH, _RATE) if name in found]
+    first = [name for name in (DEPTH, RATE) if name in found]
     return [*first, *(name for name in found if name not in first)]
 
 
 def _value(trial: Mapping[str, Any], name: str) -> Any:
     depth = trial["freeze_depth"]
-    if name == _DEPTH and depth is not None:
+    if name == DEPTH and depth is not None:
         return depth
     return trial["hyperparameters"].get(name, "")
 
 
 def _depth(trial: Mapping[str, Any]) -> float | None:
-    value = _value(trial, _DEPTH)
+    value = _value(trial, DEPTH)
     return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
 def _rate(trial: Mapping[str, Any]) -> float | None:
-    value = trial["hyperparameters"].get(_RATE)
+    value = trial["hyperparameters"].get(RATE)
     return float(value) if isinstance(value, (int, float)) and value > 0 else None
 
 

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from finetune.exceptions import DamagedFileError, RunFolderError
-from finetune.report import make_report, writing
+from finetune.report import make_report, rendering, writing
 from finetune.report.evidence import read_evidence
 from tiny import EVIL, make_images
 
@@ -259,3 +259,12 @@ def test_evidence_of_something_else_is_refused(result, tmp_path):
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(DamagedFileError):
         read_evidence(tmp_path)
+
+
+def test_pictures_give_way_where_the_page_would_be_too_large(result, monkeypatch, tmp_path):
+    folder = shutil.copytree(result.folder, tmp_path / "run")
+    whole = make_report(folder).read_text(encoding="utf-8")
+    monkeypatch.setattr(rendering, "MOST_BYTES", len(whole.encode()) - 3000)
+    cut = make_report(folder).read_text(encoding="utf-8")
+    assert len(cut.encode()) <= len(whole.encode()) - 2000
+    assert "pictures are left out, for the page is to stay below 2 MB" in cut
