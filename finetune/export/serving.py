@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from finetune import __version__
 from finetune.compat import with_constants
+from finetune.exceptions import ExportError
 from finetune.model import FineTunedModel, ModelCard
 
 PIXELS = "pixels"
@@ -57,3 +58,13 @@ def metadata(card: ModelCard) -> dict[str, Any]:
         "input": "RGB pixels 0..255, float32 (images, height, width, 3)",
         "finetune": __version__,
     }
+
+
+def cannot_express(what: str, error: Exception) -> ExportError:
+    """The error for a model that a format has no words for, with the reason in a line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return ExportError(
+        f"Expected a model that {what} can express, received one with something else: "
+        f"{lines[0] if lines else type(error).__name__} Choose another format; 'savedmodel' takes "
+        "every model."
+    )
