@@ -63,8 +63,9 @@ def metadata(card: ModelCard) -> dict[str, Any]:
 def cannot_express(what: str, error: Exception) -> ExportError:
     """The error for a model that a format has no words for, with the reason in a line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if line.startswith(("Custom ops:", "Flex ops:"))]  # LiteRT's
+    reason = next(iter([*named, *lines]), type(error).__name__).rstrip(".")
     return ExportError(
-        f"Expected a model that {what} can express, received one with something else: "
-        f"{lines[0] if lines else type(error).__name__} Choose another format; 'savedmodel' takes "
-        "every model."
+        f"Expected a model that {what} can express, received one with something else ({reason}). "
+        "Choose another format; 'savedmodel' takes every model."
     )
