@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +72,8 @@ def export_model(
         precision: "float32", or of "litert" also "float16" (half the size) and "int8" (a quarter,
             calibrated on training images). Default "float32".
         tolerance: What is allowed: in float32 and for regression the largest difference, else the
-            share of images with another answer. Default: 0.0001 in float32; of float16 0.01, of
-            int8 0.15, and for regression 0.1.
+            share of images with another answer. Default: 0.0001 in float32, 0.01 in float16,
+            0.15 in int8 (0.1 for regression).
         overwrite: Replace an export that is there. Default False: refuse.
 
     Returns:
@@ -113,7 +112,8 @@ def export_model(
             _check_calibrating(sample)
         exact = FineTunedModel(in_float32(loaded.keras_model), loaded.card, loaded.known)
         function, path = as_function(exact), folder / route.file
-        route.write(function, exact.card, path, sample.training)
+        bits = {"precision": precision, "images": sample.training} if to == "litert" else {}
+        route.write(function, exact.card, path, **bits)
         proof = prove(
             exact,
             (lambda pixels: function(pixels)[answer].numpy(), route.open(path, exact.card)),
@@ -150,8 +150,6 @@ def _route(to: str, precision: str) -> _Route:
             "`pip install 'keras-finetuner[export]'`, or export to 'savedmodel', which needs "
             "nothing more."
         )
-    if to == "litert":
-        return _Route(**{**vars(route), "write": partial(write_litert, precision=precision)})
     return route
 
 

@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from finetune.exceptions import ExportError
 from finetune.export.quietly import quietly
 from finetune.export.saved_models import write_saved_model
-from finetune.export.serving import METADATA, PIXELS, answer_name, metadata
+from finetune.export.serving import METADATA, PIXELS, answer_name, cannot_express, metadata
 from finetune.model import ModelCard
 
 
 def write_litert(
-    function: Any, card: ModelCard, path: Path, images: np.ndarray, *, precision: str
+    function: Any, card: ModelCard, path: Path, *, precision: str, images: np.ndarray
 ) -> None:
     """Write a function as a LiteRT file, with what has to be known of it attached.
 
@@ -27,14 +26,14 @@ def write_litert(
         function: Of `as_function`.
         card: Of the model.
         path: The file.
-        images: uint8 (n, height, width, 3): for int8, what the ranges of its values are taken from.
         precision: "float32", "float16" (the weights alone) or "int8" (all that can be).
+        images: uint8 (n, height, width, 3): for int8, what the ranges of its values are taken from.
 
     Raises:
         ExportError: If the model has something that LiteRT's own operations cannot express.
     """
     with tempfile.TemporaryDirectory() as folder, quietly():
-        write_saved_model(function, card, Path(folder) / "saved", images)
+        write_saved_model(function, card, Path(folder) / "saved")
         converter = tf.lite.TFLiteConverter.from_saved_model(str(Path(folder) / "saved"))
         if precision != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -50,11 +49,7 @@ def write_litert(
         try:
             content = converter.convert()
         except Exception as error:  # the converter's own class is private
-            reason = next((line for line in str(error).splitlines() if line.strip()), "no reason")
-            raise ExportError(
-                f"Expected a model that LiteRT's own operations can express, received one that "
-                f"they cannot: {reason.strip()} Export it as ONNX or SavedModel."
-            ) from error
+            raise cannot_express("LiteRT by itself", error) from error
     path.write_bytes(content)
     # At the end of the file, where LiteRT's own tools put labels: its readers pass over it.
     with zipfile.ZipFile(path, "a") as attached:

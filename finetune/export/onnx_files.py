@@ -7,32 +7,39 @@ from typing import Any
 import numpy as np
 
 from finetune.export.quietly import quietly
-from finetune.export.serving import PIXELS, answer_name, metadata
+from finetune.export.serving import PIXELS, answer_name, cannot_express, metadata
 from finetune.model import ModelCard
 
 # The oldest that ONNX Runtime 1.14 and newer, browsers' among them, all run.
 _OPSET = 17
 
 
-def write_onnx(function: Any, card: ModelCard, path: Path, images: np.ndarray) -> None:
+def write_onnx(function: Any, card: ModelCard, path: Path) -> None:
     """Write a function as ONNX, with what has to be known of it as its metadata.
 
     Args:
         function: Of `as_function`.
         card: Of the model.
         path: The file.
-        images: Not needed.
+
+    Raises:
+        ExportError: If the model has something that ONNX cannot express.
     """
     import onnx
     import tf2onnx
 
-    with quietly():
-        model, _ = tf2onnx.convert.from_function(
-            function,
-            input_signature=function.input_signature,
-            opset=_OPSET,
-            custom_op_handlers={"Erfc": (_erfc, [])},
-        )
+    try:
+        with quietly():
+            model, _ = tf2onnx.convert.from_function(
+                function,
+                input_signature=function.input_signature,
+                opset=_OPSET,
+                custom_op_handlers={"Erfc": (_erfc, [])},
+            )
+        # What it cannot convert it leaves in, under TensorFlow's name.
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # of every class, from three libraries
+        raise cannot_express("ONNX", error) from error
     (pixels,), (answers,) = model.graph.input, model.graph.output
     for value in (pixels, answers):
         value.type.tensor_type.shape.dim[0].dim_param = "images"
@@ -40,7 +47,6 @@ def write_onnx(function: Any, card: ModelCard, path: Path, images: np.ndarray) -
     onnx.helper.set_model_props(
         model, {key: json.dumps(value) for key, value in metadata(card).items()}
     )
-    onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
 
 

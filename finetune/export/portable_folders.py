@@ -4,8 +4,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from finetune.export.onnx_files import write_onnx
 from finetune.model import ModelCard
 from finetune.support import write_text
@@ -14,16 +12,15 @@ from finetune.support import write_text
 _REQUIREMENTS = "numpy>=2.0\nonnxruntime>=1.20\npillow>=11.0\n"
 
 
-def write_portable(function: Any, card: ModelCard, path: Path, images: np.ndarray) -> None:
+def write_portable(function: Any, card: ModelCard, path: Path) -> None:
     """Write a function as ONNX, and beside it what brings images to it.
 
     Args:
         function: Of `as_function`.
         card: Of the model.
         path: The ONNX file.
-        images: Not needed.
     """
-    write_onnx(function, card, path, images)
+    write_onnx(function, card, path)
     script = files("finetune.export").joinpath("portable.py").read_text("utf-8")
     write_text(path.parent / "predict.py", script)
     write_text(path.parent / "requirements.txt", _REQUIREMENTS)

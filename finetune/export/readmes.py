@@ -159,7 +159,6 @@ def _front_matter(name: str, to: str, metrics: dict[str, Any], run: Path | None)
     """Metadata in YAML; JSON's texts are YAML's, so that any name can stand there."""
     lines = [
         "---",
-        "library_name: keras",
         "pipeline_tag: image-classification",
         "tags:",
         *(f"- {tag}" for tag in ("image-classification", "keras-finetuner", _TAGS[to])),

@@ -17,14 +17,13 @@ _SIGNATURE = "serving_default"
 _EXTRA = "assets.extra"
 
 
-def write_saved_model(function: Any, card: ModelCard, path: Path, images: np.ndarray) -> None:
+def write_saved_model(function: Any, card: ModelCard, path: Path) -> None:
     """Write a function as a SavedModel, with what has to be known of it beside its assets.
 
     Args:
         function: Of `as_function`.
         card: Of the model.
         path: The folder.
-        images: Not needed.
     """
     holder: Any = tf.Module()
     holder.function = function

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from finetune import __version__
 from finetune.compat import with_constants
+from finetune.exceptions import ExportError
 from finetune.model import FineTunedModel, ModelCard
 
 PIXELS = "pixels"
@@ -57,3 +58,14 @@ def metadata(card: ModelCard) -> dict[str, Any]:
         "input": "RGB pixels 0..255, float32 (images, height, width, 3)",
         "finetune": __version__,
     }
+
+
+def cannot_express(what: str, error: Exception) -> ExportError:
+    """The error for a model that a format has no words for, with the reason in a line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if line.startswith(("Custom ops:", "Flex ops:"))]  # LiteRT's
+    reason = next(iter([*named, *lines]), type(error).__name__).rstrip(".")
+    return ExportError(
+        f"Expected a model that {what} can express, received one with something else ({reason}). "
+        "Choose another format; 'savedmodel' takes every model."
+    )

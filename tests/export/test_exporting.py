@@ -8,6 +8,7 @@ from functools import cache
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from exportable import NAMES, SIZE, about_the_mean, card, classifier, features, images, outputs
 from extras import require
@@ -82,8 +83,6 @@ def labelled(model):
 def run(export, pixels):
     """What a file says, asked as its README.md has it."""
     if export.to == "savedmodel":
-        import tensorflow as tf
-
         served = tf.saved_model.load(str(export.folder / "1")).signatures["serving_default"]
         (said,) = served(pixels=tf.constant(pixels)).values()
         return said.numpy()
@@ -231,6 +230,46 @@ def test_fewer_bits_make_smaller_files_that_say_nearly_the_same(labelled, tmp_pa
     assert sizes["float32"] > sizes["float16"] > sizes["int8"]
     assert export.proof.export.name == "LiteRT int8"
     assert export.proof.tolerance == "other answers for 15.0% of the images"
+
+
+def test_values_may_differ_by_a_share_of_the_largest(tmp_path):
+    model, pixels = classifier("regression"), images(20)
+    export = export_model(
+        model, "litert", precision="float16", data=(pixels, np.zeros((20, 2))), out=tmp_path / "to"
+    )
+    assert (export.proof.same_answers, export.proof.keras.accuracy) == (None, None)
+    assert 0 < export.proof.difference < 0.01
+    assert export.proof.tolerance == "a difference of 0.01"
+
+
+class Digamma(keras.layers.Layer):
+    """Neither ONNX nor LiteRT has it."""
+
+    def call(self, inputs):
+        return tf.math.digamma(inputs + 2.0)
+
+
+@pytest.mark.parametrize(
+    ("to", "text"),
+    [
+        (
+            "onnx",
+            "ONNX can express, received one with something else (No Op registered for Digamma",
+        ),
+        (
+            "litert",
+            "LiteRT by itself can express, received one with something else (Custom ops: Digamma). "
+            "Choose another format; 'savedmodel' takes every model.",
+        ),
+    ],
+)
+def test_what_a_format_cannot_express_is_told_and_nothing_is_left(to, text, tmp_path):
+    pixels = keras.Input((SIZE, SIZE, 3))
+    whole = keras.Model(pixels, outputs(Digamma()(features(pixels / 255))))
+    with pytest.raises(ExportError) as caught:
+        export_model(FineTunedModel(whole, card()), to, out=tmp_path / "export")
+    assert f"Expected a model that {text}" in str(caught.value)
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_int8_needs_training_images(model, tmp_path):

@@ -13,28 +13,7 @@ METRICS = {
     "calibration": {"error": 0.0512},
 }
 
-
-@pytest.fixture
-def run(tmp_path):
-    folder = tmp_path / "shoes"
-    classifier(temperature=1.25).save(folder / "model.keras")
-    (folder / "config.toml").write_text('data = "/photos/my \\"best\\" shoes"\n')
-    return folder
-
-
-def card_of(run, **metrics):
-    (run / "metrics.json").write_text(json.dumps(METRICS | metrics))
-    folder = export_model(run, "savedmodel").folder
-    _, front, text = (folder / "README.md").read_text().split("---\n", 2)
-    return front, text
-
-
-def test_it_carries_the_figures_of_the_run_as_hugging_face_reads_them(run):
-    front, text = card_of(run)
-    assert (
-        front
-        == """\
-library_name: keras
+FRONT = """\
 pipeline_tag: image-classification
 tags:
 - image-classification
@@ -55,7 +34,26 @@ model-index:
       value: 0.7500
       name: "Accuracy (40 test images, 95% interval 0.598 to 0.859)"
 """
-    )
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "shoes"
+    classifier(temperature=1.25).save(folder / "model.keras")
+    (folder / "config.toml").write_text('data = "/photos/my \\"best\\" shoes"\n')
+    return folder
+
+
+def card_of(run, **metrics):
+    (run / "metrics.json").write_text(json.dumps(METRICS | metrics))
+    folder = export_model(run, "savedmodel").folder
+    _, front, text = (folder / "README.md").read_text().split("---\n", 2)
+    return front, text
+
+
+def test_it_carries_the_figures_of_the_run_as_hugging_face_reads_them(run):
+    front, text = card_of(run)
+    assert front == FRONT
     assert text.startswith(
         "\n# shoes-savedmodel\n\nA network that says which of its classes an image is of, "
         "fine-tuned with keras-finetuner. Classes, in this order: boots, sandals, sneakers. Its "
