@@ -1,11 +1,8 @@
 """The server as clients meet it: over a socket, with files that are images and others."""
 
-import http.client
 import io
 import json
-import socket
 import struct
-import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +13,9 @@ from PIL import Image
 
 from extras import require
 from finetune.model import FineTunedModel, ModelCard
+from serve_running import Running
 from tiny import build_colour_model
 
-uvicorn = require("uvicorn")
 require("starlette")
 
 from finetune.serve import Limits, create_app  # noqa: E402
@@ -30,40 +27,6 @@ def png(colour="red", size=(8, 8)):
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).save(buffer, "png")
     return buffer.getvalue()
-
-
-class Running:
-    """A server on a free port of this machine, while it is entered."""
-
-    def __init__(self, app):
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
-        self.server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
-        self.thread = threading.Thread(target=self.server.run, args=([self.socket],))
-
-    def __enter__(self):
-        self.thread.start()
-        while not self.server.started and self.thread.is_alive():
-            time.sleep(0.01)
-        return self
-
-    def __exit__(self, *error):
-        self.server.should_exit = True
-        self.thread.join()
-        self.socket.close()
-
-    def ask(self, method, path, body=None, **headers):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request(method, path, body, headers)
-            response = connection.getresponse()
-            return response.status, dict(response.getheaders()), response.read()
-        finally:
-            connection.close()
-
-    def post(self, body, path="/predict", **headers):
-        status, _, answer = self.ask("POST", path, body, **headers)
-        return status, json.loads(answer)
 
 
 def model_of(task="multiclass", names=("red", "green", "blue")):
