@@ -119,14 +119,22 @@ def test_what_is_marked_in_one_place_is_marked_in_all(browser, study, as_address
 
 
 def test_dragging_over_the_map_marks_the_trials_within(browser, study, as_address):
-    actions = pytest.importorskip("selenium.webdriver.common.action_chains")
     browser.open(as_address(study))
-    drawing = browser.driver.find_element("css selector", "svg.map")
-    browser.run("arguments[0].scrollIntoView({block: 'center'})", drawing)
-    size = drawing.size
-    chain = actions.ActionChains(browser.driver)
-    chain.move_to_element_with_offset(drawing, -size["width"] // 2 + 3, -size["height"] // 2 + 3)
-    chain.click_and_hold().move_by_offset(size["width"] - 6, size["height"] - 6).release().perform()
+    left, top, right, bottom = browser.run(
+        "const map = document.querySelector('svg.map');"
+        "map.scrollIntoView({block: 'center'});"
+        "const box = map.getBoundingClientRect();"
+        "return [box.left, box.top, box.right, box.bottom]"
+    )
+    for kind, x, y in (
+        ("mousePressed", left + 3, top + 3),
+        ("mouseMoved", (left + right) / 2, (top + bottom) / 2),
+        ("mouseMoved", right - 3, bottom - 3),
+        ("mouseReleased", right - 3, bottom - 3),
+    ):
+        browser.command(
+            "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1
+        )
     trials = browser.run("return document.querySelectorAll('#board tbody tr').length")
     shown = browser.run("return document.querySelectorAll('#board tbody tr.on').length")
     assert shown == trials == 4
