@@ -51,7 +51,7 @@ class Model:
 
     def probabilities(self, pixels):
         """What the model says of uint8 pixels (n, height, width, 3), a row for each image."""
-        return self.session.run(None, {"pixels": pixels.astype("float32")})[0]
+        return np.asarray(self.session.run(None, {"pixels": pixels.astype("float32")})[0])
 
     def answers(self, pixels):
         """A label, and probabilities by class name, for each image."""
