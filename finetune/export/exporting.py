@@ -107,7 +107,7 @@ def export_model(
     loaded = model if isinstance(model, FineTunedModel) else load(model)
     answer = answer_name(loaded.card)
     with expected_tracing(), whole_folder(place, _RECORD, overwrite=overwrite) as folder:
-        sample = find_sample(loaded, data, run)
+        sample = find_sample(loaded, data, run, calibrating=precision == "int8")
         if precision == "int8":
             _check_calibrating(sample)
         exact = FineTunedModel(in_float32(loaded.keras_model), loaded.card, loaded.known)

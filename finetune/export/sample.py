@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -16,6 +16,7 @@ from finetune.data import (
     load_labelled,
     pixel_digests,
     read_images,
+    to_uint8,
 )
 from finetune.exceptions import DataError, FineTuneError
 from finetune.model import FineTunedModel, ModelCard, in_order_of
@@ -59,7 +60,9 @@ class Sample:
     real: bool = True
 
 
-def find_sample(model: FineTunedModel, data: Any, run: Path | None) -> Sample:
+def find_sample(
+    model: FineTunedModel, data: Any, run: Path | None, *, calibrating: bool = False
+) -> Sample:
     """The images to try an export on.
 
     Args:
@@ -67,6 +70,7 @@ def find_sample(model: FineTunedModel, data: Any, run: Path | None) -> Sample:
         data: Given by the user: a source of `FineTunedModel.evaluate`, or a folder of images
             without labels. None for those of the run.
         run: The folder that the model was read from, whose config.toml may name images.
+        calibrating: Whether training images are needed, too, where they lie apart.
 
     Returns:
         Test images if there are any, else others; made-up ones where there is no image at all.
@@ -75,25 +79,31 @@ def find_sample(model: FineTunedModel, data: Any, run: Path | None) -> Sample:
         DataError: If images that were given cannot be read.
     """
     if isinstance(data, ImageData):
-        return _of_image_data(model.card, data)
+        return _of_image_data(model, data)
     if data is not None:
         return _of_source(model, data, f"of {_name(data)}")
+    found: list[Sample] = []
     for source, data_dir in _sources_of(run):
         try:
-            return _of_source(model, source, f"of {_name(source)}", data_dir)
+            found.append(_of_source(model, source, f"of {_name(source)}", data_dir))
         except FineTuneError:  # the images of the run have changed, or gone: it is no fault of ours
             continue
-    return _made_up(model.card)
+        if not calibrating:
+            break
+    return replace(found[0], training=found[-1].training) if found else _made_up(model.card)
 
 
-def _of_image_data(card: ModelCard, data: ImageData) -> Sample:
+def _of_image_data(model: FineTunedModel, data: ImageData) -> Sample:
+    card, known = model.card, model.known
     if data.image_size != card.image_size:
         data = data.at_size(card.image_size)
     split = next(name for name in ("test", "validation", "train") if name in data.counts)
     images, labels = _first(data, split, _MOST)
     labels = in_order_of(card, labels, data.task, data.class_names)
     training, _ = _first(data, "train", _MOST_CALIBRATING)
-    return Sample(images, labels, f"{len(images)} {_IN_WORDS[split]}", training)
+    # A model that was refitted was trained on the validation images, too.
+    met = "train" if known is not None and split not in known.digests else split
+    return Sample(images, labels, f"{len(images)} {_IN_WORDS[met]}", training)
 
 
 def _first(data: ImageData, split: str, most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +114,7 @@ def _first(data: ImageData, split: str, most: int) -> tuple[np.ndarray, np.ndarr
         return np.asarray(stored.images[rows]), stored.labels[rows]
     batches = data.dataset(split).unbatch().take(most).batch(most)
     images, labels = next(iter(batches.as_numpy_iterator()))
-    return images.astype("uint8"), labels
+    return to_uint8(images), labels
 
 
 def _of_source(model: FineTunedModel, source: Any, of: str, data_dir: Any = None) -> Sample:
@@ -152,7 +162,7 @@ def _configuration(run: Path | None) -> dict[str, Any]:
 
 
 def _sources_of(run: Path | None) -> list[tuple[str, Any]]:
-    """Images that the configuration of a run names: those to test on first."""
+    """Images that the configuration of a run names: to test on, then to train on."""
     config = _configuration(run)
     folder = config.get("data_dir", "none")
     named = [config.get(name) for name in ("test", "data")]

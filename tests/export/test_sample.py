@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from exportable import NAMES, SIZE, card, images
-from finetune.data import pixel_digests
+from finetune.data import load_data, pixel_digests
 from finetune.exceptions import DataNotFoundError, MissingClassError
 from finetune.export.sample import find_sample
-from finetune.model import FineTunedModel
+from finetune.model import FineTunedModel, remember
 from finetune.model.known_images import KnownImages
 
 PIXELS = images(12)
@@ -68,6 +69,35 @@ def test_the_configuration_of_a_run_names_images_to_test_on_first(model, tmp_pat
     run = configure(tmp_path / "run", data=photos, test=others)
     assert find_sample(model, None, run).said.endswith(", of others")
     assert find_sample(model, photos, run).said.endswith(", of photos")
+
+
+def test_int8_sees_training_images_that_lie_apart_from_those_to_test_on(model, tmp_path):
+    photos = write(tmp_path / "photos", PIXELS[:6])
+    others = write(tmp_path / "others", PIXELS[6:])
+    run = configure(tmp_path / "run", data=photos, test=others)
+    sample = find_sample(model, None, run, calibrating=True)
+    assert {*pixel_digests(sample.images)} == {*pixel_digests(PIXELS[6:])}
+    assert {*pixel_digests(sample.training)} == {*pixel_digests(PIXELS[:6])}
+
+
+def test_validation_images_of_a_model_that_was_refitted_are_no_estimate():
+    labels = [NAMES[number % 3] for number in range(12)]
+    data = load_data((PIXELS, labels), image_size=SIZE, validation=0.25)
+    for refitted, said in (
+        (False, "4 validation images, which chose the epoch"),
+        (True, "4 images that it was trained on, so that the accuracy is no estimate"),
+    ):
+        known = remember(data, (SIZE, SIZE), refitted=refitted)
+        assert find_sample(FineTunedModel(None, card(), known), data, None).said == said
+
+
+def test_images_of_a_stream_are_rounded_not_cut_off(model):
+    pixels = PIXELS.astype("float32") + 0.6
+    batches = tf.data.Dataset.from_tensor_slices((pixels, np.arange(12) % 3))
+    data = load_data(batches, image_size=SIZE, validation=batches, class_names=NAMES)
+    sample = find_sample(model, data, None)
+    np.testing.assert_array_equal(sample.images, PIXELS + 1)
+    np.testing.assert_array_equal(sample.labels, np.arange(12) % 3)
 
 
 def test_where_the_images_of_a_run_are_gone_others_are_made_up_and_that_is_said(model, tmp_path):
