@@ -17,15 +17,16 @@ from finetune.api.fine_tuner import FineTuner
 from finetune.api.result import FineTuneResult
 from finetune.api.run_files import write_files
 from finetune.api.run_folder import claim
+from finetune.api.run_report import TRAINING_LAP, parts_of, report_result, spared_by
 from finetune.api.sized_images import LOADING, SizedImages, announce
 from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError, TrainingError
 from finetune.model import FineTunedModel, ModelCard, remember, scores
-from finetune.report import Gallery, evidence_of, look_at, report_run
+from finetune.report import Gallery, look_at
 from finetune.reuse import TRAIN, VALIDATION, Source, StoredSource
 from finetune.support import Laps, assign, check_outside, did_you_mean, new_console, values_of
-from finetune.training import HEAD, TrainingProgress, TrainingRecord, describe_refit
+from finetune.training import TrainingProgress, TrainingRecord, describe_refit
 from finetune.tuning import (
     FREEZE_DEPTH,
     LEARNING_RATE,
@@ -41,8 +42,6 @@ _TRAINING = inspect.signature(FineTuner).parameters
 # Of what both take, these say how images are loaded; an image size is the backbone's first, and
 # the seed is that of both.
 _LOADING_FIRST = ("augment", "task")
-
-_TRAINING_LAP = "Training"
 
 # Times that the model is trained once more on all images, where nothing else is said.
 _REFIT = 1
@@ -148,7 +147,7 @@ def fine_tune(
             progress=[TrainingProgress(console)] if verbose else [],
             file=file,
         )
-        laps.end(_TRAINING_LAP)
+        laps.end(TRAINING_LAP)
         size = tuple(trained.input_shape[1:3])
         card = ModelCard(images.task, tuple(images.class_names), size, images.resize)
         measured = FineTunedModel(trained, card)  # one for all that is measured: compiled once
@@ -187,32 +186,16 @@ def fine_tune(
         result.folder = folder.finish(
             partial(write_files, result, trainer), over=not record.interrupted
         )
-        evidence = evidence_of(
-            images,
+        report_result(
+            result,
             {"validation": chosen, "test": tests},
             gallery or Gallery(),
             backbone=used.backbone.name,
-            model=result.freeze,
             depth=depth,
-            temperature=model.card.temperature,
-            parts=_parts(laps, record),
+            parts=parts_of(laps, record),
+            spared=partial(spared_by, used, source, depth),
         )
-        report_run(result.folder, evidence, {"training": result.plot})
     return result
-
-
-def _parts(laps: Laps, record: TrainingRecord) -> dict[str, float]:
-    """Where the seconds went: training by its phases, and without what was not done."""
-    parts: dict[str, float] = {}
-    for name, seconds in laps.parts.items():
-        if name != _TRAINING_LAP:
-            parts[name] = seconds
-            continue
-        head, whole = (
-            sum(row["seconds"] for row in rows) for rows in (record.phase(HEAD), record.epochs)
-        )
-        parts |= {"Features": max(seconds - whole, 0), "Head": head, "Fine-tuning": whole - head}
-    return {name: seconds for name, seconds in parts.items() if seconds >= 0.05}
 
 
 def _refit(
