@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from finetune.cli.flags import as_flags
 
@@ -26,6 +27,12 @@ def start_tensorflow() -> None:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+
+
+def tell_report(folder: Path) -> None:
+    """Name the page that shows a run, if it could be made, after an empty line."""
+    page = folder / "report.html"
+    print(f"\nLook at it: {page}" if page.exists() else "")
 
 
 class _Notes(logging.Handler):
