@@ -17,14 +17,14 @@ from finetune.api.finishing import Training, finish
 from finetune.api.result import FineTuneResult
 from finetune.api.run_files import write_files
 from finetune.api.run_folder import claim
+from finetune.api.run_report import TRAINING_LAP, parts_of, report_result, spared_by
 from finetune.api.sized_images import LOADING, SizedImages, announce
 from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError
-from finetune.report import evidence_of, report_run
 from finetune.reuse import TRAIN, VALIDATION
 from finetune.support import Laps, check_outside, did_you_mean, new_console
-from finetune.training import HEAD, EventLog, TrainingProgress, TrainingRecord
+from finetune.training import EventLog, TrainingProgress
 from finetune.tuning import (
     FREEZE_DEPTH,
     LEARNING_RATE,
@@ -38,8 +38,6 @@ _TRAINING = inspect.signature(FineTuner).parameters
 # Of what both take, these say how images are loaded; an image size is the backbone's first, and
 # the seed is that of both.
 _LOADING_FIRST = ("augment", "task")
-
-_TRAINING_LAP = "Training"
 
 
 def _with_options(function: Callable[..., FineTuneResult]) -> Callable[..., FineTuneResult]:
@@ -142,7 +140,7 @@ def fine_tune(
             progress=[*([TrainingProgress(console)] if verbose else []), EventLog(folder.events)],
             file=file,
         )
-        laps.end(_TRAINING_LAP)
+        laps.end(TRAINING_LAP)
         training = Training(trainer, values, images, source, trained, record, console)
         finished = finish(training, laps)
         depth = resolve_depth(used.backbone.model, freeze_depth)
@@ -164,32 +162,16 @@ def fine_tune(
         result.folder = folder.finish(
             partial(write_files, result, trainer), over=not record.interrupted
         )
-        evidence = evidence_of(
-            images,
+        report_result(
+            result,
             finished.answers,
             finished.gallery,
             backbone=used.backbone.name,
-            model=result.freeze,
             depth=depth,
-            temperature=finished.model.card.temperature,
-            parts=_parts(laps, record),
+            parts=parts_of(laps, record),
+            spared=partial(spared_by, used, source, depth),
         )
-        report_run(result.folder, evidence, {"training": result.plot})
     return result
-
-
-def _parts(laps: Laps, record: TrainingRecord) -> dict[str, float]:
-    """Where the seconds went: training by its phases, and without what was not done."""
-    parts: dict[str, float] = {}
-    for name, seconds in laps.parts.items():
-        if name != _TRAINING_LAP:
-            parts[name] = seconds
-            continue
-        head, whole = (
-            sum(row["seconds"] for row in rows) for rows in (record.phase(HEAD), record.epochs)
-        )
-        parts |= {"Features": max(seconds - whole, 0), "Head": head, "Fine-tuning": whole - head}
-    return {name: seconds for name, seconds in parts.items() if seconds >= 0.05}
 
 
 def explain(

@@ -25,7 +25,7 @@ from finetune.cli.shared_options import (
     with_tensorboard,
 )
 from finetune.cli.signatures import merged, read_options
-from finetune.cli.terminal import notes, start_tensorflow
+from finetune.cli.terminal import notes, start_tensorflow, tell_report
 
 # Of what both take, `FineTuner` describes the image size and the seed, as in `fine_tune`.
 _OWN = read_options("finetune.api.one_call:fine_tune", TRAINING)
@@ -67,7 +67,8 @@ def fit(
         result = fine_tune(images, verbose=0 if quiet else 1, **options)
         if not quiet:
             print(result.summary())
-            print(f"\nUse it: finetune predict {result.folder / 'model.keras'} IMAGES...")
+            tell_report(result.folder)
+            print(f"Use it: finetune predict {result.folder / 'model.keras'} IMAGES...")
         if as_json:
             print(json.dumps({"folder": str(result.folder), **result.metrics()}, indent=2))
         if result.record.interrupted:

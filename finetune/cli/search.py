@@ -21,7 +21,7 @@ from finetune.cli.shared_options import (
     with_tensorboard,
 )
 from finetune.cli.signatures import Option, merged, read_options
-from finetune.cli.terminal import notes, start_tensorflow
+from finetune.cli.terminal import notes, start_tensorflow, tell_report
 from finetune.search import parse_seconds
 from finetune.support import time_limit
 
@@ -66,7 +66,8 @@ def search(
             result = _search(source, with_alpha(options, alpha), tensorboard, quiet)
         if not quiet:
             print(result.summary())
-            print(f"\nUse it: finetune predict {result.folder} IMAGES...")
+            tell_report(result.folder)
+            print(f"Use it: finetune predict {result.folder} IMAGES...")
         if result.interrupted:
             raise typer.Exit(STOPPED)
 

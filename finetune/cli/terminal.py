@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from finetune.cli.flags import as_flags
@@ -45,6 +46,12 @@ def _waiting(why: str) -> AbstractContextManager[Any]:
     from rich.console import Console
 
     return Console().status(why)
+
+
+def tell_report(folder: Path) -> None:
+    """Name the page that shows a run, if it could be made, after an empty line."""
+    page = folder / "report.html"
+    print(f"\nLook at it: {page}" if page.exists() else "")
 
 
 class _Notes(logging.Handler):

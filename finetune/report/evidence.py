@@ -107,6 +107,7 @@ class About:
         model: What was trained, in words.
         depth: Number of frozen layers; None where that is not known.
         parts: Seconds by what they went to, as far as that was measured.
+        spared: What did not have to be done, in a sentence.
     """
 
     task: str
@@ -120,6 +121,7 @@ class About:
     model: str = ""
     depth: int | None = None
     parts: dict[str, float] = field(default_factory=dict)
+    spared: str = ""
 
 
 @dataclass(frozen=True, eq=False)

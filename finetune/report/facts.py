@@ -68,7 +68,7 @@ def facts_of(folder: Path, board: Board | None = None) -> tuple[dict[str, Any], 
         "values": None,
         "images": [],
         "cost": _cost(saved, evidence, board),
-        "spared": _spared(board) if board else "",
+        "spared": _spared(board) if board else evidence.about.spared if evidence else "",
         "environment": saved.environment,
         "command": saved.command,
     }

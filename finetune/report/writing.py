@@ -60,6 +60,7 @@ def evidence_of(
     depth: int,
     temperature: float,
     parts: Mapping[str, float] | None = None,
+    spared: str = "",
 ) -> Evidence:
     """What a report is made of, beside the other files of a run.
 
@@ -72,6 +73,7 @@ def evidence_of(
         depth: Number of frozen layers.
         temperature: What the model divides its logits by.
         parts: Seconds by what they went to. Default: not known.
+        spared: What did not have to be done, in a sentence. Default: not known.
     """
     about = About(
         data.task,
@@ -85,6 +87,7 @@ def evidence_of(
         model,
         depth,
         dict(parts or {}),
+        spared,
     )
     answers = {
         split: Answers(*found, *_names(data, split)) for split, found in said.items() if found
@@ -94,24 +97,24 @@ def evidence_of(
 
 def report_run(
     folder: Path,
-    evidence: Evidence,
+    evidence: Callable[[], Evidence],
     figures: Mapping[str, "Callable[[], Figure]"],
-    board: Board | None = None,
+    board: Callable[[], Board] | None = None,
 ) -> Path | None:
     """Write the report of a run that is over, and what it is made of.
 
     Args:
         folder: Of the run or study; all other files are there.
-        evidence: What no other file says.
+        evidence: Gives what no other file says.
         figures: Draws the figures, by the names of their files.
-        board: The trials, of a study.
+        board: Gives the trials, of a study.
 
     Returns:
         The page; None, and a line in the log, where it could not be made.
     """
     try:
-        write_evidence(folder, evidence)
-        page = make_report(folder, board)
+        write_evidence(folder, evidence())
+        page = make_report(folder, None if board is None else board())
         for name, draw in figures.items():
             figure = draw()
             for kind in ("svg", "png"):

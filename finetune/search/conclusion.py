@@ -5,15 +5,17 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import keras
 from rich.console import Console
 
 from finetune.backbones import describe, resolve_depth
+from finetune.data import ImageData
 from finetune.exceptions import OutOfTimeError, SearchError, StorageError, TrainingError
-from finetune.model import FineTunedModel, against_head, remember, scores
-from finetune.report import evidence_of, look_at, report_run
+from finetune.model import Answers, FineTunedModel, against_head, remember, scores
+from finetune.report import Gallery, evidence_of, look_at, report_run
 from finetune.reuse import Source, StoredSource
 from finetune.search.board import error_lines
 from finetune.search.combining import BEST, ENSEMBLE, Maker, Member, members_of
@@ -154,19 +156,31 @@ def conclude(
     if folded is not None:
         write_text(folder / "out_of_fold.csv", as_csv(folded.rows(data.class_names)))
     write_text(folder / "result.json", json.dumps(_facts(result), indent=2, default=str) + "\n")
-    backbone = work.trainer.shared(settings).backbone
-    depth = resolve_depth(backbone.model, settings.freeze_depth)
-    evidence = evidence_of(
-        data,
-        answers,
-        gallery,
-        backbone=backbone.name,
-        model=str(describe(backbone.model, depth, batch_norm=settings.batch_norm)),
-        depth=depth,
-        temperature=model.card.temperature,
-    )
-    report_run(folder, evidence, {"search": result.plot}, board_of(ranking, monitor))
+    _report(result, data, answers, gallery)
     return result
+
+
+def _report(
+    result: SearchResult, data: ImageData, answers: dict[str, Answers], gallery: Gallery
+) -> None:
+    """Write the page that shows a search."""
+    settings = result.settings
+
+    def evidence() -> Any:
+        backbone = result.work.trainer.shared(settings).backbone
+        depth = resolve_depth(backbone.model, settings.freeze_depth)
+        return evidence_of(
+            data,
+            answers,
+            gallery,
+            backbone=backbone.name,
+            model=str(describe(backbone.model, depth, batch_norm=settings.batch_norm)),
+            depth=depth,
+            temperature=result.model.card.temperature,
+        )
+
+    board = partial(board_of, result.ranking, result.monitor)
+    report_run(result.folder, evidence, {"search": result.plot}, board)
 
 
 def _refit(

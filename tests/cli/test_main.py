@@ -43,6 +43,7 @@ def test_fit_writes_a_run_and_prints_its_summary(run):
     phases = [line.split()[0] for line in lines if ": val loss " in line]
     assert phases == ["Head:", "Fine-tuning:"]
     assert "mobilenet_v2, 144 of 154 layers frozen" in result.stdout
+    assert lines[-2] == f"Look at it: {out / 'report.html'}"
     assert lines[-1] == f"Use it: finetune predict {out / 'model.keras'} IMAGES..."
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["test"] is None

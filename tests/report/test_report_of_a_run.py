@@ -268,3 +268,16 @@ def test_pictures_give_way_where_the_page_would_be_too_large(result, monkeypatch
     cut = make_report(folder).read_text(encoding="utf-8")
     assert len(cut.encode()) <= len(whole.encode()) - 2000
     assert "pictures are left out, for the page is to stay below 2 MB" in cut
+
+
+def test_the_cost_is_divided_and_says_what_was_spared(result, read_facts):
+    facts = read_facts(result.report())
+    parts = {part["name"]: part["seconds"] for part in facts["cost"]}
+    tuned = sum(row["seconds"] for row in result.record.phase("fine_tune"))
+    assert parts["Fine-tuning"] == pytest.approx(tuned)
+    assert sum(parts.values()) == pytest.approx(result.seconds, rel=0.1)
+    assert facts["spared"].startswith("The frozen layers up to ")
+
+
+def test_a_run_without_reuse_spared_nothing(tune, data, read_facts):
+    assert read_facts(tune(data, reuse=False).report())["spared"] == ""
