@@ -1,5 +1,6 @@
 """Writes the report of a run, at its end or anew: whatever happens, the run stays as it is."""
 
+import functools
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 log = logging.getLogger("finetune")
+
+# What figures are written as.
+FIGURE_KINDS = ("svg", "png")
 
 REPORT, FIGURES = "report.html", "figures"
 
@@ -116,9 +120,9 @@ def report_run(
         write_evidence(folder, evidence())
         page = make_report(folder, None if board is None else board())
         for name, draw in figures.items():
-            figure = draw()
-            for kind in ("svg", "png"):
-                save_figure(figure, folder / FIGURES / f"{name}.{kind}")
+            drawn = functools.cache(draw)
+            for kind in FIGURE_KINDS:
+                save_figure(drawn(), folder / FIGURES / f"{name}.{kind}")
         return page
     except (Exception, KeyboardInterrupt) as error:  # whatever it is, the run is whole
         log.warning(

@@ -63,7 +63,7 @@ def result(tune, folder):
 def test_the_run_folder_holds_everything(result):
     assert sorted(path.name for path in result.folder.iterdir()) == [
         *("config.json", "config.toml", "environment.json", "events.jsonl", "evidence.npz"),
-        *("figures", "history.csv", "learning_rates.csv", "metrics.json", "model.keras"),
+        *("history.csv", "learning_rates.csv", "metrics.json", "model.keras"),
         *("report.html", "run.json"),
     ]
 
