@@ -98,9 +98,8 @@ class FineTuner(keras_tuner.HyperModel):
             mended, see `calibrate`), "val_loss" (without label smoothing) or "val_accuracy", and
             the loss among equals.
         refit: How many times what `fine_tune` and `search` hand over is trained once more, with the
-            same settings for as many epochs as were best (all of them, where the rate had fallen
-            to nothing by then), on training and validation images together; with images in
-            other orders each time, and the weights averaged. Quality
+            same settings for as many epochs as were best, on training and validation images
+            together; with images in other orders each time, and the weights averaged. Quality
             on validation images is that of the model before. Default: 1 time in `fine_tune`, 3
             in `search`; 0: not at all.
         calibrate: Whether the probabilities of what `fine_tune` and `search` hand over are made as

@@ -6,7 +6,7 @@ any more, so how long to train is taken from the training before.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -35,9 +35,6 @@ from finetune.training.solved_heads import can_be_solved, solve_on_all
 
 log = logging.getLogger("finetune")
 
-# Share of its highest rate below which a training changes little any more.
-_AT_REST = 0.1
-
 
 @expected_tracing()
 def refit(
@@ -49,7 +46,7 @@ def refit(
     progress: Sequence[PhaseCallback] = (),
     after_head: Callable[[], None] | None = None,
 ) -> int:
-    """Train on training and validation images together, for as long as was good before.
+    """Train on training and validation images together, for as long as was best before.
 
     Args:
         shared: The backbone; its model is trained from the weights that it holds now: pretrained
@@ -57,8 +54,7 @@ def refit(
         training: What was done before.
         source: Training and validation images that are stored.
         record: What happened then: each phase ends after the epoch that was best in it, and the
-            phase of the best epoch of all is the last one. That one is gone through to its end
-            where it was before, and its rate had fallen below a tenth by then.
+            phase of the best epoch of all is the last one.
         seeds: Times that the last phase is trained, with the images in other orders; the weights
             are then averaged. Default 1.
         progress: Callbacks that only show.
@@ -196,26 +192,13 @@ def _lengths(training: Training, record: TrainingRecord) -> list[tuple[Phase, in
     """The phases up to that of the best epoch, with the number of epochs of each."""
     found = []
     for phase in training.phases:
-        rows = record.phase(phase.name)
         if record.best_epoch["phase"] == phase.name:
-            best = record.best_epoch["epoch"]
-            found.append((phase, phase.epochs if _came_to_rest(phase, rows) else best))
+            found.append((phase, record.best_epoch["epoch"]))
             break
-        best = best_row(rows, record.monitor)
+        best = best_row(record.phase(phase.name), record.monitor)
         if best is not None:
             found.append((phase, best["epoch"]))
     return found
-
-
-def _came_to_rest(phase: Phase, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a phase was gone through to its end, and its rate had fallen by then.
-
-    The validation images of such a training say little about which of its last epochs is the best:
-    the last one was no worse (docs/results.md), and is what its schedule leads to. Where the rate
-    stays high, or what trains learns by heart, the best epoch is no matter of chance.
-    """
-    rates = [row["learning_rate"] for row in rows]
-    return 0 < phase.epochs == len(rows) and rates[-1] < _AT_REST * max(rates)
 
 
 def _rates(phase: Phase, record: TrainingRecord, steps: int) -> np.ndarray:

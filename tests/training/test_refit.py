@@ -101,30 +101,6 @@ def test_each_phase_takes_as_many_epochs_as_were_best_and_sees_every_image(
     assert seen == [(True, 2, each, None)]
 
 
-@pytest.mark.parametrize(
-    ("planned", "rates", "taken"),
-    [
-        (3, [0.01, 0.005, 1e-4], 3),
-        (3, [0.01, 0.01, 0.005], 2),
-        (4, [0.01, 0.005, 1e-4], 2),
-    ],
-    ids=["rate fell to nothing", "rate stayed high", "ended early"],
-)
-def test_a_schedule_that_came_to_rest_is_gone_through_to_its_end(
-    backbone, data, monkeypatch, planned, rates, taken
-):
-    seen = []
-    monkeypatch.setattr(
-        "finetune.training.program.Program.fit",
-        lambda self, *arguments, epochs, **options: seen.append(epochs),
-    )
-    record = record_of((HEAD, [0.9, 0.8]), (FINE_TUNE, [0.7, 0.6, 0.65]), best=3)
-    for row, rate in zip(record.phase(FINE_TUNE), rates, strict=True):
-        row["learning_rate"] = rate
-    refitted(trainer_of(backbone, epochs=planned), data, record)
-    assert seen == [2, taken]
-
-
 def weights_of(trainer, data, record, seeds, seed=0):
     values = replace(trainer.settings(), seed=seed)
     trainer.refit(values, trainer.source_of(data, values), record, seeds)
