@@ -38,4 +38,9 @@ def evaluate(
     from finetune.model import load
 
     found = load(model).evaluate(data, split, download=False, **given)
-    print(json.dumps(found.to_dict(), indent=2) if as_json else found)
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=2))
+        return
+    print(found)
+    if found.classes:
+        print(f"\n{found.table()}")

@@ -6,6 +6,11 @@ from .calibration import calibrated_loss as calibrated_loss
 from .calibration import gives_probabilities as gives_probabilities
 from .calibration import reliability as reliability
 from .card import ModelCard as ModelCard
+from .class_by_class import MOST_CLASSES as MOST_CLASSES
+from .class_by_class import by_class as by_class
+from .class_by_class import classes_of as classes_of
+from .class_by_class import confusion as confusion
+from .class_by_class import most_confused as most_confused
 from .evaluation import Evaluation as Evaluation
 from .evaluation import Score as Score
 from .evaluation import in_order_of as in_order_of

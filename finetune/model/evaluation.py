@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
 
 from finetune.data import DataReport, LabelledImages, listed, pixel_digests
 from finetune.exceptions import ArgumentError, DataError, MissingClassError
 from finetune.model.card import ModelCard
+from finetune.model.class_by_class import MOST_CLASSES
 from finetune.model.known_images import KnownImages
-from finetune.support import accuracy_interval, as_html
+from finetune.support import accuracy_interval, as_html, as_plain_text
 from finetune.training import loss_for
 
 _EXCLUSIVE = ("binary", "multiclass")
@@ -66,15 +69,50 @@ class Evaluation(Score):
             does not remember its images.
         absent: Classes of the model that no image has.
         report: Files that were skipped or ignored.
+        classes: Of each class, or label, what `finetune.model.class_by_class` tells: images of it,
+            precision, recall and F1 with 95% intervals. Empty for regression.
+        confusion: How many images of each class (rows) were taken for each (columns). Empty for
+            regression and where an image has several labels.
     """
 
     known: dict[str, int] | None = None
     absent: tuple[str, ...] = ()
     report: DataReport = field(default_factory=DataReport)
+    classes: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    confusion: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The score, `known` and `absent`, as JSON can hold them."""
-        return {**super().to_dict(), "known": self.known, "absent": list(self.absent)}
+        """All but the report, as JSON can hold it."""
+        return {
+            **super().to_dict(),
+            "known": self.known,
+            "absent": list(self.absent),
+            "classes": list(self.classes),
+            "confusion": [list(row) for row in self.confusion],
+        }
+
+    def table(self) -> str:
+        """Class by class as text, and what is taken for what."""
+        if not self.classes:
+            return ""
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        table.add_column("class")
+        for heading in ("images", "precision [95%]", "recall [95%]", "F1 [95%]"):
+            table.add_column(heading, justify="right")
+        for row in self.classes:
+            figures = (
+                _told(row[key], row[f"{key}_interval"]) for key in ("precision", "recall", "f1")
+            )
+            table.add_row(row["name"], str(row["n"]), *figures)
+        if not self.confusion or len(self.classes) > MOST_CLASSES:
+            return as_plain_text(table)
+        matrix = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        matrix.add_column("is, taken for")
+        for row in self.classes:
+            matrix.add_column(row["name"], justify="right")
+        for row, counts in zip(self.classes, self.confusion, strict=True):
+            matrix.add_row(row["name"], *(str(count) if count else "." for count in counts))
+        return f"{as_plain_text(table)}\n\n{as_plain_text(matrix)}"
 
     @property
     def remarks(self) -> list[str]:
@@ -106,6 +144,12 @@ class Evaluation(Score):
 
     def __str__(self) -> str:
         return "\n".join([super().__str__(), *self.remarks])
+
+
+def _told(value: float | None, interval: tuple[float, float] | None) -> str:
+    if value is None or interval is None:
+        return "-"
+    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
 def score(labels: np.ndarray, outputs: np.ndarray, task: str) -> Score:

@@ -23,6 +23,7 @@ from finetune.exceptions import ArgumentError, DataError, ModelFileError, Storag
 from finetune.model.activation_map import ActivationMaps, Seen, explain, joined, on_its_way, seen
 from finetune.model.calibration import check_task, fit_temperature, set_temperature
 from finetune.model.card import ModelCard, read_card, write_card
+from finetune.model.class_by_class import by_class, confusion
 from finetune.model.evaluation import Evaluation, absent_classes, in_order_of, rows_of, score
 from finetune.model.known_images import KnownImages, read_known, write_known
 from finetune.model.pictures import count_pictures, read_all, read_pictures
@@ -257,8 +258,16 @@ class FineTunedModel:
             )
         known = None if self.known is None else self.known.count(digests)
         result = score(labels, outputs, card.task)
+        named = card.task != "regression"
+        told = (labels, outputs, card.task, card.class_names)
+        exclusive = card.task in ("binary", "multiclass")
         return Evaluation(
-            **vars(result), known=known, absent=absent_classes(card, labels), report=report
+            **vars(result),
+            known=known,
+            absent=absent_classes(card, labels),
+            report=report,
+            classes=tuple(by_class(*told)) if named else (),
+            confusion=tuple(map(tuple, confusion(*told))) if exclusive else (),
         )
 
     def outputs(self, data: ImageData, split: str) -> tuple[np.ndarray, np.ndarray]:

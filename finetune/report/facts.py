@@ -8,10 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from finetune.model import at_temperature, gives_probabilities, reliability
+from finetune.model import (
+    MOST_CLASSES,
+    at_temperature,
+    by_class,
+    classes_of,
+    confusion,
+    gives_probabilities,
+    most_confused,
+    reliability,
+)
 from finetune.report.answers_in_order import Judged, judge
 from finetune.report.evidence import Evidence
-from finetune.report.quality import MOST_CLASSES, by_class, classes_of, confusion, most_confused
 from finetune.report.saved_figures import Saved, read_saved
 from finetune.training import HEAD, best_row, was_solved
 
@@ -147,12 +155,16 @@ def _of_answers(evidence: Evidence, saved: Saved) -> dict[str, Any]:
         }
         return found
     names = about.class_names
-    matrix = confusion(judged, about.task, names) if about.task != "multilabel" else []
+    matrix = (
+        confusion(judged.labels, judged.said, about.task, names)
+        if about.task != "multilabel"
+        else []
+    )
     found["quality"] = {
         "split": split,
         "n": len(judged.labels),
         "wrong": int((~judged.right).sum()),
-        "classes": by_class(judged, about.task, names),
+        "classes": by_class(judged.labels, judged.said, about.task, names),
         "matrix": matrix if len(names) <= MOST_CLASSES else [],
         "pairs": most_confused(matrix, names) if matrix else [],
     }
@@ -220,7 +232,7 @@ def told_of(judged: Judged, row: int, task: str, names: tuple[str, ...]) -> tupl
             for values in (judged.labels[row], judged.said[row])
         )
         return ", ".join(true) or "none", ", ".join(said) or "none", None
-    number, called = (int(values[row]) for values in classes_of(judged, task))
+    number, called = (int(values[row]) for values in classes_of(judged.labels, judged.said, task))
     said = judged.said[row]
     chance = said[number] if task == "multiclass" else said[0] if number else 1 - said[0]
     return names[number], names[called], float(chance)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from typer.testing import CliRunner
@@ -102,7 +103,7 @@ def test_evaluate_measures_the_very_images_that_the_run_held_back(run, folder, t
     low, high = metrics["interval"]
     n = metrics["n"]
     assert n != json.loads((run[0] / "metrics.json").read_text())["validation"]["n"]
-    assert result.stdout == (
+    assert result.stdout.startswith(
         f"accuracy {metrics['accuracy']:.3f} [{low:.3f}, {high:.3f}] (n={n})\n"
         f"None was trained on, but {n} of {n} chose the epoch: a little optimistic.\n"
     )
@@ -111,9 +112,16 @@ def test_evaluate_measures_the_very_images_that_the_run_held_back(run, folder, t
 def test_evaluate_scores_a_plain_folder_as_a_whole_and_says_what_was_trained_on(run, folder):
     result = call("evaluate", run[0], folder)
     assert result.exit_code == 0, result.output
-    score, remark = result.stdout.splitlines()
+    score, remark, empty, *table = result.stdout.splitlines()
     assert score.endswith("(n=24)")
     as_json = json.loads(call("evaluate", run[0], folder, "--json").stdout)
+    assert [row["n"] for row in as_json["classes"]] == [8, 8, 8] and empty == ""
+    assert np.sum(as_json["confusion"]) == 24
+    right = np.trace(as_json["confusion"])
+    assert as_json["accuracy"] == pytest.approx(right / 24)
+    assert [line.split()[0] for line in table if line[:4] in ("boot", "sand", "snea")] == 2 * [
+        *("boots", "sandals", "sneakers")
+    ]
     assert as_json["known"] == {"train": 18, "validation": 6, "test": 0, "new": 0}
     assert f"accuracy {as_json['accuracy']:.3f} " in score
     assert remark == (

@@ -1,11 +1,11 @@
 """How good the answers are, class by class: figures with intervals, and what is taken for what."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from finetune.report.answers_in_order import Judged
 from finetune.support import accuracy_interval
 
 # Resamples of the intervals of F1, for which there is no formula.
@@ -16,11 +16,14 @@ MOST_CLASSES = 40
 _PAIRS = 20
 
 
-def by_class(judged: Judged, task: str, class_names: tuple[str, ...]) -> list[dict[str, Any]]:
+def by_class(
+    labels: np.ndarray, outputs: np.ndarray, task: str, class_names: Sequence[str]
+) -> list[dict[str, Any]]:
     """Precision, recall and F1 of each class, with 95% intervals.
 
     Args:
-        judged: What was said of the images.
+        labels: Of the images, numbers of classes or a column for each label.
+        outputs: What was said of them.
         task: "binary", "multiclass" or "multilabel"; there are no classes for regression.
         class_names: In the order of their numbers.
 
@@ -30,7 +33,7 @@ def by_class(judged: Judged, task: str, class_names: tuple[str, ...]) -> list[di
         divide by. Intervals of precision and recall are Wilson's, those of F1 percentiles of a
         bootstrap over the images.
     """
-    true, said = _as_columns(judged, task, len(class_names))
+    true, said = _as_columns(labels, outputs, task, len(class_names))
     nothing: Any = np.nan
     found: Any = precision_recall_fscore_support(true, said, average=None, zero_division=nothing)
     precision, recall, f1, _ = found
@@ -55,13 +58,15 @@ def by_class(judged: Judged, task: str, class_names: tuple[str, ...]) -> list[di
     return rows
 
 
-def confusion(judged: Judged, task: str, class_names: tuple[str, ...]) -> list[list[int]]:
+def confusion(
+    labels: np.ndarray, outputs: np.ndarray, task: str, class_names: Sequence[str]
+) -> list[list[int]]:
     """How many images of each class (rows) were taken for each (columns)."""
-    true, said = classes_of(judged, task)
+    true, said = classes_of(labels, outputs, task)
     return confusion_matrix(true, said, labels=np.arange(len(class_names))).tolist()
 
 
-def most_confused(matrix: list[list[int]], class_names: tuple[str, ...]) -> list[dict[str, Any]]:
+def most_confused(matrix: list[list[int]], class_names: Sequence[str]) -> list[dict[str, Any]]:
     """The pairs of classes that are mixed up most: "true", "said" and "n"."""
     counts = np.array(matrix)
     np.fill_diagonal(counts, 0)
@@ -74,18 +79,20 @@ def most_confused(matrix: list[list[int]], class_names: tuple[str, ...]) -> list
     ]
 
 
-def classes_of(judged: Judged, task: str) -> tuple[np.ndarray, np.ndarray]:
+def classes_of(labels: np.ndarray, outputs: np.ndarray, task: str) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of the true class of each image, and of the one that was said."""
     if task == "binary":
-        return judged.labels.ravel().astype(int), (judged.said[:, 0] >= 0.5).astype(int)
-    return judged.labels.astype(int), judged.said.argmax(axis=1)
+        return labels.ravel().astype(int), (outputs[:, 0] >= 0.5).astype(int)
+    return labels.astype(int), outputs.argmax(axis=1)
 
 
-def _as_columns(judged: Judged, task: str, classes: int) -> tuple[np.ndarray, np.ndarray]:
+def _as_columns(
+    labels: np.ndarray, outputs: np.ndarray, task: str, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
     """For each image and class whether it is of it, and whether that was said."""
     if task == "multilabel":
-        return judged.labels >= 0.5, judged.said >= 0.5
-    return tuple(of[:, None] == np.arange(classes) for of in classes_of(judged, task))  # pyright: ignore[reportReturnType]
+        return labels >= 0.5, outputs >= 0.5
+    return tuple(of[:, None] == np.arange(classes) for of in classes_of(labels, outputs, task))  # pyright: ignore[reportReturnType]
 
 
 def _f1_interval(
