@@ -341,9 +341,8 @@ def test_auto_takes_what_is_suggested_and_the_run_says_which(
     }
     result = fine_tune(arrays, **options)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "Backbone" in line]
-    assert line.startswith(
-        "Backbone: mobilenet_v2: the only one that could be measured, accuracy 0."
-    )
+    # Of random weights, whatever they make of these images.
+    assert line.startswith("Backbone: mobilenet_v2: the only one that could be measured, accuracy ")
     assert result.config["backbone"] == "mobilenet_v2"
     assert 'backbone = "mobilenet_v2"' in (tmp_path / "run" / "config.toml").read_text()
     mark = json.loads((tmp_path / "run" / "run.json").read_text())
