@@ -8,6 +8,7 @@ from finetune import __version__
 from finetune.cli.command_line import CommandLine
 from finetune.cli.compare import compare
 from finetune.cli.evaluate import evaluate
+from finetune.cli.explain import explain
 from finetune.cli.find_rate import find_rate
 from finetune.cli.fit import fit
 from finetune.cli.list_backbones import list_backbones
@@ -36,6 +37,7 @@ _COMMANDS = (
     ("report", report, "finetune report runs/shoes"),
     ("predict", predict, "finetune predict runs/shoes new1.jpg more_photos/"),
     ("evaluate", evaluate, "finetune evaluate runs/shoes shoes/ --split test"),
+    ("explain", explain, "finetune explain runs/shoes new.jpg --out map.png"),
     ("serve", serve, "finetune serve runs/shoes --port 8000"),
     ("export", write_export, "finetune export runs/shoes --to onnx"),
     ("lr-find", find_rate, "finetune lr-find shoes/ --out rates.png"),

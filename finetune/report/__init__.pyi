@@ -1,5 +1,6 @@
 from .evidence import Gallery as Gallery
 from .facts import Board as Board
+from .map_drawings import draw_maps as draw_maps
 from .pairing import compare_runs as compare_runs
 from .writing import REPORT as REPORT
 from .writing import REPORT_FILES as REPORT_FILES

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from typer.testing import CliRunner
 
 from finetune.cli import app
@@ -87,6 +88,18 @@ def test_predict_without_json_is_a_table_and_names_what_it_skipped(run, folder, 
     assert result.stdout.rstrip().endswith("%")
     assert f"skipped: {broken}" in result.stderr
     assert result.stderr.endswith("1 file could not be read.\n")
+
+
+def test_explain_draws_where_images_speak_for_a_class(run, folder, tmp_path):
+    files = sorted((folder / "boots").iterdir())[:2]
+    result = call("explain", run[0], *files, "--label", "boots", "--out", tmp_path / "map.png")
+    assert result.stdout == f"Written to {tmp_path / 'map.png'}\n", result.output
+    with Image.open(tmp_path / "map.png") as figure:
+        assert figure.size == (720, 810), "two images, each with its map beside it"
+    refused = call("explain", run[0], files[0], "--label", "hats", "--out", tmp_path / "map.png")
+    assert refused.exit_code == 1 and "Expected labels among" in refused.stderr
+    other = call("explain", run[0], files[0], "--out", tmp_path / "map.txt")
+    assert "Expected a file name ending in one of" in " ".join(other.stderr.split())
 
 
 def test_evaluate_measures_the_very_images_that_the_run_held_back(run, folder, tmp_path):
