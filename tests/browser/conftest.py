@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.command("Emulation.setEmulatedMedia", features=[scheme])
         self.driver.get(address)
+        # It may return before the page's script has run.
+        self.wait("location.href !== 'about:blank' && document.readyState === 'complete'")
 
     def command(self, name: str, **options: Any) -> Any:
         """Ask the browser itself."""
@@ -79,9 +82,11 @@ class Browser:
         ]
 
     def wait(self, script: str) -> None:
-        """Wait until an expression of the page's is true."""
-        support = require("selenium.webdriver.support.wait")
-        support.WebDriverWait(self.driver, 20, 0.05).until(lambda _: self.run(f"return {script}"))
+        """Wait until an expression of the page's is true; what the console says tells why not."""
+        end = time.monotonic() + 60
+        while not self.run(f"return {script}"):
+            assert time.monotonic() < end, (script, self.messages(), self.asked_for())
+            time.sleep(0.05)
 
     def overflow(self) -> int:
         """Pixels by which the page is wider than its window."""

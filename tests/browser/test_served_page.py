@@ -40,12 +40,18 @@ def png(colour):
     return base64.b64encode(buffer.getvalue()).decode()
 
 
+def wait_for_answer(browser):
+    """Wait until the page says something, and hold it to be no complaint."""
+    browser.wait("['answer', 'error'].some((id) => !document.getElementById(id).hidden)")
+    assert browser.texts("#error") == [""]
+
+
 @pytest.mark.parametrize("kind", ["drop", "paste"])
 @pytest.mark.parametrize(("colour", "label"), [("red", "red"), ("lime", EVIL)])
 def test_an_image_that_is_dropped_or_pasted_is_classified(browser, server, kind, colour, label):
     browser.open(server)
     browser.run(GIVE, kind, 'a "quoted" </script> name.png', png(colour))
-    browser.wait("!document.getElementById('answer').hidden")
+    wait_for_answer(browser)
     assert browser.texts("#label") == [label]
     assert browser.texts("#classes td:first-child")[0] == label
     assert browser.texts("#classes td:last-child") == ["57.6 %", "21.2 %", "21.2 %"]
@@ -60,7 +66,7 @@ def test_a_file_that_is_chosen_is_classified_and_one_that_is_no_image_is_refused
     field = browser.driver.find_element("id", "file")
     Image.new("RGB", (8, 8), "blue").save(tmp_path / "blue.png")
     field.send_keys(str(tmp_path / "blue.png"))
-    browser.wait("!document.getElementById('answer').hidden")
+    wait_for_answer(browser)
     assert browser.texts("#label") == ["blue"]
     (tmp_path / "text.png").write_text("no image")
     field.send_keys(str(tmp_path / "text.png"))
@@ -72,7 +78,7 @@ def test_a_file_that_is_chosen_is_classified_and_one_that_is_no_image_is_refused
 def test_nothing_is_asked_of_any_other_machine(browser, server):
     browser.open(server)
     browser.run(GIVE, "drop", "red.png", png("red"))
-    browser.wait("!document.getElementById('answer').hidden")
+    wait_for_answer(browser)
     asked = [address for address in browser.asked_for() if address[:5] not in ("blob:", "data:")]
     assert {address.removeprefix(server) for address in asked} == {
         *("", "page.css", "page.js", "model", "predict"),
@@ -84,7 +90,7 @@ def test_nothing_is_asked_of_any_other_machine(browser, server):
 def test_it_fits_the_window_and_can_be_read(browser, server, width, dark):
     browser.open(server, width=width, dark=dark)
     browser.run(GIVE, "drop", "lime.png", png("lime"))
-    browser.wait("!document.getElementById('answer').hidden")
+    wait_for_answer(browser)
     assert browser.overflow() == 0
     for selector in ("h1", "header p", "#label", "#note", "footer"):
         assert browser.contrast(selector) >= 4.5, selector
