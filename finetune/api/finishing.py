@@ -27,7 +27,7 @@ from finetune.tuning import CrossValidation, Settings, Trainer, cross_validate
 # Times that the model is trained once more on all images, where nothing else is said.
 _REFIT = 1
 
-MEASURING = "Measuring"
+_MEASURING = "Measuring"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def finish(training: Training, laps: Laps) -> Finished:
     chosen = measured.outputs(images, "validation")
     tested = "test" in images.counts
     gallery = None if tested else look_at(measured, images, "validation", chosen)
-    laps.end(MEASURING)
+    laps.end(_MEASURING)
     refitted, alone = _refit(training, measured)
     laps.end("Training on all images")
     tests = measured.outputs(images, "test") if tested else None
@@ -101,13 +101,13 @@ def finish(training: Training, laps: Laps) -> Finished:
     if trainer.calibrates(images.task):
         model = model.calibrated(*chosen)
     quality = scores(model.card, chosen, tests)
-    laps.end(MEASURING)
+    laps.end(_MEASURING)
     folded = _cross_validate(training)
     laps.end("Cross-validation")
     verdict = None
     if _can_be_compared(training):
         verdict = _verdict(training, measured, chosen, tests, alone, folded)
-    laps.end(MEASURING)
+    laps.end(_MEASURING)
     answers = {"validation": chosen, "test": tests}
     return Finished(model, quality, refitted, folded, verdict, answers, gallery or Gallery())
 

@@ -1,18 +1,21 @@
 """`finetune predict`: what a saved model says of image files."""
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import IO, TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from finetune.cli.terminal import start_tensorflow
-from finetune.exceptions import ArgumentError, StorageError
+from finetune.exceptions import ArgumentError
+from finetune.support import write_whole
 
 if TYPE_CHECKING:
     from finetune.model import Prediction, Predictions
@@ -76,15 +79,24 @@ def predict(
     loaded = load(model)
     if top_k is not None and loaded.card.task == "regression":
         raise ArgumentError("Expected a model of classes with top_k, received one for regression.")
+    write_as = _WRITERS["json" if as_json else format.value]
+    options: dict[str, Any] = {"threshold": threshold, "flip": flip}
     skipped = 0
-    with _writing(out) as stream, _progress(shown=not stream.isatty()) as progress:
-        write = _WRITERS["json" if as_json else format.value](stream, top_k)
-        options: dict[str, Any] = {"threshold": threshold, "flip": flip, "progress": progress}
-        for some in loaded.predict_pieces(images, **options):
-            write(some)
-            for file in some.skipped:
-                print(f"skipped: {file}", file=sys.stderr)
-            skipped += len(some.skipped)
+
+    def classify(stream: TextIO) -> None:
+        nonlocal skipped
+        write = write_as(stream, top_k)
+        with _progress(shown=not stream.isatty()) as progress:
+            for some in loaded.predict_pieces(images, progress=progress, **options):
+                write(some)
+                for file in some.skipped:
+                    print(f"skipped: {file}", file=sys.stderr)
+                skipped += len(some.skipped)
+
+    if out is None:
+        classify(sys.stdout)
+    else:
+        write_whole(out, partial(_as_encoded, classify))
     if out is not None:
         print(f"Written to {out}")
     if skipped:
@@ -93,25 +105,11 @@ def predict(
         raise typer.Exit(UNREADABLE)
 
 
-@contextmanager
-def _writing(out: Path | None) -> Iterator[TextIO]:
-    """Where predictions go; a file is whole, or not there."""
-    if out is None:
-        yield sys.stdout
-        return
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8", newline="") as stream:
-            yield stream
-        partial.replace(out)
-    except OSError as error:
-        raise StorageError(
-            f"Could not write {out}: {error}. Free some space or name another place."
-        ) from error
-    finally:
-        with suppress(OSError):  # it is not there, or not even its folder is
-            partial.unlink()
+def _as_encoded(write: Callable[[TextIO], None], file: IO[bytes]) -> None:
+    """Have text written to a file of bytes."""
+    stream = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    write(stream)
+    stream.detach()  # which writes what is left, and leaves the file open
 
 
 @contextmanager

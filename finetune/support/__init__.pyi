@@ -17,6 +17,7 @@ from .files import as_text as as_text
 from .files import remove_partial as remove_partial
 from .files import set_aside as set_aside
 from .files import write_text as write_text
+from .files import write_whole as write_whole
 from .folders import RUN as RUN
 from .folders import STUDY as STUDY
 from .folders import contents as contents
