@@ -26,7 +26,7 @@ from finetune.model.card import ModelCard, read_card, write_card
 from finetune.model.class_by_class import by_class, confusion
 from finetune.model.evaluation import Evaluation, absent_classes, in_order_of, rows_of, score
 from finetune.model.known_images import KnownImages, read_known, write_known
-from finetune.model.pictures import count_pictures, read_all, read_pictures
+from finetune.model.pictures import find_pictures, read_all, read_pictures
 from finetune.model.predictions import Predictions, describe
 from finetune.reuse import extractor, pass_batch
 from finetune.support import check_number, first_not_finite
@@ -102,7 +102,7 @@ class FineTunedModel:
                 label is None; "multilabel" names all labels from there on. Default: the most
                 probable class whatever its probability, labels from one half on.
             flip: Whether each image is looked at mirrored left to right, too, and what the model
-                says averaged. Default False: no gain was measured (docs/results.md).
+                says averaged. Default False: no gain was measured (docs/predict.md).
 
         Returns:
             One label and its probabilities per image. Files that cannot be read are listed
@@ -151,7 +151,7 @@ class FineTunedModel:
         if threshold is not None:
             check_number("threshold", threshold, least=0, most=1)
             check_task(self.card.task)
-        pictures, count = count_pictures(images)
+        pictures = find_pictures(images)
         done, readable, reasons = 0, 0, []
         for some in read_pictures(pictures, self.card.image_size, self.card.resize):
             outputs = self._say(some.pixels, batch_size, flip)
@@ -160,7 +160,7 @@ class FineTunedModel:
             readable += len(some.names)
             reasons += some.skipped[: _REASONS - len(reasons)]
             if progress is not None:
-                progress(done, count)
+                progress(done, len(pictures))
             yield replace(said, skipped=some.skipped)
         if not readable:
             why = "; ".join(map(str, reasons)) or "nothing was given"

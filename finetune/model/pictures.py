@@ -45,21 +45,20 @@ class Pictures:
     skipped: tuple[SkippedFile, ...] = ()
 
 
-def count_pictures(images: Any) -> tuple[Any, int]:
+def find_pictures(images: Any) -> Sequence[Any]:
     """Look up which files are meant.
 
     Args:
-        images: See `read_pictures`.
+        images: See `FineTunedModel.predict`.
 
     Returns:
-        The same with paths of files in the place of folders and patterns; and how many they are.
+        The pictures one by one, with paths of files in the place of folders and patterns.
 
     Raises:
         DataError: If a path does not exist, or it is nothing that can be read.
     """
     paths = _paths(images)
-    pictures = _one_by_one(images) if paths is None else find_images(paths)
-    return pictures, len(pictures)
+    return _one_by_one(images) if paths is None else find_images(paths)
 
 
 def read_pictures(
@@ -68,7 +67,7 @@ def read_pictures(
     """Reads images a piece at a time, the next one while what was read is worked on.
 
     Args:
-        pictures: Paths of files; or images (h, w, 3), and pictures. See `count_pictures`.
+        pictures: Paths of files; or images (h, w, 3), and pictures. See `find_pictures`.
         image_size: (height, width) in pixels.
         resize: How other sizes are brought to it: "crop", "pad" or "squash".
 
@@ -110,8 +109,8 @@ def read_all(images: Any, image_size: tuple[int, int], resize: str) -> np.ndarra
     Raises:
         DataError: If there is none, or one is something else.
     """
-    pictures, _ = count_pictures(images)
-    pieces = [some.pixels for some in read_pictures(pictures, image_size, resize)]
+    found = read_pictures(find_pictures(images), image_size, resize)
+    pieces = [some.pixels for some in found]
     if not sum(map(len, pieces)):
         raise DataError("Expected at least one readable image, received none.")
     return np.concatenate(pieces)
