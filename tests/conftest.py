@@ -19,7 +19,6 @@ from PIL import Image
 
 import finetune
 from finetune.data import ImageData, load_data
-from finetune.report import writing
 from finetune.reuse import starts
 from finetune.training import relays
 from tiny import SIZE, build_backbone, make_images
@@ -71,14 +70,6 @@ def small_work_pays() -> Iterator[None]:
     """Features are kept wherever they can be, also of backbones too small for that to pay."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(starts, "_LOADED", 1e15)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def figures_are_left_out() -> Iterator[None]:
-    """Half a second of matplotlib's for every run and search; tests of the report have them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writing, "FIGURE_KINDS", ())
         yield
 
 

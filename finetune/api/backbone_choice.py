@@ -235,7 +235,7 @@ def _pooled(trainer: Trainer, settings: Settings, data: ImageData) -> tuple[np.n
     """Features and labels of training and validation images, not augmented."""
     source = trainer.source_of(data.with_options(augment="none"), settings)
     shared, _ = trainer.prepare(settings, source)
-    both = shared.pooled(source)
+    both = [shared.pooled(source, split) for split in (TRAIN, VALIDATION)]
     # Rows are taken by number where they lie on disk.
     rows = [part.inputs[0][np.arange(len(part.labels))] for part in both]
     labels = np.concatenate([part.labels for part in both])

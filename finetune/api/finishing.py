@@ -2,8 +2,10 @@
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 
 import keras
+import numpy as np
 from rich.console import Console
 
 from finetune.data import ImageData
@@ -89,14 +91,18 @@ def finish(training: Training, laps: Laps) -> Finished:
     measured = FineTunedModel(training.model, card)  # one for all that is measured: compiled once
     # Before it is trained on the validation images too.
     chosen = measured.outputs(images, "validation")
-    tested = "test" in images.counts
-    gallery = None if tested else look_at(measured, images, "validation", chosen)
+    split = "test" if "test" in images.counts else "validation"
+    pooled = partial(trainer.pooled, training.values, training.source)
+    gallery = None
+    if split == "validation":
+        gallery = look_at(measured, images, split, chosen, pooled)
     laps.end(_MEASURING)
-    refitted, alone = _refit(training, measured)
+    refitted, alone = _refit(training)
     laps.end("Training on all images")
-    tests = measured.outputs(images, "test") if tested else None
-    if tests is not None:
-        gallery = look_at(measured, images, "test", tests)
+    tests = None
+    if split == "test":
+        tests = measured.outputs(images, split)
+        gallery = look_at(measured, images, split, tests, pooled)
     model = replace(measured, known=remember(images, size, refitted=refitted > 0))
     if trainer.calibrates(images.task):
         model = model.calibrated(*chosen)
@@ -106,7 +112,7 @@ def finish(training: Training, laps: Laps) -> Finished:
     laps.end("Cross-validation")
     verdict = None
     if _can_be_compared(training):
-        verdict = _verdict(training, measured, chosen, tests, alone, folded)
+        verdict = _verdict(training, chosen, tests, alone, folded)
     laps.end(_MEASURING)
     answers = {"validation": chosen, "test": tests}
     return Finished(model, quality, refitted, folded, verdict, answers, gallery or Gallery())
@@ -125,17 +131,15 @@ def _can_be_compared(training: Training) -> bool:
 
 def _verdict(
     training: Training,
-    measured: FineTunedModel,
     chosen: Answers,
     tests: Answers | None,
-    alone: Answers | None,
+    alone: np.ndarray | None,
     folded: CrossValidation | None,
 ) -> Verdict | None:
     """Compare with the head alone, trained on as many images.
 
     Args:
         training: What was trained.
-        measured: Asks its model.
         chosen: What was said of the validation images.
         tests: What was said of the test images, where there are any.
         alone: What the head alone said of them, trained on all images; None where it was not.
@@ -146,22 +150,22 @@ def _verdict(
         tuned, head = (folded.labels, folded.outputs), (folded.labels, folded.head)
         return against_head(f"{folded.folds}-fold", task, tuned, head)
     split, tuned = ("validation", chosen) if tests is None else ("test", tests)
-    alone = alone or _ask_head(training, measured, split)
-    return None if alone is None else against_head(split, task, tuned, alone)
+    if alone is None:
+        alone = _ask_head(training, split)
+    return None if alone is None else against_head(split, task, tuned, (tuned[0], alone))
 
 
-def _ask_head(training: Training, measured: FineTunedModel, split: str) -> Answers | None:
+def _ask_head(training: Training, split: str) -> np.ndarray | None:
     """What the head alone says, trained as it was before the backbone was."""
     made = values_of(training.model.variables)
+    trainer, given = training.trainer, (training.values, training.source)
     try:
-        if not training.trainer.head_alone(training.values, training.source):
-            return None
-        return measured.outputs(training.images, split)
+        return trainer.head_says(*given, split) if trainer.head_alone(*given) else None
     finally:
         assign(training.model.variables, made)
 
 
-def _refit(training: Training, measured: FineTunedModel) -> tuple[int, Answers | None]:
+def _refit(training: Training) -> tuple[int, np.ndarray | None]:
     """Train once more on all images, if that is wanted.
 
     Returns:
@@ -172,11 +176,11 @@ def _refit(training: Training, measured: FineTunedModel) -> tuple[int, Answers |
     seeds = trainer.refits(training.source, _REFIT)
     if not seeds or training.record.interrupted:
         return 0, None
-    heard: list[Answers] = []
+    heard: list[np.ndarray] = []
 
     def ask_head() -> None:
         if _can_be_compared(training) and "test" in training.images.counts:
-            heard.append(measured.outputs(training.images, "test"))
+            heard.append(trainer.head_says(training.values, training.source, "test"))
 
     before = values_of(training.model.variables)
     started = time.perf_counter()

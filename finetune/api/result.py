@@ -6,11 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.api.training_curves import draw_training
 from finetune.data import ImageData
 from finetune.export import Export, export_model
 from finetune.model import Calibration, Evaluation, FineTunedModel, Predictions, Score, Verdict
-from finetune.report import REPORT, make_report
+from finetune.report import draw_training, make_report
 from finetune.support import as_html, format_seconds, save_figure, to_frame
 from finetune.training import HEAD, TrainingRecord, was_solved
 from finetune.tuning import CrossValidation
@@ -109,19 +108,21 @@ class FineTuneResult:
             ArgumentError: If the ending is of no kind of image that can be written.
             StorageError: If the file cannot be written.
         """
-        figure = draw_training(self.record)
+        figure = draw_training(self.record.epochs, self.record.best)
         if path is not None:
             save_figure(figure, path)
         return figure
 
     def report(self) -> Path:
-        """The page that shows the run: `report.html` in its folder, made anew if it is gone.
+        """Make the report of the run anew: `report.html` in its folder, its curves in `figures/`.
+
+        Returns:
+            The page.
 
         Raises:
-            StorageError: If it cannot be written.
+            StorageError: If something cannot be written.
         """
-        page = self.folder / REPORT
-        return page if page.exists() else make_report(self.folder)
+        return make_report(self.folder)
 
     def evaluate(self, data: Any = None, split: str | None = None) -> Evaluation:
         """Measure the quality on these or other images, see `FineTunedModel.evaluate`."""

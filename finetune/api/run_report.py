@@ -36,7 +36,7 @@ def report_result(
         known.update(model=result.freeze, temperature=temperature, spared=spared())
         return evidence_of(result.data, said, gallery, **known)
 
-    report_run(result.folder, evidence, {"training": result.plot})
+    report_run(result.folder, evidence)
 
 
 def spared_by(shared: SharedBackbone, source: Source, depth: int) -> str:

@@ -2,9 +2,11 @@ from .evidence import Gallery as Gallery
 from .facts import Board as Board
 from .map_drawings import draw_maps as draw_maps
 from .pairing import compare_runs as compare_runs
-from .writing import REPORT as REPORT
+from .training_curves import draw_training as draw_training
 from .writing import REPORT_FILES as REPORT_FILES
 from .writing import evidence_of as evidence_of
 from .writing import look_at as look_at
 from .writing import make_report as make_report
 from .writing import report_run as report_run
+from .writing import write_figure as write_figure
+from .writing import write_page as write_page

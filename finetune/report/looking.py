@@ -1,7 +1,7 @@
 """Has a model look at the images that its report shows: maps, similar images, small pictures."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -17,12 +17,17 @@ from finetune.support import as_text
 _SIDE = 160
 _QUALITY = 62
 
-# Mistakes that similar images are looked for, how many each, and among how many: a pass over a
-# thousand images takes less than one epoch of training.
-_EXPLAINED, _SIMILAR, _COMPARED = 24, 3, 1000
+# Mistakes that similar images are looked for, and how many each.
+_EXPLAINED, _SIMILAR = 24, 3
 
 
-def look(model: FineTunedModel, data: ImageData, split: str, answers: Answers) -> Gallery:
+# Gives the features of the images of a split, (n, features); None where none are kept.
+Pooled = Callable[[str], np.ndarray | None]
+
+
+def look(
+    model: FineTunedModel, data: ImageData, split: str, answers: Answers, pooled: Pooled
+) -> Gallery:
     """Choose the images that a report shows, and have the model say where it looked.
 
     Args:
@@ -30,6 +35,8 @@ def look(model: FineTunedModel, data: ImageData, split: str, answers: Answers) -
         data: The images, at its size.
         split: "validation" or "test".
         answers: What it said of that split.
+        pooled: Gives the features by which images are alike: those of the pretrained backbone,
+            which are there.
     """
     if split not in data.splits:
         return Gallery(split, note="Images of a tf.data.Dataset are not kept, so none is shown.")
@@ -52,11 +59,10 @@ def look(model: FineTunedModel, data: ImageData, split: str, answers: Answers) -
         )
     similar: list[list[tuple[int, float]]] = []
     compared = 0
-    if found.pooled is not None and gives_probabilities(data.task):
-        wrong = int((~judged.right[rows]).sum())
-        vectors = found.pooled[: min(wrong, _EXPLAINED)]
-        similar, compared = _most_similar(model, data.splits["train"], vectors)
     train = data.splits["train"]
+    if gives_probabilities(data.task):
+        wrong = int((~judged.right[rows]).sum())
+        similar, compared = _most_similar(pooled, split, rows[: min(wrong, _EXPLAINED)])
     numbers = {row: place for place, row in enumerate(sorted({r for o in similar for r, _ in o}))}
     shown = tuple(
         ShownImage(
@@ -74,28 +80,23 @@ def look(model: FineTunedModel, data: ImageData, split: str, answers: Answers) -
 
 
 def _most_similar(
-    model: FineTunedModel, train: Split, vectors: np.ndarray
+    pooled: Pooled, split: str, rows: Sequence[int]
 ) -> tuple[list[list[tuple[int, float]]], int]:
-    """For each vector the training images with the most similar features: (row, cosine)."""
-    if not len(vectors):
+    """For each row of a split the training images with the most similar features: (row, cosine)."""
+    known = pooled("train") if rows else None
+    asked = None if known is None else pooled(split)
+    if known is None or asked is None:
         return [], 0
-    rows = np.unique(np.linspace(0, len(train) - 1, min(len(train), _COMPARED)).astype(int))
-    known = np.concatenate(
-        [
-            _unit(model.observe(np.stack([train.images[row] for row in part]), places=False).pooled)
-            for part in np.array_split(rows, -(-len(rows) // 128))
-        ]
-    )
-    alike = _unit(vectors) @ known.T
+    alike = _unit(asked[rows]) @ _unit(known).T
     best = np.argsort(-alike, axis=1, kind="stable")[:, :_SIMILAR]
     return [
-        [(int(rows[place]), float(min(1.0, alike[number, place]))) for place in places]
+        [(int(place), float(min(1.0, alike[number, place]))) for place in places]
         for number, places in enumerate(best)
-    ], len(rows)
+    ], len(known)
 
 
-def _unit(vectors: np.ndarray | None) -> np.ndarray:
-    assert vectors is not None  # a model that pools does so every time
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    vectors = np.asarray(vectors, "float32")  # kept ones may be rounded
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 

@@ -1,6 +1,5 @@
 """Writes the report of a run, at its end or anew: whatever happens, the run stays as it is."""
 
-import functools
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,9 +12,10 @@ from finetune.exceptions import FineTuneError, RunFolderError
 from finetune.model import FineTunedModel
 from finetune.report.evidence import EVIDENCE, About, Answers, Evidence, Gallery, write_evidence
 from finetune.report.facts import Board, facts_of
-from finetune.report.looking import look
+from finetune.report.looking import Pooled, look
 from finetune.report.rendering import render
-from finetune.report.saved_figures import METRICS
+from finetune.report.saved_figures import METRICS, Saved, read_saved
+from finetune.report.training_curves import draw_training
 from finetune.support import as_text, save_figure, write_text
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("finetune")
 
 # What figures are written as.
-FIGURE_KINDS = ("svg", "png")
+_KINDS = ("svg", "png")
 
 REPORT, FIGURES = "report.html", "figures"
 
@@ -33,7 +33,11 @@ REPORT_FILES = (EVIDENCE, FIGURES, REPORT)
 
 
 def look_at(
-    model: FineTunedModel, data: ImageData, split: str, answers: tuple[np.ndarray, np.ndarray]
+    model: FineTunedModel,
+    data: ImageData,
+    split: str,
+    answers: tuple[np.ndarray, np.ndarray],
+    pooled: Pooled,
 ) -> Gallery:
     """Choose the images that a report will show, and have the model say where it looked.
 
@@ -42,13 +46,14 @@ def look_at(
         data: The images, at its size.
         split: "validation" or "test".
         answers: Labels of that split, and what the model said.
+        pooled: Gives the features by which images are alike.
 
     Returns:
         The images; none, and a line in the log, where something went wrong: that must not cost a
         run its model.
     """
     try:
-        return look(model, data, split, Answers(*answers))
+        return look(model, data, split, Answers(*answers), pooled)
     except (Exception, KeyboardInterrupt) as error:  # whatever it is, the run matters more
         log.warning("The report will show no images: %s", _why(error))
         return Gallery(split, note="The images could not be looked at.")
@@ -100,17 +105,13 @@ def evidence_of(
 
 
 def report_run(
-    folder: Path,
-    evidence: Callable[[], Evidence],
-    figures: Mapping[str, "Callable[[], Figure]"],
-    board: Callable[[], Board] | None = None,
+    folder: Path, evidence: Callable[[], Evidence], board: Callable[[], Board] | None = None
 ) -> Path | None:
     """Write the report of a run that is over, and what it is made of.
 
     Args:
         folder: Of the run or study; all other files are there.
         evidence: Gives what no other file says.
-        figures: Draws the figures, by the names of their files.
         board: Gives the trials, of a study.
 
     Returns:
@@ -118,12 +119,7 @@ def report_run(
     """
     try:
         write_evidence(folder, evidence())
-        page = make_report(folder, None if board is None else board())
-        for name, draw in figures.items():
-            drawn = functools.cache(draw)
-            for kind in FIGURE_KINDS:
-                save_figure(drawn(), folder / FIGURES / f"{name}.{kind}")
-        return page
+        return write_page(folder, None if board is None else board())
     except (Exception, KeyboardInterrupt) as error:  # whatever it is, the run is whole
         log.warning(
             "The run in %s is whole, but its report is not: %s `finetune report %s` tries again.",
@@ -132,8 +128,41 @@ def report_run(
         return None
 
 
-def make_report(folder: Path, board: Board | None = None) -> Path:
-    """Make the report of a run from its folder alone.
+def make_report(folder: Path) -> Path:
+    """Make the report of a run, and its figures, from its folder alone.
+
+    Args:
+        folder: Of a run.
+
+    Returns:
+        The page, `report.html` in the folder.
+
+    Raises:
+        RunFolderError: If it is the folder of no run.
+        DamagedFileError: If a file in it holds something else.
+        StorageError: If it cannot be read or written.
+    """
+    page = write_page(folder)
+    saved = read_saved(folder)
+    if saved.epochs:
+        write_figure(folder, "training", draw_training(saved.epochs, _kept(saved)))
+    return page
+
+
+def write_figure(folder: Path, name: str, figure: "Figure") -> None:
+    """Write a figure of a report, once for print and once for slides.
+
+    Not at the end of every run: to load what draws takes longer than the page does.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    for kind in _KINDS:
+        save_figure(figure, folder / FIGURES / f"{name}.{kind}")
+
+
+def write_page(folder: Path, board: Board | None = None) -> Path:
+    """Write the page of a report from the folder of a run alone.
 
     Args:
         folder: Of a run, or of a study.
@@ -156,6 +185,14 @@ def make_report(folder: Path, board: Board | None = None) -> Path:
     page = folder / REPORT
     write_text(page, render(*facts_of(folder, board)))
     return page
+
+
+def _kept(saved: Saved) -> int | None:
+    """Index of the epoch that a run kept."""
+    figures = saved.figures
+    kept = None if figures is None else (figures.best_phase, figures.best_epoch)
+    places = [(row.get("phase"), row.get("epoch")) for row in saved.epochs]
+    return places.index(kept) if kept in places else None
 
 
 def _names(data: ImageData, split: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -17,6 +17,7 @@ from .identities import identity as identity
 from .inference import in_inference_mode as in_inference_mode
 from .joined import JoinedRows as JoinedRows
 from .rewriting import rewrite as rewrite
+from .sources import TEST as TEST
 from .sources import TRAIN as TRAIN
 from .sources import VALIDATION as VALIDATION
 from .sources import Source as Source

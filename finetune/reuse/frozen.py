@@ -169,15 +169,31 @@ class FrozenModel:
                 source, split, names[0], names[1:], self._extract, lasting=lasting
             )
 
-    def computed(self, source: Source, split: str, name: str) -> Features:
-        """The same, computed now; nothing of it is kept."""
+    def computed(
+        self, source: Source, split: str, name: str, beside: Sequence[str] = ()
+    ) -> Features:
+        """The same, computed now; nothing of it is kept.
+
+        Args:
+            source: The images.
+            split: "train", "validation" or, where they are stored, "test".
+            name: Name of the place.
+            beside: Other places that passes before were about, see `features`: the compiled
+                function that computed all of them serves once more.
+        """
         if isinstance(source, FoldSource):
-            parts = (self.computed(source.whole, part, name) for part in _BOTH)
+            parts = (self.computed(source.whole, part, name, beside) for part in _BOTH)
             return source.features(split, *parts)
+        names = [*dict.fromkeys(self._full(place) for place in (name, *beside))]
+
+        def extract(
+            source: Source, split: str, _: Sequence[str]
+        ) -> Iterator[tuple[list[tuple[np.ndarray, ...]], np.ndarray]]:
+            for values, labels in self._extract(source, split, names):
+                yield values[:1], labels
+
         with self._pretrained():
-            return FeatureCache().get(
-                source, split, self._full(name), (), self._extract, lasting=False
-            )
+            return FeatureCache().get(source, split, names[0], (), extract, lasting=False)
 
     @contextmanager
     def _pretrained(self) -> Iterator[None]:

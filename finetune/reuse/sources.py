@@ -16,6 +16,7 @@ from finetune.reuse.joined import JoinedRows
 
 TRAIN = "train"
 VALIDATION = "validation"
+TEST = "test"
 
 
 def pass_batch() -> int:

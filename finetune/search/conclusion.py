@@ -97,16 +97,20 @@ def conclude(
     took = time.monotonic() - started
     last = [*answers][-1]
     # Test images are looked at by the model in the end, the others before it is trained on them.
-    gallery = look_at(model, data, last, answers[last]) if last == "validation" else None
+    pooled = partial(work.trainer.pooled, settings, source)
+    gallery = look_at(model, data, last, answers[last], pooled) if last == "validation" else None
     verdict = None
     if data.task in ("binary", "multiclass") and settings.head_epochs and _is_time_for(took):
         split = [*answers][-1]
         # The shared model becomes the head alone for a moment.
         with suppress(OutOfTimeError):
             if work.trainer.head_alone(settings, source):
-                verdict = against_head(
-                    split, data.task, answers[split], single.outputs(data, split)
+                alone = (
+                    work.trainer.head_says(settings, source, split)
+                    if source.stored
+                    else single.outputs(data, split)[1]
                 )
+                verdict = against_head(split, data.task, answers[split], (answers[split][0], alone))
     used = members if combined.how != BEST else members[:1]
     refitted = 0
     states: list[Values] = []
@@ -122,7 +126,7 @@ def conclude(
     elif combined.how != ENSEMBLE:  # which has weights of its own
         maker.make(combined.how, used, [member.values for member in used])
     if gallery is None:
-        gallery = look_at(model, data, last, answers[last])
+        gallery = look_at(model, data, last, answers[last], pooled)
     model = model.copy()
     folded = None
     if data.folds and stopped is None:
@@ -180,7 +184,7 @@ def _report(
         )
 
     board = partial(board_of, result.ranking, result.monitor)
-    report_run(result.folder, evidence, {"search": result.plot}, board)
+    report_run(result.folder, evidence, board)
 
 
 def _refit(

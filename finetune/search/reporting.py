@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from finetune.report import Board, make_report
+from finetune.report import Board, write_figure, write_page
 from finetune.search.board import board_rows
 from finetune.search.ranking import Ranked, rank
 from finetune.search.study import read_monitor, read_trials
+from finetune.search.trial_curves import draw_search
 from finetune.search.trials import Outcome
 from finetune.training import loss_of
 
@@ -37,7 +38,7 @@ def board_of(ranking: list[Ranked], monitor: str) -> Board:
 
 
 def report_study(folder: Path) -> Path:
-    """Make the report of a search from its folder alone, also while it runs.
+    """Make the report of a search, and its figures, from its folder alone, also while it runs.
 
     Args:
         folder: The study's folder.
@@ -50,4 +51,8 @@ def report_study(folder: Path) -> Path:
         StorageError: If it cannot be read or written.
     """
     monitor = read_monitor(folder)
-    return make_report(folder, board_of(rank(read_trials(folder), monitor), monitor))
+    ranking = rank(read_trials(folder), monitor)
+    page = write_page(folder, board_of(ranking, monitor))
+    if any(entry.score is not None for entry in ranking):
+        write_figure(folder, "search", draw_search(ranking, monitor))
+    return page

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.export import Export, export_model
 from finetune.model import Calibration, FineTunedModel, Predictions, Score, Verdict
-from finetune.report import REPORT
 from finetune.search.board import board_rows, error_lines, render
 from finetune.search.combining import Combined
 from finetune.search.ranking import Ranked
@@ -156,20 +155,21 @@ class SearchResult:
             ArgumentError: If the ending is of no kind of image that can be written.
             StorageError: If the file cannot be written.
         """
-        rows = [row for row in self.rows(test=False) if not row["execution"]]
-        figure = draw_search(self.ranking, rows, self.monitor)
+        figure = draw_search(self.ranking, self.monitor)
         if path is not None:
             save_figure(figure, path)
         return figure
 
     def report(self) -> Path:
-        """The page that shows the search: `report.html` in its folder, made anew if it is gone.
+        """Make the report of the search anew: `report.html` in its folder, and `figures/`.
+
+        Returns:
+            The page.
 
         Raises:
-            StorageError: If it cannot be written.
+            StorageError: If something cannot be written.
         """
-        page = self.folder / REPORT
-        return page if page.exists() else report_study(self.folder)
+        return report_study(self.folder)
 
     def table(self) -> str:
         """The board as text."""

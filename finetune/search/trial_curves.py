@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finetune.search.ranking import Ranked
+from finetune.search.trials import Outcome, Trial
 from finetune.support import GREY, new_figure, tidy
 from finetune.training import FINE_TUNE, HEAD, best_row, loss_of, lower_is_better
 
@@ -26,16 +27,16 @@ _NAMES = {
 }
 
 
-def draw_search(ranking: list[Ranked], rows: list[dict[str, Any]], monitor: str) -> "Figure":
+def draw_search(ranking: list[Ranked], monitor: str) -> "Figure":
     """Curves of all trials on the left, the trials over what was searched on the right.
 
     A trial has the same colour, by its score, and the same number, its place, in both.
 
     Args:
         ranking: All trials, the best first.
-        rows: A row for each trial, in the same order, see `SearchResult.rows`.
         monitor: The quantity that decided.
     """
+    rows = [_row(entry.trial) for entry in ranking]
     trials = _Trials(ranking, rows, monitor)
     figure = new_figure(11, 5)
     axes = figure.subplot_mosaic([["loss", "trials"], ["metric", "trials"]])
@@ -61,7 +62,9 @@ class _Trials:
         self.low, self.high = min(scores), max(scores)
         self.scale = _scale(self.low, self.high, monitor)
         names = ("freeze_depth", "learning_rate")
-        self.searched = [name for name in names if len({str(row[name]) for row in rows}) > 1]
+        self.searched = [
+            name for name in names if len({str(row[name]) for row in rows} - {"None"}) > 1
+        ]
 
     def style(self, place: int) -> dict[str, Any]:
         """Colour by score, and the better one on top."""
@@ -133,7 +136,7 @@ class _Trials:
             (axes.set_yscale if len(self.searched) > 1 else axes.set_xscale)("log")
         if not self.searched:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        depths = sorted({row["freeze_depth"] for row in self.rows}, key=str)
+        depths = sorted({row["freeze_depth"] for row in self.rows} - {None}, key=str)
         if "freeze_depth" in self.searched and len(depths) <= 10 and str not in map(type, depths):
             axes.set_xticks(depths)
         axes.set_title("numbered by place; the star is the best", fontsize=9, color=GREY)
@@ -141,6 +144,18 @@ class _Trials:
             bar = axes.figure.colorbar(self.scale, ax=axes, label=score)
             if self.low < self.high:
                 bar.ax.set_ylim(self.low, self.high)
+
+
+def _row(trial: Trial) -> dict[str, Any]:
+    """What is drawn of a trial; what is not known of it is None."""
+    outcome = trial.outcome or Outcome()
+    depth = outcome.freeze_depth
+    return {
+        "freeze_depth": trial.values.get("freeze_depth") if depth is None else depth,
+        "learning_rate": trial.values.get("learning_rate"),
+        "epochs": outcome.epochs,
+        "history": outcome.history,
+    }
 
 
 def _scale(low: float, high: float, monitor: str) -> "ScalarMappable":

@@ -14,6 +14,7 @@ import tensorflow as tf
 from finetune.backbones import Backbone, BatchNorm, apply_freeze_depth, leaf_layers, prepared
 from finetune.reuse import (
     PIXELS,
+    TEST,
     TRAIN,
     VALIDATION,
     Batches,
@@ -81,6 +82,8 @@ class SharedBackbone:
         self._pretrained = values_of(self.backbone.model.variables)
         self._assemblies: dict[Head, Assembly] = {}
         self.programs: dict[Any, Program] = {}
+        # Of the test images that were asked about last: no training needs them.
+        self._tests: tuple[Source, Features] | None = None
 
     @cached_property
     def frozen(self) -> FrozenModel:
@@ -299,12 +302,31 @@ class SharedBackbone:
             views=source.views,
         )
 
-    def pooled(self, source: Source) -> tuple[Features, Features]:
-        """What heads are solved on: the pooled features of training and validation images."""
+    def pooled(self, source: Source, split_name: str) -> Features:
+        """What heads are made of and asked on: the pooled features of the images of a split.
+
+        Args:
+            source: The images.
+            split_name: "train", "validation" or, where they are stored, "test".
+        """
         point = self.mark_pooled()
+        if split_name == TEST:
+            if self._tests is None or self._tests[0] is not source:
+                beside = self._starts.points(source) if source.reuse else ()
+                self._tests = source, self.frozen.computed(source, TEST, point, beside)
+            return self._tests[1]
         features = self._features if source.reuse else self.frozen.computed
-        train, validation = (features(source, split, point) for split in _BOTH)
-        return train, validation
+        return features(source, split_name, point)
+
+    def say(self, head: Head, source: Source, split_name: str) -> np.ndarray:
+        """What the head, with the weights that it has now, says of images no layer is trained for.
+
+        Returns:
+            float32 (n, units): what the whole model says where the backbone is the pretrained one.
+        """
+        vectors = self.pooled(source, split_name).inputs[0]
+        classifier = self.assembly(head).classifier
+        return np.asarray(classifier(vectors[np.arange(len(vectors))], training=False), "float32")
 
     def _features_of_both(self, program: Program, source: Source) -> tuple[Features, Features]:
         """Those of the training images and of the validation images; the program is ready then."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from finetune.reuse import Batches, Features, JoinedRows, RowBatches, Source
+from finetune.reuse import TRAIN, VALIDATION, Batches, Features, JoinedRows, RowBatches, Source
 from finetune.support import assign, current_deadline, free_memory
 from finetune.training.head import Head, loss_for, metrics_for
 from finetune.training.head_store import TrainedHead
@@ -39,7 +39,7 @@ def can_be_solved(shared: SharedBackbone, head: Head, phase: Phase, source: Sour
     if not phase.solve or head.hidden_units or not (source.reuse or source.stored):
         return False
     # A dataset of the user's is gone through for its features, and not once more for its labels.
-    labels = source.labels() if source.stored else shared.pooled(source)[0].labels
+    labels = source.labels() if source.stored else shared.pooled(source, TRAIN).labels
     if head.task in ("binary", "multiclass"):
         classes = 2 if head.task == "binary" else head.outputs
         if len(np.unique(labels)) < classes:
@@ -75,7 +75,7 @@ def solved_head(
     current_deadline().check("the head was to be solved")
     for shown in progress:
         shown.start_phase(phase.name, 1, 0)
-    train, validation = shared.pooled(source)
+    train, validation = (shared.pooled(source, split) for split in (TRAIN, VALIDATION))
     solution = _solve(train.inputs[0], train.labels, training, source.views)
     variables = _put_in(shared, training, solution)
     loss, metrics = _measure(shared, training, train, training.label_smoothing)
@@ -98,7 +98,7 @@ def solved_head(
 
 def solve_on_all(shared: SharedBackbone, training: Training, source: Source) -> None:
     """Solve the head on training and validation images together, and put its weights in."""
-    train, validation = shared.pooled(source)
+    train, validation = (shared.pooled(source, split) for split in (TRAIN, VALIDATION))
     rows = JoinedRows(train.inputs[0], validation.inputs[0], source.views)
     labels = np.concatenate([train.labels, validation.labels])
     _put_in(shared, training, _solve(rows, labels, training, source.views))

@@ -250,6 +250,31 @@ class Trainer:
         shared.reset(training.head)
         return True
 
+    def head_says(self, settings: Settings, source: Source, split: str) -> np.ndarray:
+        """What the head, as it is now, says of images on the pretrained backbone.
+
+        Args:
+            settings: The values of the trial.
+            source: Images that are stored.
+            split: "train", "validation" or "test".
+
+        Returns:
+            float32 (n, units): what the whole model says after `head_alone`, from features.
+        """
+        shared, training = self.prepare(settings, source)
+        return shared.say(training.head, source, split)
+
+    def pooled(self, settings: Settings, source: Source, split: str) -> np.ndarray | None:
+        """The pooled features of the images of a split, by the pretrained backbone.
+
+        Returns:
+            float32 (n, features), of the first view; None where nothing is kept.
+        """
+        if not source.reuse:
+            return None
+        features = self.shared(settings).pooled(source, split)
+        return features.inputs[0][np.arange(len(features.labels))]
+
     def refits(self, source: Source, usual: int) -> int:
         """How many times a model is to be trained once more, see `refit`.
 

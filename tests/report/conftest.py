@@ -12,7 +12,6 @@ import pytest
 
 from finetune.api.one_call import fine_tune
 from finetune.api.result import FineTuneResult
-from finetune.report import writing
 from tiny import EVIL, make_images
 
 
@@ -33,9 +32,7 @@ def tune(make_backbone, tmp_path_factory) -> Callable[..., FineTuneResult]:
             "out": tmp_path_factory.mktemp("run"),
             "verbose": 0,
         }
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(writing, "FIGURE_KINDS", ("svg", "png"))  # here they are what is tested
-            return fine_tune(data, backbone=make_backbone(), **{**defaults, **arguments})
+        return fine_tune(data, backbone=make_backbone(), **{**defaults, **arguments})
 
     return run
 

@@ -203,13 +203,19 @@ def test_the_figure_shows_curves_beside_depth_and_rate(result, tmp_path):
 )
 def test_where_one_thing_is_searched_the_score_stands_over_it(searched, xlabel):
     epoch = {"phase": "fine_tune", "epoch": 1, "val_accuracy": 0.5, "val_loss": 1.0}
-    trials, rows = [], []
-    for number, value in enumerate((0.001, 0.01)):
-        outcome = Outcome({"val_accuracy": 0.5, "val_loss": 1.0}, 0.5, 1.0, 1, n=10)
+    trials = []
+    for number, value in enumerate((2, 3)):
+        outcome = Outcome(
+            {"val_accuracy": 0.5, "val_loss": 1.0},
+            score=0.5,
+            lowest_loss=1.0,
+            epochs=1,
+            n=10,
+            freeze_depth=value if searched == "freeze_depth" else 3,
+            history=[epoch],
+        )
         trials.append(Trial(f"{number:04}", {searched: value}, steps=[Step(None, 1, 2, outcome)]))
-        row = {"freeze_depth": 3, "learning_rate": 0.1, "epochs": 1, "history": [epoch]}
-        rows.append({**row, searched: value})
-    figure = draw_search(rank(trials, "val_accuracy"), rows, "val_accuracy")
+    figure = draw_search(rank(trials, "val_accuracy"), "val_accuracy")
     right = figure.axes[1]
     assert (right.get_xlabel(), right.get_ylabel()) == (xlabel, "validation accuracy")
     assert len(figure.axes) == 3, "no colour bar beside an axis that says the same"

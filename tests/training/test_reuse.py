@@ -195,3 +195,20 @@ def test_one_pass_over_the_images_yields_what_the_head_and_all_depths_need(
         tuner.trainer.train(replace(values, freeze_depth=depth), source)
     assert passes == ["train", "validation"]
     assert len(tuner.trainer.shared(values).cache.kept) == 2 * 3
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+@pytest.mark.parametrize("hidden_units", [0, 8])
+def test_a_head_alone_says_of_features_what_the_whole_model_says_of_images(
+    backbone, data, reuse, hidden_units
+):
+    trainer = FineTuner(
+        backbone, preprocess="tf", freeze_depth=7, epochs=1, reuse=reuse, hidden_units=hidden_units
+    ).trainer
+    values = trainer.settings()
+    source = trainer.source_of(data, values)
+    model, _ = trainer.train(values, source)
+    assert trainer.head_alone(values, source)
+    for split in ("validation", "test"):
+        whole = model.predict(data.splits[split].images.astype("float32"), verbose=0)
+        assert trainer.head_says(values, source, split) == pytest.approx(whole, abs=1e-5)

@@ -31,7 +31,8 @@ def head_of(trainer, data, **changes):
 def pooled(trainer, data):
     values = trainer.settings()
     source = trainer.source_of(data, values)
-    return trainer.shared(values).pooled(source)
+    shared = trainer.shared(values)
+    return [shared.pooled(source, split) for split in ("train", "validation")]
 
 
 def test_the_head_is_logistic_regression_on_the_pooled_features(make_backbone, data):
