@@ -57,7 +57,8 @@ class Combined:
 
     Args:
         how: "best", "soup" or "ensemble".
-        members: Numbers of the trials, the best first.
+        members: Numbers of the trials, the best first; of one that was trained several times on all
+            images, to be averaged, as many times.
         losses: Validation loss of each way that was measured: "best", "soup", "ensemble".
         slowdown: Times that the model takes for an image what one trial takes; None where that was
             not measured, and for "best" and "soup", which take the same.
@@ -69,6 +70,11 @@ class Combined:
     slowdown: float | None = None
 
     def __str__(self) -> str:
+        if self.how == ENSEMBLE and len({*self.members}) == 1:
+            return (
+                f"Made of {len(self.members)} trainings of trial {self.members[0]} on all images, "
+                f"probabilities averaged; an image takes {self.slowdown:.1f} times as long."
+            )
         if len(self.losses) < 2:
             return ""
         trials = " and ".join(filter(None, (", ".join(self.members[:-1]), self.members[-1])))
@@ -195,7 +201,7 @@ class Maker:
             model = self.make(how, *((best, states[:1]) if how == BEST else (members, states)))
             if how != ENSEMBLE:
                 return model, Combined(how, names, losses)
-            slowdown = self._seconds(model) / self._seconds(self._single)
+            slowdown = self._slowdown(model)
             if combine == ENSEMBLE or slowdown <= max_slowdown:
                 return model, Combined(how, names, losses, slowdown)
             log.info(
@@ -204,6 +210,21 @@ class Maker:
                 *(", ".join(names), losses[ENSEMBLE], slowdown),
             )
         raise AssertionError("the best trial alone is always allowed")
+
+    def repeated(self, member: Member, times: int, max_slowdown: float) -> Combined | None:
+        """How the probabilities of several trainings of one trial can be averaged.
+
+        Returns:
+            None where that takes longer than is allowed.
+        """
+        members, states = [member] * times, [member.values] * times
+        slowdown = self._slowdown(self.make(ENSEMBLE, members, states))
+        if slowdown > max_slowdown:
+            return None
+        return Combined(ENSEMBLE, (member.entry.trial.trial,) * times, slowdown=slowdown)
+
+    def _slowdown(self, model: FineTunedModel) -> float:
+        return self._seconds(model) / self._seconds(self._single)
 
     def _loss(self, labels: np.ndarray, outputs: np.ndarray) -> float:
         task = self._single.card.task

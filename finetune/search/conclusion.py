@@ -18,7 +18,7 @@ from finetune.model import Answers, FineTunedModel, against_head, remember, scor
 from finetune.report import Gallery, evidence_of, look_at, report_run
 from finetune.reuse import Source, StoredSource
 from finetune.search.board import error_lines
-from finetune.search.combining import BEST, ENSEMBLE, Maker, Member, members_of
+from finetune.search.combining import BEST, ENSEMBLE, Combined, Maker, Member, members_of
 from finetune.search.kept_weights import kept_weights
 from finetune.search.options import SearchOptions
 from finetune.search.ranking import Ranked
@@ -28,6 +28,7 @@ from finetune.search.runner import Work
 from finetune.search.search_result import SearchResult
 from finetune.search.trials import Trial
 from finetune.support import (
+    LARGEST_SEED,
     as_csv,
     assign,
     current_deadline,
@@ -116,7 +117,9 @@ def conclude(
     states: list[Values] = []
     times = work.trainer.refits(source, _REFIT)
     if times and stopped is None:
-        states, refitted = _refit(work, used, trained, times, monitor, console)
+        again, ending, seeds = _trainings(maker, used, combined, options, times)
+        states, refitted = _refit(work, again, trained, seeds, monitor, console)
+        used, combined = (again, ending) if refitted else (used, combined)
     if refitted:
         known = remember(data, card.image_size, refitted=True)
         model = replace(maker.make(combined.how, used, states), known=known)
@@ -185,6 +188,32 @@ def _report(
 
     board = partial(board_of, result.ranking, result.monitor)
     report_run(result.folder, evidence, board)
+
+
+def _trainings(
+    maker: Maker, used: list[Member], combined: Combined, options: SearchOptions, times: int
+) -> tuple[list[Member], Combined, int]:
+    """What is trained again: so many trainings of as many members as there are, or of the best.
+
+    Several trainings of the best trial differ in the order of the images. Their weights are
+    averaged; or what they say, where the user has the time for that: it was never worse.
+
+    Returns:
+        What is trained, how that is combined, and how often each is trained.
+    """
+    best, outcome = used[0], used[0].entry.trial.outcome
+    ordered = outcome is not None and not outcome.head_kept  # a head that is solved has no order
+    slower = options.combine == "auto" and options.max_slowdown > 1
+    if combined.how == BEST and times > 1 and ordered and slower:
+        repeated = maker.repeated(best, times, options.max_slowdown)
+        if repeated is not None:
+            return [_in_another_order(best, number) for number in range(times)], repeated, 1
+    return used, combined, max(1, times // len(used))
+
+
+def _in_another_order(member: Member, number: int) -> Member:
+    seed = (member.settings.seed + number) % (LARGEST_SEED + 1)
+    return replace(member, settings=replace(member.settings, seed=seed))
 
 
 def _refit(

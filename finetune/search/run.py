@@ -26,7 +26,8 @@ from finetune.search.options import SearchOptions
 from finetune.search.runner import Runner, Work
 from finetune.search.saved import Beginning, BegunWith
 from finetune.search.search_result import SearchResult
-from finetune.search.strategies import Strategy, build_strategy, grid_size, near
+from finetune.search.spaces import grid_size, near
+from finetune.search.strategies import Strategy, build_strategy
 from finetune.search.study import Study, begun_with
 from finetune.search.trials import Job
 from finetune.search.workers import OwnProcess, RayWorkers, Workers, leave_gpus_to_workers

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 import keras_tuner
-from keras_tuner.engine.hyperparameters import Boolean, Choice, Float, Int
+from keras_tuner.engine.hyperparameters import Boolean, Choice
 from keras_tuner.engine.trial import Trial as OracleTrial
 from keras_tuner.engine.trial import TrialStatus
 from keras_tuner.oracles import (
@@ -22,6 +22,7 @@ from keras_tuner.oracles import (
 
 from finetune.compat import give_next, has_default_objective, may_go_on, write_nothing
 from finetune.exceptions import ArgumentError
+from finetune.search.spaces import grid_size
 from finetune.search.trials import Job, Outcome
 from finetune.training import WARM_UP
 
@@ -149,12 +150,16 @@ class OracleStrategy:
 class Halving:
     """Successive halving: all trials train a little, the best third goes on from there, and so on.
 
+    One trial is trained to its end whatever the rungs say: that of values known to be good. Early
+    losses prefer low rates and deep freezing, which do little, and so little harm, at first.
+
     Args:
         proposals: Where the trials come from.
         trials: Number of them.
         rungs: Epochs of the second phase after which they are compared, see `rungs`; the best ones
             are trained for the last number of them.
         better: Makes of an outcome what is compared, higher is better.
+        good: Values of the trial that always goes on.
 
     Source: Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter
     optimization" (2016). Trials are continued, as in Li et al., "A system for massively parallel
@@ -167,10 +172,12 @@ class Halving:
         trials: int,
         rungs: list[int],
         better: Callable[[Outcome], tuple[float, ...]],
+        good: dict[str, Any],
     ) -> None:
         self._proposals = proposals
         self._number = trials
         self._better = better
+        self._good = good
         self.rungs = rungs
         self._jobs: dict[str, Job] = {}
         self._results: list[dict[str, Outcome]] = [{} for _ in self.rungs]
@@ -221,7 +228,9 @@ class Halving:
             key=lambda trial: self._better(results[trial]),
             reverse=True,
         )
-        self._waiting[rung + 1] = ranked[: math.ceil(len(results) / FACTOR)]
+        best = math.ceil(len(results) / FACTOR)
+        good = [trial for trial in ranked[best:] if self._jobs[trial].values == self._good]
+        self._waiting[rung + 1] = ranked[:best] + good
         self._sent_away |= results.keys() - {*self._waiting[rung + 1]}
 
     def over(self) -> set[str]:
@@ -243,7 +252,7 @@ class Halving:
         remaining = []
         for results in self._results:
             remaining.append(max(0, number - len(results)))
-            number = math.ceil(number / FACTOR)
+            number = min(number, math.ceil(number / FACTOR) + 1)  # and the good one
         return remaining
 
 
@@ -267,47 +276,6 @@ def rungs(trials: int, epochs: int) -> list[int]:
 
 def _log(number: int) -> int:
     return max(0, math.floor(math.log(max(number, 1), FACTOR) + 1e-9))
-
-
-def grid_size(space: keras_tuner.HyperParameters) -> int | None:
-    """Number of combinations; None where something is not a choice."""
-    if not all(isinstance(parameter, (Choice, Boolean)) for parameter in space.space):
-        return None
-    return math.prod(len(list(parameter.values)) for parameter in space.space)
-
-
-def near(space: keras_tuner.HyperParameters, good: dict[str, float]) -> dict[str, Any]:
-    """The point of a space that is nearest to values which are known to be good.
-
-    Args:
-        space: What can be chosen.
-        good: Values by name; of what is not named the default is taken.
-
-    Returns:
-        A value for each hyperparameter.
-
-    Example:
-        >>> space = keras_tuner.HyperParameters()
-        >>> _ = space.Choice("freeze_depth", [0, 50, 100]), space.Float("learning_rate", 1e-5, 1e-4)
-        >>> near(space, {"freeze_depth": 54, "learning_rate": 3e-4})
-        {'freeze_depth': 50, 'learning_rate': 0.0001}
-    """
-    values = {}
-    for parameter in space.space:
-        values[parameter.name] = parameter.default
-        wanted = good.get(parameter.name)
-        if wanted is None or isinstance(parameter.default, str):  # a depth may be a block's name
-            continue
-        if isinstance(parameter, Choice):
-            # Rates differ by factors.
-            choices: list[Any] = list(parameter.values)
-            scale = math.log if min(choices) > 0 else float
-            distances = {value: abs(scale(value) - scale(wanted)) for value in choices}
-            values[parameter.name] = min(distances, key=distances.__getitem__)
-        elif isinstance(parameter, (Float, Int)):
-            inside = min(max(wanted, parameter.min_value), parameter.max_value)
-            values[parameter.name] = type(parameter.default)(inside)
-    return values
 
 
 def build_strategy(
@@ -334,7 +302,8 @@ def build_strategy(
         begun_with: What `max_trials` was when the study was begun. Of halving it decides after how
             many epochs is compared, and whether trials are drawn: so what was trained for less, or
             more, of them is of use.
-        first: Values of the first trial, where trials are drawn.
+        first: Values known to be good: of the first trial, where trials are drawn; halving trains
+            them to their end.
         seed: Of what is drawn.
 
     Returns:
@@ -383,7 +352,7 @@ def build_strategy(
     proposals = GridSearchOracle if small else RandomSearchOracle
     oracle = proposals(max_trials=number, **options)
     drawn = OracleStrategy(oracle, objective, None if small else first)
-    return Halving(drawn, number, rungs(planned, epochs), better)
+    return Halving(drawn, number, rungs(planned, epochs), better, first)
 
 
 def _job(trial: OracleTrial) -> Job:

@@ -224,6 +224,34 @@ def test_members_of_a_soup_are_each_trained_again_on_all_images(searched, member
     assert load(result.folder).evaluate(data, "test").known["test"] == result.test.n
 
 
+@pytest.mark.parametrize(("allowed", "how"), [(1.0, "best"), (2.9, "best"), (3.0, "ensemble")])
+def test_trainings_of_the_best_trial_are_averaged_in_what_they_say_where_there_is_time_for_it(
+    searched, data, monkeypatch, allowed, how
+):
+    seconds = {"ensemble_of_tiny": 3.0, "fine_tuned_tiny": 1.0}
+    monkeypatch.setattr(Maker, "_seconds", lambda self, made: seconds[made.keras_model.name])
+    result = searched(refit=2, combine="auto", keep=1, max_slowdown=allowed)
+    name = result.chosen.trial.trial
+    assert (result.combined.how, result.combined.members) == (
+        how,
+        (name, name) if how == "ensemble" else (name,),
+    )
+    if how == "best":
+        return
+    assert f"Made of 2 trainings of trial {name} on all images, probabilities" in result.summary()
+    model = result.work.model(result.settings)
+    trainer, said = result.work.trainer, []
+    history = result.chosen.trial.outcome.history
+    record = TrainingRecord(epochs=history, best=history.index(best_row(history, "val_loss")))
+    for seed in (result.settings.seed, result.settings.seed + 1):
+        settings = replace(result.settings, seed=seed)
+        trainer.refit(settings, trainer.source_of(data, settings), record)
+        said.append(said_by(model, data))
+    np.testing.assert_allclose(
+        said_by(result.model.keras_model, data), np.mean(said, axis=0), atol=1e-5
+    )
+
+
 def test_one_member_is_the_best_trial(best):
     assert best.combined == Combined("best", (best.chosen.trial.trial,))
     assert str(best.combined) == ""

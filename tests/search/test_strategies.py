@@ -12,7 +12,8 @@ from finetune.exceptions import ArgumentError
 from finetune.search.budget import Forecast, parse_seconds
 from finetune.search.ranking import promising, rank
 from finetune.search.run import _measure
-from finetune.search.strategies import build_strategy, near, rungs
+from finetune.search.spaces import near
+from finetune.search.strategies import build_strategy, rungs
 from finetune.search.trials import Outcome, Step, Trial
 from finetune.support import format_seconds, new_console
 
@@ -31,7 +32,11 @@ def space(depths=(0, 50, 100), rates=(1e-5, 1e-4, 1e-3), **further):
     return hp
 
 
-def strategy(name, space, epochs=9, max_trials=None, begun_with=None):
+# What `outcome_of` says is best.
+BEST = {"freeze_depth": 0, "learning_rate": 1e-3}
+
+
+def strategy(name, space, epochs=9, max_trials=None, begun_with=None, good=BEST):
     return build_strategy(
         name,
         space=space,
@@ -40,7 +45,7 @@ def strategy(name, space, epochs=9, max_trials=None, begun_with=None):
         epochs=epochs,
         max_trials=max_trials,
         begun_with=begun_with or max_trials,
-        first=near(space, {"freeze_depth": 54, "learning_rate": 3e-4}),
+        first=near(space, good),
         seed=0,
     )
 
@@ -90,9 +95,27 @@ def test_halving_takes_the_best_third_of_each_rung(workers):
     assert by_rung[9][0].trial in {j.trial for j in by_rung[3]}
 
 
+@pytest.mark.parametrize("workers", [1, 4])
+def test_halving_trains_what_is_known_to_be_good_to_its_end_too(workers):
+    worst = {"freeze_depth": 100, "learning_rate": 1e-5}
+    jobs = play(strategy("halving", space(), epochs=9, good=worst), workers)
+    assert [job.until for job in jobs] == [2] * 9 + [3] * 4 + [9] * 3
+    assert worst in [job.values for job in jobs if job.until == 9]
+    assert BEST in [job.values for job in jobs if job.until == 9]
+
+
+def test_what_is_known_to_be_good_ends_where_it_failed():
+    worst = {"freeze_depth": 100, "learning_rate": 1e-5}
+    chosen = strategy("halving", space(), epochs=9, good=worst)
+    for job in [chosen.ask() for _ in range(9)]:
+        chosen.tell(job, Outcome(error="x") if job.values == worst else outcome_of(job))
+    assert worst not in [chosen.ask().values for _ in range(3)]
+    assert chosen.ask() is None
+
+
 def test_rungs_compare_losses():
     """Here the rate with the lowest losses has the lowest accuracies."""
-    chosen = strategy("halving", space(), epochs=9)
+    chosen = strategy("halving", space(), epochs=9, good={"learning_rate": 1e-3})
     for job in [chosen.ask() for _ in range(9)]:
         rate = job.values["learning_rate"]
         score = 0.5 - rate
@@ -118,7 +141,8 @@ def test_trials_that_failed_do_not_go_on():
 
 @pytest.mark.parametrize("name", ["halving", "random", "bayesian"])
 def test_what_is_drawn_begins_near_what_is_known_to_be_good(name):
-    chosen = strategy(name, space(rates=(1e-5, 1e-3)), max_trials=4)
+    good = {"freeze_depth": 54, "learning_rate": 3e-4}
+    chosen = strategy(name, space(rates=(1e-5, 1e-3)), max_trials=4, good=good)
     values = [chosen.ask().values for _ in range(3)]
     assert values[0] == {"freeze_depth": 50, "learning_rate": 3e-4}
     assert values[0] not in values[1:]
@@ -230,11 +254,12 @@ def test_halving_begun_with_a_part_of_a_grid_goes_on_drawing_from_it():
 
 
 def test_halving_knows_how_much_is_to_come():
-    chosen = strategy("halving", space(), epochs=9)
-    assert chosen.remaining_epochs(9) == 9 * 2 + 3 * 1 + 1 * 6
-    assert chosen.remaining_jobs() == 9 + 3 + 1
+    worst = {"freeze_depth": 100, "learning_rate": 1e-5}
+    chosen = strategy("halving", space(), epochs=9, good=worst)
+    assert chosen.remaining_epochs(9) == 9 * 2 + 4 * 1 + 3 * 6
+    assert chosen.remaining_jobs() == 9 + 4 + 3
     jobs = play(chosen)
-    assert len(jobs) == 13
+    assert len(jobs) == 16
     assert chosen.remaining_epochs(9) == chosen.remaining_jobs() == 0
 
 
