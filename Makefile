@@ -30,18 +30,22 @@ WHEEL := $(CURDIR)/build/wheel
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-oldest test-wheel wheel lint format types docs clean
+.PHONY: help demo test test-thorough test-slow test-oldest test-wheel wheel lint format types docs clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo.stamp ## fine-tune the embedded backbone on a small made-up dataset
 	$(BIN)/finetune demo
 
-test: $(VENV)/dev.stamp ## all tests but the slow ones, and the examples in the docstrings
+test: $(VENV)/dev.stamp ## the tests of every day, and the examples in the docstrings
 	$(EXTRAS) $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-test-slow: $(VENV)/dev.stamp ## the slow tests
+test-thorough: $(VENV)/dev.stamp ## the tests that train for longer
+	$(EXTRAS) $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+	  -m "thorough and not slow"
+
+test-slow: $(VENV)/dev.stamp ## the slow tests, before a release
 	$(EXTRAS) $(BIN)/python -m pytest -m slow
 
 test-oldest: ## the tests on the oldest versions that pyproject.toml allows, in a venv of their own

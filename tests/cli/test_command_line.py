@@ -79,6 +79,7 @@ def test_a_closed_output_is_none_and_disturbs_no_file(fit, tmp_path):
     assert json.loads((out / "metrics.json").read_text())["validation"]["n"] == 8
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGTERM, 143), pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow)],

@@ -31,6 +31,7 @@ def idx_dir(tmp_path_factory):
     return folder
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["folder", pytest.param("tfds", marks=pytest.mark.slow)])
 def test_trains_on_a_folder_and_on_a_prepared_tfds_dataset(idx_dir, tmp_path, capsys, kind):
     mnist_from_idx.main([str(idx_dir), str(tmp_path / "data"), "--format", kind])

@@ -73,6 +73,7 @@ def test_the_rate_warms_up_for_three_epochs_then_falls_along_a_cosine():
     assert 0 < rate(29) < 1e-4
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("net", "epochs"), [("plain", 20), ("full", 8)])
 def test_learns_prints_intervals_keeps_the_best_epoch_and_draws(
     idx_dir, tmp_path, capsys, net, epochs

@@ -65,6 +65,7 @@ def published(folder, tmp_path_factory):
     return run(folder, out, "--published", **constants), out
 
 
+@pytest.mark.thorough
 def test_prints_a_row_for_each_freeze_depth_and_each_rate(printed):
     lines, _ = printed
     expected = [

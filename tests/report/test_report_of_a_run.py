@@ -179,6 +179,7 @@ def test_a_folder_of_no_run_is_refused(tmp_path):
         make_report(tmp_path)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("part", ["write_evidence", "write_page"])
 def test_a_report_that_cannot_be_made_costs_nobody_a_run(
     tune, data, tmp_path, monkeypatch, caplog, part
@@ -208,6 +209,7 @@ def test_images_that_cannot_be_looked_at_are_left_out(
     assert (facts["images"], facts["quality"]["n"]) == ([], result.test.n)
 
 
+@pytest.mark.thorough
 def test_two_classes_have_a_report(tune, read_facts):
     images, labels = make_images(16, classes=2)
     result = tune((images, labels), test=0.25, hidden_units=4)

@@ -33,6 +33,7 @@ def result(tuner, data, tmp_path_factory):
     return tuner.search(data, strategy="grid", out=out, verbose=0)
 
 
+@pytest.mark.thorough
 def test_every_number_of_result_json_is_in_the_report_as_it_is(result, read_facts):
     facts = read_facts(result.report())
     written = json.loads((result.folder / "result.json").read_text())

@@ -265,6 +265,7 @@ def test_refuses_an_input_of_no_fixed_size():
 # --- what the parts compute ---------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("fraction", "affordable"), [(0.4, 10**6), (0.9, 5_000)])
 def test_suffix_of_prefix_is_the_full_model(architecture, fraction, affordable):
     depth = round(fraction * len(architecture.layers))

@@ -340,6 +340,7 @@ def test_fit_and_predict(model):
 # --- proofs on real architectures -----------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("fraction", [pytest.param(0.0, marks=pytest.mark.slow), pytest.param(0.7)])
 def test_split_and_folded_step_equals_the_full_one(architecture, fraction):
     depth = round(fraction * len(architecture.layers))
@@ -365,6 +366,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [pytest.param("sgd", marks=pytest.mark.slow), "adam"])
 def test_weights_are_equal_after_twenty_steps(mobilenet, name):
     make, tolerance = OPTIMIZERS[name]

@@ -46,6 +46,7 @@ def deepest(frozen: FrozenModel, depth: int) -> str:
     return [*frozen.cuts(depth)][-1]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("architecture", ["MobileNetV2", "ResNet50"], indirect=True)
 def test_a_pass_begins_at_the_features_that_are_there_and_gives_the_same(
     architecture, seen_images, tmp_path

@@ -293,6 +293,7 @@ def run(tmp_path):
     return run
 
 
+@pytest.mark.thorough
 def test_the_next_process_finds_what_the_last_one_kept_and_an_edited_layer_computes_anew(run):
     computed, loss = run()
     assert computed == 2  # training and validation images

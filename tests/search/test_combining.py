@@ -112,6 +112,7 @@ def test_an_ensemble_says_the_mean_of_what_the_best_trials_say(searched, members
     np.testing.assert_allclose(said_by(plain, data), mean, atol=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["soup", "ensemble"])
 def test_what_is_made_of_several_is_calibrated_as_a_whole(searched, members, data, how):
     result = searched(calibrate=True, combine=how)
@@ -202,6 +203,7 @@ def test_an_ensemble_has_to_be_as_quick_as_was_asked(
     )
 
 
+@pytest.mark.thorough
 def test_members_of_a_soup_are_each_trained_again_on_all_images(searched, members, data):
     result = searched(refit=True, combine="soup")
     assert result.combined.how == "soup"

@@ -71,6 +71,7 @@ def test_every_parameter_decides_or_is_known_not_to(backbone, data):
     assert {*compared} == {"strategy", "callbacks", "seed"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("options", "line"),
     [
@@ -95,6 +96,7 @@ def test_the_seed_of_the_augmentation_is_compared(search, data):
     assert lines_of(caught) == ["seed of load_data: 0 in the study, 5 now"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("options", "line"),
     [
@@ -130,6 +132,7 @@ def test_the_same_model_made_once_more_is_the_same(search, make_backbone, traine
     assert trained == ["0000"]
 
 
+@pytest.mark.thorough
 def test_changed_weights_under_the_same_path_are_refused(data, tmp_path):
     def tuner():
         return FineTuner(
@@ -234,6 +237,7 @@ def test_default_freeze_depths_may_be_spelled_out(data, backbone, tmp_path, trai
     assert trained == ["0000"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("strategy", ["grid", "random", "bayesian", "hyperband"])
 def test_a_search_can_be_extended(search, trained, strategy):
     search(strategy=strategy, max_trials=2, epochs=4)
@@ -244,6 +248,7 @@ def test_a_search_can_be_extended(search, trained, strategy):
     assert {trial["status"] for trial in result.trials} <= {"completed", "pruned"}
 
 
+@pytest.mark.thorough
 def test_a_halving_is_extended_by_trials_that_are_compared_as_those_before(
     data, backbone, tmp_path
 ):
@@ -266,12 +271,14 @@ def test_a_halving_is_extended_by_trials_that_are_compared_as_those_before(
     assert {trial.status for trial in after.values()} == {"completed", "pruned"}
 
 
+@pytest.mark.thorough
 def test_fewer_trials_than_there_are_is_no_difference(search, trained):
     search(max_trials=3)
     assert len(search(max_trials=1).trials) == 3
     assert trained == ["0000", "0001", "0002"]
 
 
+@pytest.mark.thorough
 def test_trials_of_other_arguments_are_not_adopted_where_the_studys_own_are_lost(
     search, backbone, tmp_path, trained, caplog
 ):

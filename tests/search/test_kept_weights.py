@@ -28,6 +28,7 @@ DAMAGES = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("damage", "reason"), DAMAGES)
 def test_a_trial_whose_weights_are_lost_is_trained_again(
     search, trained, tmp_path, caplog, data, damage, reason

@@ -63,6 +63,7 @@ def test_a_search_writes_nothing_among_the_images(tuner, write_folder):
     assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_finds_a_model_that_predicts(search, data, strategy):
     result = search(strategy=strategy, max_trials=4)
@@ -128,6 +129,7 @@ def test_a_callback_that_cannot_be_copied_is_refused_before_anything_is_done(sea
     assert not (tmp_path / "study").exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize(
     "writes", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(7, marks=pytest.mark.slow)]
@@ -180,6 +182,7 @@ def test_halving_trains_all_a_little_and_the_best_third_to_the_end(search, tmp_p
     assert [status for n, status in epochs.values() if not n] == ["completed"] * 2
 
 
+@pytest.mark.thorough
 def test_continued_trial_equals_one_trained_without_a_pause(search, tmp_path: Path):
     halving = search(strategy="halving")
     grid = {
@@ -432,6 +435,7 @@ class Late(keras.callbacks.Callback):
             current_deadline().seconds = 0.0
 
 
+@pytest.mark.thorough
 def test_time_budget_stops_in_mid_trial_and_the_same_again_goes_on(search, same_board, tmp_path):
     options = {"strategy": "grid", "max_trials": 2, "time_budget": "1h"}
     options["callbacks"] = [Late(tmp_path / "once")]
@@ -485,6 +489,7 @@ def test_time_that_is_up_in_the_features_is_said(data, make_backbone, tmp_path, 
     assert [trial.status for trial in read_trials(tmp_path / "study")] == ["paused"]
 
 
+@pytest.mark.thorough
 def test_time_that_is_up_in_the_head_phase_leaves_the_head(
     data, make_backbone, tmp_path, monkeypatch
 ):
@@ -537,6 +542,7 @@ def test_executions_give_the_finalists_a_mean_and_an_interval_over_seeds(search)
     assert best["interval"] == pytest.approx(around, rel=1e-5)
 
 
+@pytest.mark.thorough
 def test_search_killed_among_its_further_executions_goes_on(
     search, same_board, tmp_path, kill_at_write, monkeypatch
 ):
@@ -601,6 +607,7 @@ def test_other_versions_of_packages_are_said(search, caplog):
     assert f"was begun with other versions (keras 3.0.0, now {keras.__version__})" in caplog.text
 
 
+@pytest.mark.thorough
 def test_damaged_and_foreign_files_are_set_aside_by_name(search, same_board, tmp_path, caplog):
     whole = search(strategy="grid", out=tmp_path / "whole")
     folder = search(strategy="grid").folder

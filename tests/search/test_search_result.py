@@ -12,6 +12,7 @@ from finetune.model.fine_tuned_model import load
 from finetune.tuning import Trainer
 
 
+@pytest.mark.thorough
 def test_a_result_keeps_its_model_whatever_is_trained_afterwards(search, tuner, data, tmp_path):
     first = search(strategy="grid")
     images = data.splits["test"].images
@@ -25,6 +26,7 @@ def test_a_result_keeps_its_model_whatever_is_trained_afterwards(search, tuner, 
     assert (score.accuracy, score.n) == (first.test.accuracy, first.test.n)
 
 
+@pytest.mark.thorough
 def test_the_best_model_exports_itself_with_its_figures(search, tmp_path):
     result = search(out=tmp_path / "study")
     export = result.export("savedmodel")
@@ -66,6 +68,7 @@ def test_without_test_images_the_validation_images_judge_and_it_is_said(tuner, a
     assert "These images chose the model: optimistic." in result.summary()
 
 
+@pytest.mark.thorough
 def test_a_refit_trains_the_chosen_trial_on_all_images(make_backbone, data, tmp_path):
     results = {}
     for refit in (False, True):
@@ -94,6 +97,7 @@ def test_a_refit_trains_the_chosen_trial_on_all_images(make_backbone, data, tmp_
     assert json.loads((tmp_path / "study" / "result.json").read_text())["refitted"] == images
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("error", "said"),
     [(KeyboardInterrupt(), "it was stopped."), (TrainingError("Lost."), "Lost.")],
@@ -120,6 +124,7 @@ def test_where_it_cannot_be_trained_again_the_model_before_is_handed_over(
         )
 
 
+@pytest.mark.thorough
 def test_without_test_images_folds_say_whether_it_was_worth_it(make_backbone, arrays, tmp_path):
     """And each image is asked about once, whatever trials were chosen by."""
     data = load_data(arrays, image_size=16, batch_size=16, validation="3-fold")

@@ -26,6 +26,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.thorough
 def test_board_of_two_workers_is_that_of_one_process_though_a_worker_is_killed(
     search, same_board, tmp_path: Path
 ):

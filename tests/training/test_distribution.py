@@ -43,6 +43,7 @@ print(json.dumps(results))
 """
 
 
+@pytest.mark.thorough
 def test_two_devices_give_the_losses_of_one(tmp_path: Path):
     import json
 

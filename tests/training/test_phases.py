@@ -109,6 +109,7 @@ def test_phases_are_data_so_that_a_third_is_a_list_entry(shared, source):
     assert set(record.rates) == {"head", "top", "more"}
 
 
+@pytest.mark.thorough
 def test_features_are_not_taken_from_layers_that_an_earlier_phase_trained(shared, source, data):
     # The last phase freezes layers that the one before has changed.
     phases = [Phase("deep", 10, 3e-2, 1), Phase("shallow", 13, 1e-2, 1), head_phase(shared, 1)]

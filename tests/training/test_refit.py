@@ -60,6 +60,7 @@ def refitted(trainer, data, record):
     return images, trainer.shared(values).assembly(values.head(trainer._inputs.facts)).model
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("settings", "tolerance"),
     [

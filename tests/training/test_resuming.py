@@ -103,6 +103,7 @@ def unbroken(request, make_backbone, data, tmp_path_factory):
     return request.param, train(make_backbone(), data, folder, Watch(), reuse=request.param)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("phase", [HEAD, FINE_TUNE])
 def test_killed_in_either_phase_goes_on_to_the_very_same_end(
     backbone, data, tmp_path, unbroken, phase
@@ -118,6 +119,7 @@ def test_killed_in_either_phase_goes_on_to_the_very_same_end(
     assert_same(resumed, whole)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("unbroken", [True], ids=["features"], indirect=True)
 def test_killed_before_its_first_state_was_due_it_begins_again_to_the_very_same_end(
     backbone, data, tmp_path, unbroken, monkeypatch
@@ -136,6 +138,7 @@ def test_killed_before_its_first_state_was_due_it_begins_again_to_the_very_same_
     assert watch.trained == []
 
 
+@pytest.mark.thorough
 def test_where_time_is_up_in_either_phase_it_waits_there_with_its_best_epoch(
     backbone, data, tmp_path, unbroken
 ):

@@ -67,6 +67,7 @@ def efficient_net(name):
     return family(weights=None, include_top=False, input_shape=(32, 32, 3))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("make", "depth", "size"),
     [
@@ -91,6 +92,7 @@ def test_history_is_the_same_where_frozen_layers_would_be_random(make, depth, si
             assert one[name] == pytest.approx(other[name], rel=1e-3)
 
 
+@pytest.mark.thorough
 def test_half_precision_is_used_with_and_without_reuse(make_backbone, data):
     losses = {}
     for reuse in (True, False):
@@ -104,6 +106,7 @@ def test_half_precision_is_used_with_and_without_reuse(make_backbone, data):
     assert losses[True] != pytest.approx([row["val_loss"] for row in single.epochs], rel=1e-4)
 
 
+@pytest.mark.thorough
 def test_checkpoints_and_tensorboard_see_the_whole_model(backbone, data, tmp_path):
     class Sees(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -132,6 +135,7 @@ def test_checkpoints_and_tensorboard_see_the_whole_model(backbone, data, tmp_pat
     np.testing.assert_allclose(saved[best], model(images), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_a_graph_that_cannot_be_split_trains_whole_to_the_same_result(twice_named, data, caplog):
     with caplog.at_level("INFO", logger="finetune"):
         _, with_reuse = train(twice_named, data, True, freeze_depth=1)
@@ -142,6 +146,7 @@ def test_a_graph_that_cannot_be_split_trains_whole_to_the_same_result(twice_name
     )
 
 
+@pytest.mark.thorough
 def test_depths_of_a_range_start_from_the_features_of_a_few(backbone, data):
     tuner = FineTuner(
         backbone,

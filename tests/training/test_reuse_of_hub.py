@@ -19,6 +19,7 @@ def enlarged():
     return load_data((larger, labels), image_size=32, batch_size=16, augment="none")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_flat_model_has_the_same_layers_in_the_same_order_and_computes_the_same(name):
     model = image_model(FAMILIES[name](), (32, 32))
@@ -42,6 +43,7 @@ def test_an_encoder_whose_blocks_give_more_than_tensors_stays_whole_and_the_log_
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("make", "depth"),
     [

@@ -32,6 +32,7 @@ def train(tuner, data, *, until=None, file=None):
     return model.get_weights(), record
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "settings",
     [
@@ -76,6 +77,7 @@ def test_finished_training_is_not_trained_again(backbone, data, tmp_path: Path):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.thorough
 def test_training_goes_on_from_the_file_of_another(backbone, data, tmp_path: Path):
     tuner = tune(backbone)
     _, record = train(tuner, data)
@@ -95,6 +97,7 @@ def lose_one(meta, arrays):
     del arrays[-1]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -71,6 +71,7 @@ def validated(backbone, data, **options):
     return cross_validate(tuner.trainer, values, source, record)
 
 
+@pytest.mark.thorough
 def test_from_features_and_from_images_it_says_the_same(make_backbone, folded, result):
     whole = validated(make_backbone(), folded, reuse=False)
     np.testing.assert_array_equal(whole.fold, result.cross_validation.fold)
@@ -94,6 +95,7 @@ def test_nothing_frozen_is_computed_for_it_again(make_backbone, folded, monkeypa
     np.testing.assert_allclose(found.outputs.sum(axis=1), 1.0, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_the_label_of_an_image_decides_what_is_said_of_others_alone(
     make_backbone, arrays, monkeypatch
 ):

@@ -4,6 +4,8 @@ import gc
 import weakref
 from dataclasses import replace
 
+import pytest
+
 from finetune import FineTuner
 from finetune.training import shared as shared_module
 from finetune.tuning import pool as pool_module
@@ -13,6 +15,7 @@ def tuner_of(models):
     return FineTuner(models, preprocess="tf", epochs=1, head_epochs=1, freeze_depth=7)
 
 
+@pytest.mark.thorough
 def test_backbones_that_were_not_used_for_longest_are_let_go_of(make_backbone, monkeypatch):
     monkeypatch.setattr(pool_module, "_MOST_BACKBONES", 2)
     models = [make_backbone() for _ in range(3)]
@@ -28,6 +31,7 @@ def test_backbones_that_were_not_used_for_longest_are_let_go_of(make_backbone, m
     gc.collect()
 
 
+@pytest.mark.thorough
 def test_what_was_let_go_of_is_loaded_again_and_trains_the_same_on_the_same_features(
     make_backbone, data, monkeypatch, caplog
 ):
@@ -48,6 +52,7 @@ def test_what_was_let_go_of_is_loaded_again_and_trains_the_same_on_the_same_feat
     assert not [text for text in caplog.messages if "computed in" in text]
 
 
+@pytest.mark.thorough
 def test_steps_that_were_not_used_for_longest_are_let_go_of(backbone, data, monkeypatch):
     monkeypatch.setattr(shared_module, "MOST_PROGRAMS", 2)
     trainer = FineTuner(
