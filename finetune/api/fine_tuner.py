@@ -98,10 +98,11 @@ class FineTuner(keras_tuner.HyperModel):
             mended, see `calibrate`), "val_loss" (without label smoothing) or "val_accuracy", and
             the loss among equals.
         refit: How many times what `fine_tune` and `search` hand over is trained once more, with the
-            same settings for as many epochs as were best, on training and validation images
-            together; with images in other orders each time, and the weights averaged. Quality
-            on validation images is that of the model before. Default: 1 time in `fine_tune`, 3
-            in `search`; 0: not at all.
+            same settings on training and validation images together; with images in other orders
+            each time, and the weights averaged. It takes all epochs where the schedule lets the
+            rate fall to nothing, else (and with `patience`) as many as were best. Quality on
+            validation images is that of the model before. Default: 1 time in `fine_tune`, 3 in
+            `search`; 0: not at all.
         calibrate: Whether the probabilities of what `fine_tune` and `search` hand over are made as
             high as the share of right answers, by one temperature fitted on the validation images.
             No answer changes by it. Default True.
@@ -322,7 +323,8 @@ class FineTuner(keras_tuner.HyperModel):
                 in all of them run once; or "auto" (default): which of these has the lowest
                 validation loss within `max_slowdown`.
             max_slowdown: How many times as long as with one trial an image may take, for "auto".
-                Default 1: no ensemble.
+                Default 1: no ensemble. With 3 what `refit` trains several times is no average of
+                weights, but an ensemble, too.
             max_failures: Trials that may fail one after the other before the search stops.
                 Default 3.
             workers: Trials at a time. Above 1 they are Ray tasks, from the extra

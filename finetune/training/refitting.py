@@ -2,7 +2,9 @@
 
 Validation images choose the epoch, and settings in a search. Once that is done they are as good as
 any for training: of a few hundred images a fifth more is worth having. Nothing is chosen by them
-any more, so how long to train is taken from the training before.
+any more, so how long to train is taken from the training before; or from the schedule, where that
+falls to nothing: few images choose an epoch by luck, and weights that were left at a high rate are
+worse than any that came to rest.
 """
 
 import logging
@@ -29,7 +31,7 @@ from finetune.training.program import Program
 from finetune.training.progress import AGAIN, PhaseCallback
 from finetune.training.records import HEAD, TrainingRecord, best_row
 from finetune.training.relays import InTime
-from finetune.training.schedules import StepRates, rate_table
+from finetune.training.schedules import FALLING, StepRates, rate_table
 from finetune.training.shared import SharedBackbone
 from finetune.training.solved_heads import can_be_solved, solve_on_all
 
@@ -54,7 +56,8 @@ def refit(
         training: What was done before.
         source: Training and validation images that are stored.
         record: What happened then: each phase ends after the epoch that was best in it, and the
-            phase of the best epoch of all is the last one.
+            phase of the best epoch of all is the last one, which goes to its end if its rate falls
+            to nothing there.
         seeds: Times that the last phase is trained, with the images in other orders; the weights
             are then averaged. Default 1.
         progress: Callbacks that only show.
@@ -193,7 +196,8 @@ def _lengths(training: Training, record: TrainingRecord) -> list[tuple[Phase, in
     found = []
     for phase in training.phases:
         if record.best_epoch["phase"] == phase.name:
-            found.append((phase, record.best_epoch["epoch"]))
+            settles = phase.schedule in FALLING and phase.patience is None
+            found.append((phase, phase.epochs if settles else record.best_epoch["epoch"]))
             break
         best = best_row(record.phase(phase.name), record.monitor)
         if best is not None:

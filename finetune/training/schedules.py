@@ -15,6 +15,9 @@ Schedule = str | keras.optimizers.schedules.LearningRateSchedule | Callable[...,
 
 SCHEDULES = ("constant", "exponential", "piecewise", "cosine", "plateau")
 
+# Those that end at a hundredth of the rate or less, whatever happens.
+FALLING = ("exponential", "piecewise", "cosine")
+
 # Shares of the phase, common in the field: a tenth to warm up, drops at a half and
 # three quarters (He et al., "Deep residual learning", 2015), an end at a hundredth.
 WARM_UP = 0.1

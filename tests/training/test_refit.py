@@ -81,8 +81,18 @@ def test_it_trains_the_same_from_features_and_from_images(make_backbone, data, s
     np.testing.assert_allclose(*outputs, rtol=tolerance, atol=tolerance)
 
 
-def test_each_phase_takes_as_many_epochs_as_were_best_and_sees_every_image(
-    backbone, data, monkeypatch
+@pytest.mark.parametrize(
+    ("settings", "epochs"),
+    [
+        ({"schedule": "cosine"}, 4),
+        ({"schedule": "piecewise"}, 4),
+        ({"schedule": "cosine", "patience": 1}, 2),
+        ({"schedule": "constant"}, 2),
+        ({"schedule": "plateau"}, 2),
+    ],
+)
+def test_each_phase_takes_as_many_epochs_as_were_best_or_until_its_rate_is_nothing(
+    backbone, data, monkeypatch, settings, epochs
 ):
     seen = []
     fit = "finetune.training.program.Program.fit"
@@ -93,12 +103,13 @@ def test_each_phase_takes_as_many_epochs_as_were_best_and_sees_every_image(
 
     monkeypatch.setattr(fit, noted)
     record = record_of((HEAD, [0.9, 0.8, 0.85]), (FINE_TUNE, [0.7, 0.6, 0.65]), best=4)
-    refitted(trainer_of(backbone), data, record)
+    trainer = trainer_of(backbone, **settings)
+    refitted(trainer, data, record)
     labels = np.concatenate([data.splits[name].labels for name in ("train", "validation")])
-    each = np.bincount(labels).tolist()
-    assert seen == [(True, 2, each, None), (False, 2, each, None)]
+    each = np.bincount(labels).tolist()  # of every image
+    assert seen == [(True, 2, each, None), (False, epochs, each, None)]
     seen.clear()
-    refitted(trainer_of(backbone), data, replace(record, best=1))  # the head was best
+    refitted(trainer, data, replace(record, best=1))  # the head was best
     assert seen == [(True, 2, each, None)]
 
 
