@@ -245,10 +245,10 @@ def _pooled(trainer: Trainer, settings: Settings, data: ImageData) -> tuple[np.n
 
 
 def _content(data: ImageData) -> list[str] | None:
-    """A digest of each image that features were computed of; None where they are not stored."""
+    """A digest of each image, the same for near copies; None where they are not stored."""
     if not data.splits:
         return None
-    return [digest for split in (TRAIN, VALIDATION) for digest in data.splits[split].content]
+    return [digest for split in (TRAIN, VALIDATION) for digest in data.kept_together(split)]
 
 
 @expected_tracing()

@@ -106,7 +106,8 @@ def finish(training: Training, laps: Laps) -> Finished:
     model = replace(measured, known=remember(images, size, refitted=refitted > 0))
     if trainer.calibrates(images.task):
         model = model.calibrated(*chosen)
-    quality = scores(model.card, chosen, tests)
+    apart = {split: images.apart(split) for split in ("validation", "test")}
+    quality = scores(model.card, chosen, tests, apart)
     laps.end(_MEASURING)
     folded = _cross_validate(training)
     laps.end("Cross-validation")

@@ -156,6 +156,7 @@ class FineTuneResult:
             "best_phase": best["phase"],
             "best_epoch": best["epoch"],
             "refitted": self.refitted,
+            "fixed": asdict(fixed) if (fixed := self.data.report.fixed) else None,
             "verdict": self.verdict.to_dict() if self.verdict else None,
             "cross_validation": folded.to_dict() if folded else None,
             "calibration": asdict(self.calibration) if self.calibration else None,
@@ -194,6 +195,8 @@ class FineTuneResult:
             lines.append(str(self.verdict))
         if self.calibration and self.calibration.remark:
             lines.append(self.calibration.remark)
+        if self.data.report.fixed:
+            lines.append(str(self.data.report.fixed))
         lines.append(f"{self.seconds:.0f} s, saved in {self.folder}")
         return "\n".join(lines)
 

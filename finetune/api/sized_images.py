@@ -48,7 +48,13 @@ class SizedImages:
         if self.given is not None:
             return self.given
         if size not in self._loaded:
-            self._loaded[size] = load_data(self._source, **{**self._loading, "image_size": size})
+            # Near copies that are found at one size are those of all: no image changes sides.
+            other = next(iter(self._loaded.values()), None)
+            self._loaded[size] = (
+                load_data(self._source, **{**self._loading, "image_size": size})
+                if other is None
+                else other.at_size(size)
+            )
         return self._loaded[size]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from finetune.data.augmentation import resolve_augment
+from finetune.data.fixes import Fixed
 from finetune.data.images import SkippedFile
 from finetune.exceptions import ArgumentError
 from finetune.support import as_html, check_number
@@ -63,12 +64,17 @@ class DataReport:
         leaked: Ids of validation and test images whose exact content is a training image too.
             Images split off by this package never are.
         contradicting: Ids of images whose exact content has another label elsewhere.
+        near: Ids of validation and test images of which a near copy is a training image: saved
+            again, made smaller or mirrored. Images split off by this package never are.
+        fixed: What was done as `fixes` says; None where there were none.
     """
 
     skipped: tuple[SkippedFile, ...] = ()
     ignored: dict[str, int] = field(default_factory=dict)
     leaked: tuple[str, ...] = ()
     contradicting: tuple[str, ...] = ()
+    near: tuple[str, ...] = ()
+    fixed: Fixed | None = None
 
     def __str__(self) -> str:
         lines = [f"Skipped {len(self.skipped)} unreadable:"] if self.skipped else []
@@ -83,11 +89,18 @@ class DataReport:
                 f"{len(self.leaked)} validation or test images are training images too, such as "
                 f"{self.leaked[0]}"
             )
+        if self.near:
+            lines.append(
+                f"{len(self.near)} validation or test images have a near copy among the training "
+                f"images, such as {self.near[0]}"
+            )
         if self.contradicting:
             lines.append(
                 f"{len(self.contradicting)} images have two labels, as copies of one image: "
                 f"{', '.join(self.contradicting[:4])}{' ...' * (len(self.contradicting) > 4)}"
             )
+        if self.fixed:
+            lines.append(str(self.fixed))
         return "\n".join(lines)
 
 
@@ -112,6 +125,8 @@ class ImageData:
         report: What was skipped or ignored.
         reload: Loads the same source at another image size: `load_data` with what it was given.
         folds: Number of folds of the cross-validation that was asked for; 0 for none.
+        together: For the content of each image that has near copies one content that stands for
+            all of them: they are on one side of every split that is made.
     """
 
     splits: dict[str, Split]
@@ -128,6 +143,7 @@ class ImageData:
     report: DataReport
     reload: Callable[..., "ImageData"] = field(repr=False)
     folds: int = 0
+    together: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def train(self) -> tf.data.Dataset:
@@ -147,6 +163,27 @@ class ImageData:
     def test(self) -> tf.data.Dataset | None:
         """Batches in stored order, never augmented; None where there are no such images."""
         return self.dataset("test") if "test" in self.counts else None
+
+    def kept_together(self, split: str) -> list[str]:
+        """A digest of each image of a stored split, the same one for near copies."""
+        return [self.together.get(content, content) for content in self.splits[split].content]
+
+    def apart(self, split: str) -> np.ndarray | None:
+        """Which images of a split have no copy, exact or near, among those that are trained on.
+
+        Args:
+            split: "validation" or "test". What is trained on for good are training and validation
+                images, so test images are compared with both.
+
+        Returns:
+            Boolean array; None where none has one, or images are not stored.
+        """
+        if split not in self.splits:
+            return None
+        before = [name for name in SPLITS[: SPLITS.index(split)] if name in self.splits]
+        known = {key for name in before for key in self.kept_together(name)}
+        found = np.array([key not in known for key in self.kept_together(split)], dtype=bool)
+        return None if found.all() else found
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -204,7 +241,7 @@ class ImageData:
             ImageSizeError: If the size is not positive.
             DataError: If the source can no longer be read.
         """
-        again = self.reload(image_size=image_size)
+        again = self.reload(image_size=image_size, together=self.together)
         return replace(
             again,
             batch_size=self.batch_size,

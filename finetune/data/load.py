@@ -1,7 +1,7 @@
 """load_data(): any source of labelled images -> ImageData."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from finetune.data.dataset import (
     fingerprint,
 )
 from finetune.data.decoded import Decoded, decode, open_source, unreadable
+from finetune.data.fixes import apply_fixes
 from finetune.data.folds import parse_folds
 from finetune.data.hold_back import check_fraction, hold_back
 from finetune.data.items import Part, Source
@@ -31,8 +32,10 @@ from finetune.data.labels import (
     encode_labels,
 )
 from finetune.data.pixels import check_image_size, check_resize
+from finetune.data.staying_together import staying_together
 from finetune.data.storage import reorder
 from finetune.data.stream import load_stream
+from finetune.exceptions import ArgumentError
 from finetune.support import LARGEST_SEED, check_number
 
 
@@ -51,6 +54,7 @@ def load_data(
     class_names: Sequence[str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = True,
+    fixes: str | os.PathLike[str] | None = None,
     memory_budget: int | None = None,
 ) -> ImageData:
     """Loads labelled images: from folders, TFDS, arrays or `tf.data`.
@@ -87,12 +91,15 @@ def load_data(
             dataset's own names, or "0", "1" and so on.
         data_dir: Where prepared TFDS datasets lie. Default: TFDS' own.
         download: Whether TFDS may download. Default True; with False nothing is ever fetched.
+        fixes: CSV file that says which images to leave out or to give another label, as
+            `finetune check DATA --fix` writes it, to be edited by hand. Default None.
         memory_budget: Bytes of decoded images to hold in memory; more are held in a temporary
             file. Default: half of the memory that is available.
 
     Returns:
         The data. What was split off is decided by each image's content and `seed` alone (see
-        `hold_back`): adding images moves no other image, and exact duplicates stay together.
+        `hold_back`): adding images moves no other image, but for those that it is a copy of, which
+        stay together: exact ones, and ones that were saved again, made smaller or mirrored.
 
     Raises:
         ArgumentError: If an argument is not allowed.
@@ -113,11 +120,46 @@ def load_data(
         >>> data.train.element_spec[0].shape
         TensorShape([None, 8, 8, 3])
     """
+    return _load(
+        source,
+        image_size=image_size,
+        batch_size=batch_size,
+        augment=augment,
+        validation=validation,
+        test=test,
+        seed=seed,
+        resize=resize,
+        strict=strict,
+        task=task,
+        class_names=class_names,
+        data_dir=data_dir,
+        download=download,
+        fixes=fixes,
+        memory_budget=memory_budget,
+    )
+
+
+def _load(
+    source: Any,
+    *,
+    image_size: int | tuple[int, int],
+    validation: Any,
+    test: Any,
+    seed: int,
+    resize: str,
+    fixes: str | os.PathLike[str] | None,
+    batch_size: int = 32,
+    augment: str | keras.Layer | None = "none",
+    together: Mapping[str, str] | None = None,
+    **how: Any,
+) -> ImageData:
+    """What `load_data` does; with the near copies that were found before, at another size."""
     size, resize = check_image_size(image_size), check_resize(resize)
     seed = _check_seed(seed)
     resolve_augment(augment, seed)
     given = {"validation": validation, "test": test}
     folds = parse_folds(validation)
+    again = partial(_load, source, **given, seed=seed, resize=resize, fixes=fixes, **how)
     options: dict[str, Any] = {
         "image_size": size,
         "resize": resize,
@@ -125,39 +167,27 @@ def load_data(
         "seed": seed,
         "augmentation": augment,
         "folds": folds,
-        "reload": partial(
-            load_data,
-            source,
-            **given,
-            seed=seed,
-            resize=resize,
-            strict=strict,
-            task=task,
-            class_names=class_names,
-            data_dir=data_dir,
-            download=download,
-            memory_budget=memory_budget,
-        ),
+        "reload": again,
     }
     if isinstance(source, tf.data.Dataset):
-        return load_stream(source, given, task=task, class_names=class_names, options=options)
-    return _load_stored(
-        source,
-        {**given, "validation": 1 / folds} if folds else given,
-        options,
-        strict=strict,
-        task=task,
-        class_names=class_names,
-        data_dir=data_dir,
-        download=download,
-        memory_budget=memory_budget,
-    )
+        if fixes is not None:
+            raise ArgumentError(
+                "Expected stored images for fixes (a folder, arrays, a TFDS name), received a "
+                "tf.data.Dataset. Filter it instead."
+            )
+        named = {name: how[name] for name in ("task", "class_names")}
+        return load_stream(source, given, **named, options=options)
+    if folds:
+        given = {**given, "validation": 1 / folds}
+    return _load_stored(source, given, options, fixes, together, **how)
 
 
 def _load_stored(
     source: Any,
     given: dict[str, Any],
     options: dict[str, Any],
+    fixes: str | os.PathLike[str] | None,
+    together: Mapping[str, str] | None,
     *,
     strict: bool,
     task: str,
@@ -182,12 +212,20 @@ def _load_stored(
     decoded = decode(_merge(opened, sources), size, resize, memory_budget)
     if (strict and decoded.skipped) or "train" not in decoded.parts:
         raise unreadable(decoded)
-    labels = encode_labels(decoded.labels, task=task, class_names=class_names or opened.class_names)
-    _split_off(decoded, labels, shares, seed)
+    names = class_names or opened.class_names
+    fixed = None if fixes is None else apply_fixes(decoded, fixes, names)
+    labels = encode_labels(decoded.labels, task=task, class_names=names)
+    if together is None:
+        pixels = decoded.images[: len(decoded.ids)]
+        classes = labels.values if labels.exclusive else None
+        together = staying_together(pixels, decoded.content, classes)
+    _split_off(decoded, labels, shares, seed, together)
     splits = _to_splits(decoded, labels)
     contents = {name: split.content for name, split in splits.items()}
+    near = {name: [together.get(one, one) for one in found] for name, found in contents.items()}
     ids = {name: split.ids for name, split in splits.items()}
     ignored = sum((other.ignored for other in sources.values()), opened.ignored)
+    exact = leaked(contents, ids)
     return ImageData(
         splits=splits,
         streams={},
@@ -207,9 +245,12 @@ def _load_stored(
         report=DataReport(
             tuple(decoded.skipped),
             dict(ignored),
-            leaked(contents, ids),
+            exact,
             contradicting(decoded.content, labels.values, decoded.ids),
+            tuple(item for item in leaked(near, ids) if item not in {*exact}),
+            fixed,
         ),
+        together=together,
         **options,
     )
 
@@ -223,7 +264,13 @@ def _merge(opened: Source, sources: dict[str, Source]) -> dict[str, Part]:
     return {name: parts[name] for name in SPLITS if name in parts}
 
 
-def _split_off(decoded: Decoded, labels: Labels, shares: dict[str, float], seed: int) -> None:
+def _split_off(
+    decoded: Decoded,
+    labels: Labels,
+    shares: dict[str, float],
+    seed: int,
+    together: Mapping[str, str],
+) -> None:
     """Moves rows from "train" to what is missing, after checking that no class is empty."""
     parts = np.array(decoded.parts, dtype=object)
     check_class_counts(
@@ -236,7 +283,7 @@ def _split_off(decoded: Decoded, labels: Labels, shares: dict[str, float], seed:
             rows = np.flatnonzero(parts == "train")
             classes = labels.values[rows] if labels.exclusive else np.zeros(len(rows), np.int32)
             held = hold_back(
-                [decoded.content[row] for row in rows],
+                [together.get(decoded.content[row], decoded.content[row]) for row in rows],
                 classes,
                 shares[name],
                 seed=seed,

@@ -1,6 +1,7 @@
 """How good a model is at its temperature, and what that did to its probabilities."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,13 +33,20 @@ class Scores:
     calibration: Calibration | None
 
 
-def scores(card: ModelCard, validation: Answers, test: Answers | None) -> Scores:
+def scores(
+    card: ModelCard,
+    validation: Answers,
+    test: Answers | None,
+    apart: Mapping[str, np.ndarray | None],
+) -> Scores:
     """Measure a model by what it said before it was calibrated.
 
     Args:
         card: Of the model, with its temperature by now.
         validation: Labels of the validation images, and what the model said of them.
         test: The same of the test images, or None.
+        apart: For "validation" and "test" which images have no copy among those that were trained
+            on, see `ImageData.apart`.
     """
     task, temperature = card.task, card.temperature
     said = {"validation": validation, **({} if test is None else {"test": test})}
@@ -52,4 +60,8 @@ def scores(card: ModelCard, validation: Answers, test: Answers | None) -> Scores
             for name, (labels, outputs) in said.items()
         }
     found = {name: score(*one, task) for name, one in said.items()}
+    for name, rows in apart.items():
+        if name in found and rows is not None and rows.any():
+            labels, outputs = said[name]
+            found[name] = replace(found[name], apart=score(labels[rows], outputs[rows], task))
     return Scores(found["validation"], found.get("test"), measured)

@@ -29,12 +29,15 @@ class Score:
         n: Number of images.
         interval: 95% interval of the accuracy from the number of images; None for regression
             and for several labels an image, where it would not hold.
+        apart: The same on those of the images that have no copy, exact or near, among the images
+            that were trained on; None where no image has one.
     """
 
     accuracy: float | None
     loss: float
     n: int
     interval: tuple[float, float] | None
+    apart: "Score | None" = None
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in `metrics.json`."""
@@ -43,6 +46,7 @@ class Score:
             "loss": self.loss,
             "n": self.n,
             "interval": list(self.interval) if self.interval else None,
+            **({"apart": self.apart.to_dict()} if self.apart else {}),
         }
 
     def _repr_html_(self) -> str:
@@ -51,6 +55,12 @@ class Score:
         return as_html(title, [(remark,) for remark in remarks])
 
     def __str__(self) -> str:
+        if self.apart is None:
+            return self._told()
+        kind = "images without a near copy among those that were trained on"
+        return f"{self._told()}; {self.apart._told()} on the {kind}"
+
+    def _told(self) -> str:
         if self.accuracy is None:
             return f"loss {self.loss:.4f} (n={self.n})"
         if self.interval is None:

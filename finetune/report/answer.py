@@ -35,7 +35,7 @@ def answer(facts: Mapping[str, Any]) -> dict[str, Any] | None:
         "of": of,
         "name": "accuracy" if exact else "mean squared error",
         "value": score["accuracy"] if exact else score["loss"],
-        "remarks": [*_worth(facts, figures), *_doubts(facts, figures)],
+        "remarks": [*_leak(score), *_worth(facts, figures), *_doubts(facts, figures)],
     }
 
 
@@ -49,6 +49,23 @@ def percent(value: float | None) -> str:
     if value is None:
         return ""
     return "100%" if value == 1 else f"{100 * value:.1f}%"
+
+
+def _leak(score: Mapping[str, Any]) -> list[str]:
+    """What the figure is without copies of images that were trained on, where there are any."""
+    apart = score.get("apart")
+    if not apart:
+        return []
+    copies = score["n"] - apart["n"]
+    figure = (
+        f"accuracy is {percent(apart['accuracy'])}"
+        if apart["accuracy"] is not None
+        else f"mean squared error is {apart['loss']:.4f}"
+    )
+    return [
+        f"{copies} of these {score['n']} images have a near or an exact copy among the images that "
+        f"were trained on. On the {apart['n']} others {figure}."
+    ]
 
 
 def _worth(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]:

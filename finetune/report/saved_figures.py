@@ -25,6 +25,7 @@ class Measured:
     n: int
     accuracy: float | None = None
     interval: tuple[float, float] | None = None
+    apart: "Measured | None" = None
 
 
 @dataclass

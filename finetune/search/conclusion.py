@@ -140,7 +140,8 @@ def conclude(
     if work.trainer.calibrates(data.task):
         model = model.calibrated(*answers["validation"])
         model.save(folder / "model.keras")
-    quality = scores(model.card, answers["validation"], answers.get("test"))
+    apart = {split: data.apart(split) for split in ("validation", "test")}
+    quality = scores(model.card, answers["validation"], answers.get("test"), apart)
     result = SearchResult(
         model,
         ranking,
@@ -334,7 +335,7 @@ def _restore(model: keras.Model, work: Work, trial: Trial) -> bool:
 
 
 def _facts(result: SearchResult) -> dict[str, Any]:
-    folded = result.cross_validation
+    folded, fixed = result.cross_validation, result.work.data.report.fixed
     return {
         "best": {
             "id": result.chosen.trial.trial,
@@ -350,6 +351,7 @@ def _facts(result: SearchResult) -> dict[str, Any]:
         "time_up": result.time_up is not None,
         "trials": len(result.ranking),
         "refitted": result.refitted,
+        "fixed": asdict(fixed) if fixed else None,
         "combined": asdict(result.combined),
         "cross_validation": folded.to_dict() if folded else None,
         "calibration": asdict(result.calibration) if result.calibration else None,

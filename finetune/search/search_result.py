@@ -233,6 +233,8 @@ class SearchResult:
             lines.append(f"{self.verdict}{before}")
         if self.calibration and self.calibration.remark:
             lines.append(self.calibration.remark)
+        if self.work.data.report.fixed:
+            lines.append(str(self.work.data.report.fixed))
         lines.append(f"{format_seconds(self.seconds)}, saved in {self.folder}")
         return "\n".join(lines)
 

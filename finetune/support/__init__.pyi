@@ -14,6 +14,7 @@ from .figures import new_figure as new_figure
 from .figures import save_figure as save_figure
 from .figures import tidy as tidy
 from .files import as_text as as_text
+from .files import open_regular as open_regular
 from .files import remove_partial as remove_partial
 from .files import set_aside as set_aside
 from .files import write_text as write_text

@@ -25,6 +25,7 @@ NOT_OF_TUNER = {
 NOT_OF_DATA = {
     "source": "the fingerprint tells which images they are",
     "augment": "stands with FineTuner's own, which takes its place",
+    "fixes": "the fingerprint tells which images and labels there are then",
     "strict": "either there are the same images, or none",
     "data_dir": "where images lie",
     "download": "how they come there",

@@ -104,7 +104,7 @@ def cross_validate(
     labels = np.concatenate([part.labels for part in parts])
     exclusive = data.task in ("binary", "multiclass")
     fold = assign_folds(
-        [content for part in parts for content in part.content],
+        [key for split in (TRAIN, VALIDATION) for key in data.kept_together(split)],
         labels if exclusive else None,
         data.folds,
         seed=data.seed,
