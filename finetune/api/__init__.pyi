@@ -1,4 +1,5 @@
 from .backbone_choice import compare as compare
+from .checking import check as check
 from .comparison import Comparison as Comparison
 from .fine_tuner import FineTuner as FineTuner
 from .learning_rates import LearningRates as LearningRates

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from finetune.checks import quick_remarks
 from finetune.data import ImageData, load_data, scan_folder
 
 # The arguments of `load_data` but for the images themselves.
@@ -63,5 +64,7 @@ def announce(data: ImageData, console: Console) -> None:
     parts = [f"{sum(counts.values()):,} {split}" for split, counts in data.counts.items()]
     classes = f", {len(data.class_names)} classes" if data.class_names else ""
     console.print(f"Images: {', '.join(parts)}{classes}")
-    if str(data.report):
-        console.print(str(data.report), style="yellow")
+    if console.quiet:
+        return
+    for line in [*str(data.report).splitlines(), *quick_remarks(data)]:
+        console.print(line, style="yellow")

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from finetune import __version__
+from finetune.cli.check import check
 from finetune.cli.command_line import CommandLine
 from finetune.cli.compare import compare
 from finetune.cli.evaluate import evaluate
@@ -31,6 +32,7 @@ app = typer.Typer(
 # Each with the command line that its help ends with.
 _COMMANDS = (
     ("fit", fit, "finetune fit shoes/ --out runs/shoes"),
+    ("check", check, "finetune check shoes/ --fix --out runs/check"),
     ("compare", compare, "finetune compare shoes/ --backbones MobileNetV2,EfficientNetB0"),
     ("search", search, "finetune search shoes/ --out runs/search --time-budget 20m"),
     ("board", show_board, "finetune board runs/search"),

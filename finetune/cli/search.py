@@ -77,6 +77,7 @@ def _search(
 ) -> "SearchResult":
     start_tensorflow()
     from finetune.api import FineTuner
+    from finetune.checks import quick_remarks
     from finetune.data import load_data
 
     training = _of(options, *_TRAINING)
@@ -86,8 +87,9 @@ def _search(
     tuner = FineTuner(**training)
     size = tuner.trainer.shared(tuner.trainer.settings()).backbone.image_size
     images = load_data(source, image_size=size, **loading)
-    if str(images.report) and not quiet:
-        print(images.report)
+    if not quiet:
+        for line in [*str(images.report).splitlines(), *quick_remarks(images)]:
+            print(line)
     of_search = with_tensorboard(_of(options, *_SEARCH, "seed"), tensorboard)
     return tuner.search(images, **of_search, verbose=0 if quiet else 1)
 

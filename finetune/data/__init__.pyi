@@ -6,6 +6,14 @@ from .dataset import ImageData as ImageData
 from .dataset import Split as Split
 from .digests import pixel_digests as pixel_digests
 from .finding import find_images as find_images
+from .fixes import ACTIONS as ACTIONS
+from .fixes import KEEP as KEEP
+from .fixes import LEAVE_OUT as LEAVE_OUT
+from .fixes import RELABEL as RELABEL
+from .fixes import Fix as Fix
+from .fixes import Fixed as Fixed
+from .fixes import read_fixes as read_fixes
+from .fixes import write_fixes as write_fixes
 from .folder import scan_folder as scan_folder
 from .folds import assign_folds as assign_folds
 from .images import SkippedFile as SkippedFile
@@ -15,6 +23,12 @@ from .labelled import LabelledImages as LabelledImages
 from .labelled import load_labelled as load_labelled
 from .labels import listed as listed
 from .load import load_data as load_data
+from .look_alikes import Looks as Looks
+from .look_alikes import copy_limits as copy_limits
+from .look_alikes import distances as distances
+from .look_alikes import groups_of as groups_of
+from .look_alikes import looks_of as looks_of
+from .look_alikes import near_copies as near_copies
 from .pixels import RESIZE_MODES as RESIZE_MODES
 from .pixels import check_pixels as check_pixels
 from .pixels import resize_pixels as resize_pixels

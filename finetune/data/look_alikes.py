@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -257,7 +258,8 @@ def _small(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _hashes(grey: np.ndarray) -> np.ndarray:
-    low = dctn(grey, axes=(1, 2), norm="ortho")[:, : _FREQUENCIES + 1, : _FREQUENCIES + 1]
+    low: Any = dctn(grey, axes=(1, 2), norm="ortho")
+    low = low[:, : _FREQUENCIES + 1, : _FREQUENCIES + 1]
     values = low.reshape(len(grey), -1)[:, 1 : 1 + _FREQUENCIES**2]  # without the brightness
     bits = values > np.median(values, axis=1, keepdims=True)
     packed = np.zeros((len(grey), 24), np.uint8)

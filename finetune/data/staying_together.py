@@ -35,7 +35,7 @@ def staying_together(
     if len(content) > _MOST:
         return {}
     _, first = np.unique(np.asarray(content), return_index=True)
-    rows = sorted(first.tolist())
+    rows: list[int] = sorted(first.tolist())
     different, names = _Rows(images, rows), [content[row] for row in rows]
     looks = looks_of(different)
     groups = groups_of(near_copies(looks, copy_limits(different, looks)), len(rows))

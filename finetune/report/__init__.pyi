@@ -1,3 +1,5 @@
+from .check_page import CHECK_PAGE as CHECK_PAGE
+from .check_page import render_check as render_check
 from .evidence import Gallery as Gallery
 from .facts import Board as Board
 from .map_drawings import draw_maps as draw_maps

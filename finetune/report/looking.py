@@ -75,7 +75,7 @@ def look(
         )
         for place, row in enumerate(rows)
     )
-    pictures = [*map(_webp, pixels), *_pictures(train, numbers)]
+    pictures = [*map(small_picture, pixels), *_pictures(train, numbers)]
     return Gallery(split, shown, tuple(pictures), _as_bytes(maps), compared, note)
 
 
@@ -106,10 +106,10 @@ def _label(split: Split, row: int) -> float:
 
 
 def _pictures(split: Split, rows: Iterable[int]) -> list[bytes]:
-    return [_webp(split.images[row]) for row in rows]
+    return [small_picture(split.images[row]) for row in rows]
 
 
-def _webp(pixels: np.ndarray) -> bytes:
+def small_picture(pixels: np.ndarray) -> bytes:
     """A small picture of an image."""
     picture = Image.fromarray(np.asarray(pixels, np.uint8))
     picture.thumbnail((_SIDE, _SIDE))

@@ -93,6 +93,22 @@ def render_pair(facts: Mapping[str, Any], pictures: Pictures) -> str:
     return _template("pair.html").render(facts=facts, pictures=pictures, style=_file("report.css"))
 
 
+def render_page(name: str, **shown: Any) -> str:
+    """A page with a script of its own, `NAME.js`, and the style of all.
+
+    Args:
+        name: Of the page.
+        **shown: What it shows.
+    """
+    script = _file(f"{name}.js")
+    return _template(f"{name}.html").render(
+        **shown,
+        style=_file("report.css"),
+        script=script,
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
 def _cells(facts: Mapping[str, Any]) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
     """The images that are shown, by true class and what was said."""
     cells: dict[tuple[str, str], list[Mapping[str, Any]]] = {}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from finetune.checks import quick_remarks
 from finetune.data import ImageData
 from finetune.exceptions import FineTuneError, RunFolderError
 from finetune.model import FineTunedModel
@@ -91,7 +92,7 @@ def evidence_of(
         data.resize,
         temperature,
         data.counts,
-        tuple(str(data.report).splitlines()),
+        (*str(data.report).splitlines(), *quick_remarks(data)),
         backbone,
         model,
         depth,

@@ -27,8 +27,10 @@ from finetune.reuse import (
     RowBatches,
     Source,
     Starts,
+    extractor,
     fold_batch_norm,
     in_inference_mode,
+    pass_batch,
     split,
 )
 from finetune.support import assign, values_of, without_room
@@ -269,6 +271,24 @@ class SharedBackbone:
             with self._building():
                 self.frozen.mark(POOLED, [pooling_layer(len(output.shape))(output)])
         return POOLED
+
+    def pooled_of(self, pixels: np.ndarray) -> np.ndarray:
+        """Compute pooled features of images that are no one's source; nothing is kept.
+
+        Args:
+            pixels: uint8 (n, height, width, 3) of the backbone's size.
+        """
+        parts = np.array_split(pixels, max(1, -(-len(pixels) // pass_batch())))
+        return np.concatenate([np.asarray(self._pool(part.astype("float32"))[0]) for part in parts])
+
+    @cached_property
+    def _pool(self) -> Any:
+        with self._building():
+            pixels = keras.Input((*self.backbone.image_size, 3))
+            # All frozen, so that batch norm is folded; programs freeze their own layers anew.
+            apply_freeze_depth(self.backbone.model, self.head_only)
+            features: Any = self.backbone.model(prepared(self.backbone.preprocess, pixels))
+            return extractor(keras.Model(pixels, pooling_layer(len(features.shape))(features)))
 
     def _features(self, source: Source, split_name: str, point: str) -> Features:
         """What the frozen part computes for every image at a marked place."""
