@@ -34,6 +34,8 @@ _LOST = 0.01
 # Between copies and other images there is a gap. Where more pairs are beyond the limit, up to twice
 # as far, than half of those within it and than one for 20 images, all look alike: it is lower.
 _GAP, _STRAY = 0.5, 0.05
+# Hashes of any two images differ by half of their bits: copies by no more than a quarter.
+_MOST_BITS = _FREQUENCIES**2 // 4
 # Levels of grey that two copies may always differ by.
 _LEAST_SHADE = 3.0
 
@@ -81,7 +83,7 @@ def looks_of(images: Sequence[np.ndarray] | np.ndarray) -> Looks:
         Hashes and colours, in the order of the images.
 
     Example:
-        >>> pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+        >>> pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3), np.uint8)
         >>> looks = looks_of([*pixels, pixels[0, :, ::-1]])
         >>> bool(distances(looks.hashes[:1], looks.hashes[1:]).min() > 40)
         True
@@ -109,10 +111,12 @@ def distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     Returns:
         int (n, m).
     """
-    return sum(
-        np.bitwise_count(first[:, None, word] ^ second[None, :, word]).astype(np.int16)
-        for word in range(first.shape[1])
-    )
+    return np.stack(
+        [
+            np.bitwise_count(first[:, None, word] ^ second[None, :, word]).astype(np.int16)
+            for word in range(first.shape[1])
+        ]
+    ).sum(axis=0)
 
 
 def copy_limits(images: Sequence[np.ndarray] | np.ndarray, looks: Looks) -> CopyLimits:
@@ -140,7 +144,11 @@ def copy_limits(images: Sequence[np.ndarray] | np.ndarray, looks: Looks) -> Copy
     moved = np.bitwise_count(looks.hashes[own] ^ again.hashes).sum(axis=1, dtype=int)
     shades = np.abs(looks.colours[own] - again.colours).mean(axis=(1, 2, 3))
     return CopyLimits(
-        _with_gap(looks.hashes[chosen], looks.hashes[rows], int(np.quantile(moved, 1 - _LOST))),
+        _with_gap(
+            looks.hashes[chosen],
+            looks.hashes[rows],
+            min(_MOST_BITS, int(np.quantile(moved, 1 - _LOST))),
+        ),
         max(_LEAST_SHADE, float(np.quantile(shades, 1 - _LOST))),
     )
 
@@ -243,17 +251,20 @@ def stand_ins(content: Sequence[str], groups: Sequence[np.ndarray]) -> Mapping[s
         >>> stand_ins(["c", "a", "b"], [np.array([0, 1])])
         {'c': 'a', 'a': 'a'}
     """
-    return {
-        content[row]: min(content[other] for other in group) for group in groups for row in group
-    }
+    found: dict[str, str] = {}
+    for group in groups:
+        names = [str(content[row]) for row in group.tolist()]
+        found |= dict.fromkeys(names, min(names))
+    return found
 
 
 def _small(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The grey picture of a hash, and the patches whose colours are compared."""
     picture = Image.fromarray(np.asarray(image, np.uint8))
-    box = Image.Resampling.BOX
-    colours = picture.resize((_SIDE, _SIDE), box)
-    patches = np.asarray(colours.resize((_PATCH, _PATCH), box))
+    # Not by boxes: Pillow's are not the same from the left and from the right.
+    way = Image.Resampling.BILINEAR
+    colours = picture.resize((_SIDE, _SIDE), way)
+    patches = np.asarray(colours.resize((_PATCH, _PATCH), way))
     return np.asarray(colours.convert("L")), patches
 
 

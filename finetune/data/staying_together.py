@@ -10,6 +10,9 @@ from finetune.data.look_alikes import copy_limits, groups_of, looks_of, near_cop
 # Each is compared with each: with more images loading would wait for it.
 _MOST = 30_000
 
+# Different pictures of a class: one for each split.
+_LEAST = 3
+
 
 def staying_together(
     images: np.ndarray, content: Sequence[str], classes: np.ndarray | None
@@ -23,8 +26,8 @@ def staying_together(
 
     Returns:
         For the content of each image that has near copies one content that stands for all of
-        them. None for a class that is nothing but copies of one image: it is left to be split.
-        None at all above 30,000 images.
+        them. None for a class that shows fewer than three pictures, one for each split: it could
+        not be split. None at all above 30,000 images.
 
     Example:
         >>> pixels = np.random.default_rng(0).integers(0, 256, (9, 40, 40, 3), np.uint8)
@@ -41,8 +44,8 @@ def staying_together(
     groups = groups_of(near_copies(looks, copy_limits(different, looks)), len(rows))
     found = stand_ins(names, groups)
     for label in np.unique(classes) if classes is not None else ():
-        own = {content[row] for row in np.flatnonzero(classes == label).tolist()}
-        if len({found.get(name, name) for name in own}) == 1:
+        own = {str(content[row]) for row in np.flatnonzero(classes == label).tolist()}
+        if len({found.get(name, name) for name in own}) < _LEAST:
             found = {name: key for name, key in found.items() if name not in own}
     return found
 
