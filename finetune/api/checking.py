@@ -26,7 +26,7 @@ CHECK, FIXES = "check.json", "fixes.csv"
 
 _TUNER = {name: one.default for name, one in inspect.signature(FineTuner).parameters.items()}
 # Of `load_data`, what `check` has itself, or does without.
-_OWN = ("image_size", "seed", "augment", "validation")
+_OWN = ("image_size", "batch_size", "seed", "augment", "validation")
 
 # The size of images that no backbone is there for.
 _SIZE = 224

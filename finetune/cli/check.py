@@ -12,7 +12,7 @@ from finetune.cli.terminal import notes, start_tensorflow
 
 OPTIONS = merged(
     read_options("finetune.api.checking:check", "Options"),
-    loading_options("augment"),
+    loading_options("augment", "batch_size"),
     without=("data", "verbose"),
 )
 
