@@ -18,6 +18,7 @@ from finetune.exceptions import ArgumentError, TrainingError
 from finetune.reuse import RowBatches
 from finetune.support import (
     assign,
+    check_number,
     expected_tracing,
     new_figure,
     same_random_state,
@@ -26,7 +27,7 @@ from finetune.support import (
     values_of,
 )
 from finetune.training import program_for
-from finetune.tuning import Settings
+from finetune.tuning import LARGEST_RATE, Settings
 
 # All four as in fastai: the test ends at this multiple of the lowest loss, and suggestions leave
 # out the first tenth, where the mean is still of few batches, and the last steps, which diverge.
@@ -168,14 +169,12 @@ def find_learning_rate(
     Source: L. N. Smith, "Cyclical Learning Rates for Training Neural Networks" (2017); the
     smoothing, the end and two of the suggestions are those of fastai's `lr_find`.
     """
-    if not 0 < low < high:
+    check_number("low", low, above=0)
+    check_number("high", high, most=LARGEST_RATE)
+    if not low < high:
         raise ArgumentError(f"Expected 0 < low < high, received low={low!r} and high={high!r}.")
-    if not isinstance(steps, (int, np.integer)) or steps < _FEWEST_STEPS:
-        raise ArgumentError(f"Expected steps of {_FEWEST_STEPS} or more, received {steps!r}.")
-    if not 0 <= smoothing < 1:
-        raise ArgumentError(
-            f"Expected smoothing of at least 0 and below 1, received {smoothing!r}."
-        )
+    check_number("steps", steps, least=_FEWEST_STEPS, most=10**6, whole=True)
+    check_number("smoothing", smoothing, least=0, below=1)
     with same_random_state():
         settings = tuner.trainer.settings() if settings is None else settings
         source = tuner.trainer.source_of(data, settings)

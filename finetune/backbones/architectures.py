@@ -118,8 +118,13 @@ def find_name(name: str) -> str:
     )
 
 
+# Of what multiplies the width of a network that is a few times too wide at 4.
+_LARGEST_OPTION = 100
+
+
 def _is_positive_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 < value <= _LARGEST_OPTION
 
 
 # float(): Keras builds file names from alpha, and knows no file for "1" in place of "1.0".

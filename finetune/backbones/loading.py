@@ -5,7 +5,6 @@ model that this package made. Any other model or `.keras` file of the user's is 
 with the preprocessing that the user names.
 """
 
-import numbers
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from finetune.backbones.preprocessing import Preprocess, resolve_preprocess
 from finetune.backbones.weights import build_with_weights
 from finetune.backbones.whole_models import WholeModel, take_apart
 from finetune.compat import is_from_keras
+from finetune.data import check_image_size
 from finetune.exceptions import (
     ArgumentError,
     ImageSizeError,
@@ -107,7 +107,7 @@ def load_backbone(
         >>> backbone.name, backbone.image_size, backbone.model.output_shape
         ('mobilenet_v2', (32, 32), (None, 1, 1, 1280))
     """
-    size = None if image_size is None else _parse_image_size(image_size)
+    size = None if image_size is None else check_image_size(image_size)
     loaded = _load(backbone, weights, size, preprocess, options)
     broken = first_not_finite(loaded.model.variables)
     if broken is not None:
@@ -147,20 +147,6 @@ def _load(
         return _go_on_from(whole, label, size, preprocess)
     _refuse_unsaid(label, preprocess)
     return _wrap_model(image_model(model, size) if is_hub_model(model) else model, size, preprocess)
-
-
-def _parse_image_size(image_size: Any) -> tuple[int, int]:
-    size = (image_size, image_size) if isinstance(image_size, numbers.Integral) else image_size
-    if (
-        not isinstance(size, tuple | list)
-        or len(size) != 2
-        or any(not isinstance(n, numbers.Integral) or isinstance(n, bool) or n < 1 for n in size)
-    ):
-        raise ImageSizeError(
-            "`image_size` must be a positive number of pixels or a pair (height, width). "
-            f"Received: {image_size!r}."
-        )
-    return int(size[0]), int(size[1])
 
 
 def _load_architecture(

@@ -4,6 +4,7 @@ from .dataset import SPLITS as SPLITS
 from .dataset import DataReport as DataReport
 from .dataset import ImageData as ImageData
 from .dataset import Split as Split
+from .dataset import check_batch_size as check_batch_size
 from .digests import pixel_digests as pixel_digests
 from .finding import find_images as find_images
 from .fixes import ACTIONS as ACTIONS
@@ -30,6 +31,7 @@ from .look_alikes import groups_of as groups_of
 from .look_alikes import looks_of as looks_of
 from .look_alikes import near_copies as near_copies
 from .pixels import RESIZE_MODES as RESIZE_MODES
+from .pixels import check_image_size as check_image_size
 from .pixels import check_pixels as check_pixels
 from .pixels import resize_pixels as resize_pixels
 from .pixels import to_uint8 as to_uint8

@@ -156,6 +156,7 @@ def _load(
     """What `load_data` does; with the near copies that were found before, at another size."""
     size, resize = check_image_size(image_size), check_resize(resize)
     seed = _check_seed(seed)
+    check_number("memory_budget", memory_budget, least=0, whole=True, optional=True)
     resolve_augment(augment, seed)
     given = {"validation": validation, "test": test}
     folds = parse_folds(validation)

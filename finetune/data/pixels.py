@@ -7,6 +7,9 @@ from finetune.exceptions import ArgumentError, DataError, ImageSizeError, Unread
 
 RESIZE_MODES = ("crop", "pad", "squash")
 
+# No JPEG has a longer side, and no backbone takes one.
+_LONGEST_SIDE = 65_535
+
 # Pixels that are made RGB at a time.
 _STRIP = 2**20
 
@@ -15,7 +18,7 @@ def check_image_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
     """Returns `image_size` as (height, width).
 
     Args:
-        image_size: Pixels, an integer for a square or (height, width); each at least 1.
+        image_size: Pixels, an integer for a square or (height, width); each 1 to 65,535.
 
     Returns:
         (height, width).
@@ -29,9 +32,10 @@ def check_image_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
     """
     size = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
     whole = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in size)
-    if len(size) != 2 or not whole or min(size) < 1:
+    if len(size) != 2 or not whole or min(size) < 1 or max(size) > _LONGEST_SIDE:
         raise ImageSizeError(
-            f"`image_size` must be a positive integer or (height, width), got {image_size!r}."
+            "`image_size` must be a positive number of pixels or a pair (height, width), each at "
+            f"most {_LONGEST_SIDE:,}. Received: {image_size!r}."
         )
     return int(size[0]), int(size[1])
 

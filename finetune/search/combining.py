@@ -1,6 +1,7 @@
 """What is handed over is made of the best trials: one of them, their weights or their answers."""
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from finetune.reuse import pass_batch
 from finetune.search.kept_weights import kept_weights
 from finetune.search.ranking import Ranked
 from finetune.search.runner import Work
-from finetune.support import assign, values_of
+from finetune.support import assign, check_number, values_of
 from finetune.training import Values, average, ensemble
 from finetune.tuning import Settings
 
@@ -32,8 +33,8 @@ def check_combine(combine: str, max_slowdown: float) -> None:
     """Refuse what no search can end with."""
     if combine not in COMBINE:
         raise ArgumentError(f"Expected combine to be one of {COMBINE}, received {combine!r}.")
-    if not max_slowdown >= 1:
-        raise ArgumentError(f"Expected max_slowdown of 1 or more, received {max_slowdown!r}.")
+    if max_slowdown != math.inf:  # which is no limit
+        check_number("max_slowdown", max_slowdown, least=1)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         for name in ("executions", "keep", "workers", "max_failures"):
-            check_number(name, getattr(self, name), least=1, whole=True)
+            check_number(name, getattr(self, name), least=1, most=10**4, whole=True)
         check_combine(self.combine, self.max_slowdown)
         check_number("max_trials", self.max_trials, least=1, whole=True, optional=True)
         check_number("epochs", self.epochs, least=0, most=10**6, whole=True, optional=True)

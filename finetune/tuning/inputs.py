@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from finetune.data import ImageData, check_datasets, load_data
+from finetune.data import ImageData, check_datasets, check_image_size, load_data
 from finetune.exceptions import ArgumentError, DataError, ImageSizeError
 from finetune.reuse import Source, StoredSource, StreamSource
 from finetune.tuning.settings import Facts, Settings, classification_task
@@ -176,6 +176,4 @@ def _check_end(dataset: tf.data.Dataset) -> None:
 
 def pair(size: Any) -> tuple[int, int] | None:
     """(height, width), where one number stands for both; None where it is not given."""
-    if size is None:
-        return None
-    return (int(size), int(size)) if isinstance(size, (int, np.integer)) else tuple(size)
+    return None if size is None else check_image_size(size)

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
 from finetune.backbones import BatchNorm
+from finetune.data import check_image_size
 from finetune.exceptions import ArgumentError
 from finetune.support import LARGEST_SEED, check_number
 from finetune.training import (
@@ -38,7 +39,7 @@ LEARNING_RATE = 3e-4
 _LABEL_SMOOTHING = 0.1
 
 # Far above what any optimizer can use: larger ones are slips of the keyboard.
-_LARGEST_RATE = 10**6
+LARGEST_RATE = 10**6
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,16 @@ class Settings:
         if self.epochs + self.head_epochs == 0:
             raise ArgumentError("Expected epochs or head_epochs above 0, received 0 for both.")
         for name in ("learning_rate", "head_learning_rate"):
-            check_number(name, getattr(self, name), above=0, most=_LARGEST_RATE)
+            check_number(name, getattr(self, name), above=0, most=LARGEST_RATE)
         check_number("patience", self.patience, least=0, whole=True, optional=True)
         check_number("views", self.views, least=1, most=10**4, whole=True)
         check_number("seed", self.seed, least=0, most=LARGEST_SEED, whole=True)
+        if self.image_size is not None:
+            check_image_size(self.image_size)
+        if isinstance(self.class_weight, Mapping):
+            for number, weight in self.class_weight.items():
+                check_number("class numbers in class_weight", number, least=0, whole=True)
+                check_number(f"class_weight[{number}]", weight, least=0, most=10**6)
         if self.batch_norm not in ("frozen", "adapt"):
             raise ArgumentError(
                 f"Expected batch_norm to be 'frozen' or 'adapt', received {self.batch_norm!r}."
@@ -204,6 +211,11 @@ class Settings:
         if facts.task not in ("binary", "multiclass"):
             raise ArgumentError(f"class_weight has no meaning for task={facts.task!r}.")
         if isinstance(weight, Mapping):
+            if weight and max(weight) >= facts.outputs:
+                raise ArgumentError(
+                    f"Expected class numbers below {facts.outputs} in class_weight, for so many "
+                    f"classes there are, received {max(weight)}."
+                )
             return {int(number): float(value) for number, value in weight.items()}
         if weight != "balanced":
             raise ArgumentError(

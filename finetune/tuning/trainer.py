@@ -336,7 +336,6 @@ def _check(reuse: Any, task: Any, num_classes: Any) -> None:
         )
     if reuse not in ("auto", True, False):
         raise ArgumentError(f"Expected reuse to be 'auto', True or False, received {reuse!r}.")
-    if num_classes is not None and num_classes < 2:
-        raise ArgumentError(f"Expected num_classes of 2 or more, received {num_classes!r}.")
+    check_number("num_classes", num_classes, least=2, most=10**6, whole=True, optional=True)
     if task is not None and task not in TASKS:
         raise ArgumentError(f"Expected task to be one of {TASKS}, received {task!r}.")

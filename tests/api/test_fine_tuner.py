@@ -473,7 +473,7 @@ def test_images_of_other_classes_or_tasks_are_refused(make_tuner, data):
     ("arguments", "text"),
     [
         ({"reuse": "always"}, "reuse to be 'auto', True or False, received 'always'"),
-        ({"num_classes": 1}, "num_classes of 2 or more, received 1"),
+        ({"num_classes": 1}, "num_classes as a whole number of 2 or more .* received 1"),
         ({"task": "ranking"}, "task to be one of"),
         (
             {"epochs": -1},

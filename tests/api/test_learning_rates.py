@@ -170,11 +170,17 @@ def test_a_stream_is_tested_on_its_batches_as_they_come(make_tuner, data):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"low": 0.0}, "Expected 0 < low < high, received low=0.0 and high=1.0."),
+        ({"low": 0.0}, "Expected low above 0, received 0.0."),
         ({"low": 0.1, "high": 0.01}, "received low=0.1 and high=0.01"),
-        ({"steps": 19}, "Expected steps of 20 or more, received 19."),
-        ({"steps": 25.0}, "Expected steps of 20 or more, received 25.0."),
-        ({"smoothing": 1.0}, "Expected smoothing of at least 0 and below 1, received 1.0."),
+        (
+            {"steps": 19},
+            "Expected steps as a whole number of 20 or more and at most 1,000,000, received 19.",
+        ),
+        (
+            {"steps": 25.0},
+            "Expected steps as a whole number of 20 or more and at most 1,000,000, received 25.0.",
+        ),
+        ({"smoothing": 1.0}, "Expected smoothing of 0 or more and below 1, received 1.0."),
     ],
 )
 def test_arguments_that_cannot_work_are_refused(tuner, data, arguments, text):
