@@ -77,7 +77,10 @@ def scan_labelled(folder: str | os.PathLike[str]) -> Source:
 
 def _existing(folder: str | os.PathLike[str]) -> Path:
     root = Path(folder)
-    if not root.exists():
+    if not os.fspath(folder):  # which would be the current folder
+        raise DataNotFoundError("Expected a folder of images, received an empty path.")
+    # Also where the name could be none of a file: too long, or with a zero byte in it.
+    if not os.path.exists(root):
         raise DataNotFoundError(
             f"There is no folder {root}. Expected one that holds a folder of images for each "
             "class, or a TFDS name such as tfds:mnist."

@@ -95,13 +95,22 @@ def as_labels(labels: Any) -> np.ndarray:
 
     Beside strings NumPy makes of None and NaN the texts 'None' and 'nan', which would be classes.
 
+    Raises:
+        DataError: If they are rows of different lengths.
+
     Example:
         >>> as_labels(["cat", None])
         array(['cat', None], dtype=object)
     """
     if isinstance(labels, np.ndarray):
         return labels
-    raw = np.asarray(labels)
+    try:
+        raw = np.asarray(labels)
+    except ValueError as error:
+        raise DataError(
+            "Labels must be one for each image, or one row of equal length for each: received "
+            "rows of different lengths."
+        ) from error
     return np.array(list(labels), dtype=object) if raw.dtype.kind in "SU" else raw
 
 
@@ -194,7 +203,10 @@ def _of_one_kind(raw: np.ndarray) -> np.ndarray:
         isinstance(label, (int, float, np.number, np.bool_)) and label == label for label in flat
     ]
     if all(numbers):
-        return np.array(flat).reshape(raw.shape)
+        found = np.array(flat).reshape(raw.shape)
+        if found.dtype.kind == "O":
+            raise DataError(f"Labels must be numbers of at most 64 bits, got {max(flat)}.")
+        return found
     fitting = strings if any(strings) else numbers
     odd = fitting.index(False)
     raise DataError(

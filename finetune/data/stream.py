@@ -137,6 +137,10 @@ def _single_images(dataset: tf.data.Dataset, name: str) -> tf.data.Dataset:
             f"Images of the {name} dataset must have the shape (h, w, channels), or (n, h, w, "
             f"channels) in batches, with 1, 3 or 4 channels; got {shape}."
         )
+    if not (spec[0].dtype.is_floating or spec[0].dtype.is_integer or spec[0].dtype.is_bool):
+        raise DataError(
+            f"Pixels of the {name} dataset must be numbers 0..255, got {spec[0].dtype.name}."
+        )
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise DataError(
             f"The {name} dataset never ends: leave out .repeat(), epochs are counted here."
@@ -153,16 +157,24 @@ def _go_through(dataset: tf.data.Dataset, name: str) -> tuple[list[str], np.ndar
         for image, label in dataset.as_numpy_iterator():
             content.append(hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest())
             labels.append(label)
+            if not image.size:
+                raise DataError(
+                    f"Image {len(content) - 1} of the {name} dataset has no pixels: its shape is "
+                    f"{image.shape}."
+                )
             # np.minimum keeps a NaN, min() would lose it.
             low, high = np.minimum(low, image.min()), np.maximum(high, image.max())
             kind = image.dtype
     except tf.errors.OpError as error:
-        # TensorFlow puts the names of its nodes first, in double braces.
-        cause = " ".join(re.sub(r"{{.*?}}", "", error.message).split()) or type(error).__name__
+        # TensorFlow puts the names of its nodes first, in double braces, and a traceback last.
+        said = re.sub(r"{{.*?}}", "", error.message).partition("Traceback (most recent call")[0]
+        cause = " ".join(said.split()) or type(error).__name__
         raise DataError(f"The {name} dataset fails after {len(content)} images: {cause}") from error
     if not content:
         raise DataError(f"The {name} dataset is empty.")
     check_pixels(np.array([low, high]).astype(kind))
+    if len({np.shape(label) for label in labels}) > 1:
+        raise DataError(f"Labels of the {name} dataset must be of one shape, got several.")
     return content, np.stack(labels)
 
 

@@ -1,17 +1,23 @@
 """Datasets by their TFDS name, read as they lie on disk."""
 
+import difflib
 import errno
 import http.client
 import os
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import DatasetNotFoundError
 
 from finetune.data.items import PART_NAMES, Item, Part, Source
+from finetune.data.labels import listed
+from finetune.data.prepared import check_features
 from finetune.exceptions import (
     DataError,
     DataNotFoundError,
@@ -55,14 +61,22 @@ def from_tfds(
     """
     short = name.removeprefix(PREFIX)
     place = None if data_dir is None else os.fspath(data_dir)
+    if not download and re.match(r"\w+:[a-zA-Z_]", short):  # a version begins with a digit
+        raise DatasetNotPreparedError(
+            f"The TFDS dataset {short!r} is described on another server, and `download=False` "
+            "forbids to ask it. Allow it, or save the images as a folder and name that."
+        )
+    check_features(re.split("[/:]", short)[0], place)
     try:
         builder = tfds.builder(short, data_dir=place)
     # TFDS raises errors of many classes here, for names, versions and configs alike.
     except Exception as error:
-        first_line = str(error).strip().splitlines()[0]
+        first_line = str(error).strip().splitlines()[0].partition(" Here are ")[0]
+        first_line = re.sub(r"^Failed to construct dataset .*?}\": ", "", first_line)
         raise DataNotFoundError(
             f"TFDS cannot find the dataset {short!r} in {place or 'its default folder'}: "
-            f"{first_line} The names are listed at https://www.tensorflow.org/datasets."
+            f"{first_line}{_nearest(short, error)} The names are listed at "
+            "https://www.tensorflow.org/datasets."
         ) from error
     if not builder.is_prepared():
         if not download:
@@ -74,6 +88,19 @@ def from_tfds(
             )
         _prepare(builder, short)
     return _open(builder, short)
+
+
+def _nearest(short: str, error: Exception) -> str:
+    """The names that may have been meant, where a name or a configuration is not known."""
+    name, _, config = short.partition("/")
+    if isinstance(error, DatasetNotFoundError):
+        known = tfds.list_builders(with_community_datasets=False)
+        found = difflib.get_close_matches(re.split("[/:]", short)[0].lower(), known, n=3)
+        return f" Nearest: {', '.join(found)}." if found else ""
+    if config and "BuilderConfig" in str(error):
+        configs = tfds.builder_cls(name).BUILDER_CONFIGS
+        return f" It has {listed([one.name for one in configs]) or 'no configurations'}."
+    return ""
 
 
 def _prepare(builder: Any, short: str) -> None:
@@ -152,8 +179,18 @@ def _items(builder: Any, split: str, image_key: str, label_key: str) -> Iterator
     )
     label = builder.info.features[label_key]
     named = isinstance(label, tfds.features.ClassLabel)
-    for number, example in enumerate(tfds.as_numpy(dataset)):
-        value = example[label_key]
-        yield Item(
-            f"{split}/{number}", example[image_key], label.int2str(value) if named else value
-        )
+    number = -1
+    try:
+        for number, example in enumerate(tfds.as_numpy(dataset)):
+            value = example[label_key]
+            yield Item(
+                f"{split}/{number}", example[image_key], label.int2str(value) if named else value
+            )
+    except tf.errors.OpError as error:
+        # TensorFlow puts the names of its nodes around what it says.
+        said = re.sub(r"{{.*?}}|\[Op:.*", "", error.message).strip()
+        raise DataError(
+            f"The TFDS dataset {builder.info.full_name!r} in {builder.data_dir} is damaged: its "
+            f"{split} images cannot be read after the first {number + 1} ({said}). Delete that "
+            "folder and prepare the dataset again."
+        ) from error

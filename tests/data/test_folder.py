@@ -108,6 +108,29 @@ def test_missing_folder_and_file_instead_of_folder(tree: Callable[..., Path]):
         scan_folder(root / "file.zip")
 
 
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b"])
+def test_a_name_that_no_folder_can_have(name: str):
+    with pytest.raises(DataNotFoundError, match="There is no folder"):
+        scan_folder(name)
+
+
+def test_an_empty_path_is_not_the_current_folder():
+    with pytest.raises(DataNotFoundError, match="Expected a folder of images, received an empty"):
+        scan_folder("")
+
+
+@pytest.mark.parametrize("name", ["Ünï 日本語 😀", "c'\"d", "a\nb", "e\x1b[31m", "n" * 255])
+def test_a_folder_of_any_name_is_a_class(tree: Callable[..., Path], name: str):
+    found = scan_folder(tree(f"{name}/1.jpg", "other/1.jpg"))
+    assert found.class_names == sorted([name, "other"])
+
+
+def test_ten_thousand_classes_are_found(tree: Callable[..., Path]):
+    root = tree(*(f"{number:05}/1.jpg" for number in range(10_000)))
+    found = scan_folder(root)
+    assert (len(found.class_names or ()), found.parts["train"].count) == (10_000, 10_000)
+
+
 def test_too_few_classes(tree: Callable[..., Path]):
     root = tree("1.jpg", "2.jpg")
     with pytest.raises(TooFewClassesError, match=r"Found 0 class folders in .*such as cats/1.jpg"):

@@ -168,7 +168,7 @@ def test_resize_modes_differ_on_a_wide_image():
 
 
 @pytest.mark.parametrize("resize", ["crop", "pad", "squash"])
-@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (7, 3)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 10_000), (10_000, 1), (7, 3)])
 def test_odd_sizes_are_resized(shape: tuple[int, int], resize: str):
     assert read_image(np.full(shape, 9, np.uint8), (6, 4), resize).shape == (6, 4, 3)
 

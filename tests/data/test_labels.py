@@ -72,6 +72,8 @@ def test_multilabel_and_regression_are_float32():
         ([0, 1], {"task": "multilabel"}, "must be a matrix of 0 and 1"),
         ([[0, 2]], {"task": "multilabel"}, r"got shape \(1, 2\) with values 0..2"),
         (np.zeros((2, 2, 2)), {}, r"must have the shape \(n,\) or \(n, k\), got \(2, 2, 2\)"),
+        ([0, 1, 10**30], {}, r"must be numbers of at most 64 bits, got 1000"),
+        ([[0], [0, 1]], {}, "received rows of different lengths"),
         (np.zeros(2, complex), {}, "Labels must be numbers or strings"),
     ],
 )

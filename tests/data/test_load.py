@@ -139,6 +139,16 @@ def test_unreadable_images_are_skipped_and_listed(shoes: Path):
     assert "Skipped 2 unreadable:" in str(data)
 
 
+def test_links_that_lead_nowhere_are_listed_or_passed_over(shoes: Path):
+    (shoes / "boots" / "gone.png").symlink_to(shoes / "no such file")
+    (shoes / "boots" / "round.png").symlink_to(shoes / "boots" / "round.png")
+    (shoes / "nowhere").symlink_to(shoes / "no such folder")
+    data = load(shoes)
+    assert [file.path.rsplit("/")[-1] for file in data.report.skipped] == ["gone.png", "round.png"]
+    assert "Too many levels of symbolic links" in data.report.skipped[1].reason
+    assert data.report.ignored["stray files"] == 1
+
+
 def test_strict_makes_unreadable_images_an_error(shoes: Path):
     for number in range(12):
         (shoes / "boots" / f"{number:03}.png").write_bytes(b"")
@@ -255,7 +265,7 @@ def test_a_class_number_that_no_image_has():
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
-        ({"image_size": 0}, ImageSizeError, "`image_size` must be a positive integer"),
+        ({"image_size": 0}, ImageSizeError, "`image_size` must be a positive number of pixels"),
         ({"resize": "fit"}, ArgumentError, '`resize` must be one of "crop"'),
         ({"augment": "much"}, ArgumentError, "Expected augment to be one of"),
         (
@@ -268,6 +278,7 @@ def test_a_class_number_that_no_image_has():
             ArgumentError,
             "at most 1,000,000, received 1000",
         ),
+        ({"memory_budget": "4GB"}, ArgumentError, "memory_budget as .* received '4GB' of type"),
         ({"seed": -1}, ArgumentError, "seed as a whole number of 0 or more .* received -1"),
         ({"seed": 10**20}, ArgumentError, "seed as .* at most 4,294,967,295, received 1000"),
         ({"validation": 20}, ArgumentError, "`validation` as a number is the share of images"),

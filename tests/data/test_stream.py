@@ -193,6 +193,42 @@ def test_datasets_that_do_not_fit_say_why(dataset: tf.data.Dataset, text: str):
         load_data(dataset, validation=None)
 
 
+def generated(*rows, labels=()):
+    spec = (tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec(labels, tf.int32))
+    return tf.data.Dataset.from_generator(lambda: iter(rows), output_signature=spec)
+
+
+def fail():
+    raise ZeroDivisionError("by zero")
+    yield
+
+
+@pytest.mark.parametrize(
+    ("dataset", "text"),
+    [
+        (
+            generated((np.zeros((0, 4, 3), "u1"), 0)),
+            r"Image 0 .* no pixels: its shape is \(0, 4, 3",
+        ),
+        (
+            generated(*((np.full((4, 4, 3), 9, "u1"), [0] * n) for n in (1, 2)), labels=(None,)),
+            "Labels of the train dataset must be of one shape, got several",
+        ),
+        (
+            tf.data.Dataset.from_tensors((np.full((4, 4, 3), "a"), 0)),
+            "Pixels of the train dataset must be numbers 0..255, got string",
+        ),
+        (
+            tf.data.Dataset.from_generator(fail, output_signature=generated().element_spec),
+            r"fails after 0 images: ZeroDivisionError: by zero$",
+        ),
+    ],
+)
+def test_elements_that_cannot_be_used_are_told_in_a_line(dataset: tf.data.Dataset, text: str):
+    with pytest.raises(DataError, match=text):
+        load_data(dataset, validation=None)
+
+
 def test_empty_and_missing_classes():
     with pytest.raises(EmptyClassError, match="No readable training image of '2'"):
         load_data(stream(6, classes=2), validation=None, class_names=["0", "1", "2"])

@@ -1,5 +1,7 @@
 import errno
 import http.server
+import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,6 +123,72 @@ def test_not_prepared_and_not_to_be_downloaded(tmp_path: Path):
 def test_an_unknown_name(tmp_path: Path, name: str):
     with pytest.raises(DataNotFoundError, match=f"TFDS cannot find the dataset '{name}' in"):
         from_tfds(f"tfds:{name}", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("mnsit", "Dataset mnsit not found. Nearest: mnist, "),
+        ("cifar", "Nearest: cifar10, cifar100"),
+        ("mnist/evil", "evil not found with version 3.0.1. It has no configurations."),
+        ("finetune_tiny/evil", "It has 'train_only', 'all', 'test_only', 'unlabelled'."),
+    ],
+)
+def test_an_unknown_name_is_told_with_those_that_may_be_meant(tmp_path: Path, name: str, text: str):
+    with pytest.raises(DataNotFoundError) as caught:
+        from_tfds(f"tfds:{name}", data_dir=tmp_path, download=False)
+    assert text in str(caught.value)
+
+
+def test_no_other_server_is_asked_for_a_name_where_nothing_may_be_fetched(tmp_path: Path):
+    with pytest.raises(DatasetNotPreparedError, match="is described on another server"):
+        from_tfds("tfds:huggingface:foo", data_dir=tmp_path, download=False)
+
+
+@pytest.fixture
+def alone(prepared: Path, tmp_path: Path) -> Path:
+    """A prepared dataset that TFDS knows by its files alone."""
+    shutil.copytree(prepared / "finetune_tiny" / "all", tmp_path / "foreign" / "all")
+    for path in (tmp_path / "foreign").rglob("*.*"):
+        if path.is_file():
+            path = path.rename(path.with_name(path.name.replace("finetune_tiny", "foreign")))
+            if path.name == "dataset_info.json":
+                path.write_text(path.read_text().replace("finetune_tiny", "foreign"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (lambda content: content[: len(content) // 2], "after the first 9 (truncated record at"),
+        (lambda content: content[:500] + b"?" + content[501:], "after the first 4 (corrupted reco"),
+        (lambda content: b"", "expected to contain 20 elements but contained only 0"),
+        (lambda content: b"x" * 1000, "Is this even a TFRecord file?"),
+    ],
+)
+def test_a_damaged_shard_is_told_with_how_far_it_could_be_read(alone: Path, damage: Any, text: str):
+    (shard,) = alone.rglob("*train*tfrecord*")
+    shard.write_bytes(damage(shard.read_bytes()))
+    with pytest.raises(DataError) as caught:
+        load_data("tfds:foreign/all", image_size=8, data_dir=alone, download=False)
+    assert f"in {shard.parent} is damaged: its train images cannot be read" in str(caught.value)
+    assert text in str(caught.value)
+    assert "prepare the dataset again" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["pythonClassName", "python_class_name"])
+def test_a_prepared_dataset_has_no_module_imported(alone: Path, key: str):
+    options: dict[str, Any] = {"image_size": 8, "data_dir": alone, "download": False}
+    assert load_data("tfds:foreign/all", **options).class_names == ["odd", "even"]
+    (path,) = alone.rglob("features.json")
+    kind = '"pythonClassName": "tensorflow_datasets.core.features.image_feature.Image"'
+    assert kind in path.read_text()
+    path.write_text(path.read_text().replace(kind, f'"{key}": "antigravity.Image"'))
+    with pytest.raises(
+        DataError, match=r"asks for the Python class 'antigravity\.Image': expected"
+    ):
+        load_data("tfds:foreign/all", **options)
+    assert "antigravity" not in sys.modules
 
 
 @pytest.mark.parametrize(
