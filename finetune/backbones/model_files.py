@@ -6,11 +6,9 @@ from pathlib import Path
 import keras
 
 from finetune.backbones.hub import import_keras_hub
+from finetune.backbones.keras_archives import check_archive
 from finetune.exceptions import DamagedFileError, ModelFileError
 from finetune.support import read_archive
-
-# Keras writes without compression; that of other tools makes weights a little smaller.
-_MOST_COMPRESSION = 100
 
 _OF_A_RUN = "model.keras"
 
@@ -45,15 +43,12 @@ def read_model(path: Path) -> keras.Model:
     """
     try:
         with read_archive(path) as archive:
-            declared = sum(member.file_size for member in archive.infolist())
+            check_archive(archive, path.stat().st_size)
     except DamagedFileError as error:
-        raise ModelFileError(f"{error} Expected a .keras file.") from error
-    size = path.stat().st_size
-    if declared > _MOST_COMPRESSION * size:
         raise ModelFileError(
-            f"'{path}' would take {declared:,} bytes unpacked, which is more than "
-            f"{_MOST_COMPRESSION} times its own {size:,}. Save the model again with Keras."
-        )
+            f"{error} Expected a .keras file as Keras saves it. A model with classes of your own "
+            "you can load yourself, with `custom_objects`, and pass."
+        ) from error
     try:
         model = keras.saving.load_model(path, compile=False)
     # What a file says may end anywhere in Keras, and in any kind of error.

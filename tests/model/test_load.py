@@ -125,23 +125,25 @@ def set_layer(**changes):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "reason"),
     [
-        lambda members: members.pop("config.json"),
-        lambda members: members.pop("model.weights.h5"),
-        lambda members: members.update({"config.json": b"{"}),
-        lambda members: members.update({"config.json": b"[]"}),
-        lambda members: members.update({"model.weights.h5": b"garbage"}),
-        configure(lambda config: config.update(module="os", class_name="system")),
-        configure(lambda config: config.update(module="no.such", class_name="Evil")),
-        set_layer(module="subprocess", class_name="Popen", config={"args": "true"}),
-        set_layer(class_name="Dense", config={"units": "many"}),
-        set_layer(class_name="Dense", config=5),
+        (lambda members: members.pop("config.json"), "expected config.json and model.weights.h5"),
+        (lambda members: members.pop("model.weights.h5"), "expected config.json and model.weights"),
+        (lambda members: members.update({"config.json": b"{"}), "Expecting property name enclosed"),
+        (lambda members: members.update({"config.json": b"[]"}), "cannot be loaded by `keras.sav"),
+        (
+            lambda members: members.update({"model.weights.h5": b"garbage"}),
+            "model.keras cannot be used: ",
+        ),
+        (configure(lambda config: config.update(module="os")), "it asks for 'os.Functional'"),
+        (set_layer(module="no.such", class_name="Evil"), "it asks for 'no.such.Evil'"),
+        (set_layer(class_name="Dense", config={"units": "many"}), "cannot be loaded by `keras.sav"),
+        (set_layer(class_name="Dense", config=5), "cannot be loaded by `keras.saving.load_model`"),
     ],
 )
-def test_an_archive_of_something_else_is_refused(saved, change):
+def test_an_archive_of_something_else_is_refused(saved, change, reason):
     rewrite(saved, change)
-    assert "cannot be loaded by `keras.saving.load_model`" in refusal(saved)
+    assert reason in refusal(saved)
 
 
 def test_no_single_wrong_byte_ends_in_another_kind_of_error(saved):
@@ -174,6 +176,22 @@ def test_weights_that_are_not_finite_are_refused(saved):
     card = ModelCard("multiclass", ("a", "b", "c"), (8, 8), "pad")
     FineTunedModel(model, card).save(saved)
     assert "hold NaN or infinity" in refusal(saved)
+
+
+def test_saving_follows_no_link_and_leaves_nothing_else(saved, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    target = tmp_path / "new" / "model.keras"
+    target.parent.mkdir()
+    target.symlink_to(victim)
+    (target.parent / ".model.partial.keras").symlink_to(victim)  # where version 0.1.0 wrote first
+    load(saved).save(target)
+    assert victim.read_text() == "mine"
+    assert {path.name for path in target.parent.iterdir()} == {
+        "model.keras",
+        ".model.partial.keras",
+    }
+    assert load(target).card == load(saved).card
 
 
 def test_a_place_below_a_file_is_refused_by_name(saved, tmp_path):
