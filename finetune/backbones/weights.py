@@ -1,6 +1,7 @@
 """Weights of named architectures: Keras' ImageNet files, local files, or random ones."""
 
 import inspect
+import itertools
 import os
 import re
 import warnings
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 
 from finetune.backbones.preprocessing import IMAGENET_STDDEV
@@ -21,6 +23,9 @@ _CACHE_NAMES = {
 
 # What Keras calls the widths in the file names of MobileNet (the first).
 _MOBILENET_WIDTHS = {"2_5": 0.25, "5_0": 0.5, "7_5": 0.75, "1_0": 1.0}
+
+# Letters of what Keras says of a file, which may hold all of its values.
+_LONGEST = 300
 
 # In file names of Keras' own the size of the images comes after the width.
 _WIDTH_AND_SIZE = re.compile(r"(?<![\d.])(\d\.\d+)_\d{2,3}(?!\d)")
@@ -75,7 +80,7 @@ def build_with_weights(
     except Exception as error:
         raise WeightsError(
             f"The weights in '{path}' cannot be loaded into {name}"
-            f"{_describe_options(arguments)}: {str(error).rstrip('.')}. "
+            f"{_describe_options(arguments)}: {_in_short(error)}{_first_difference(model, path)}. "
             f"{_hint(path, constructor, arguments)}"
         ) from error
     _refuse_another_width(path, constructor, name, arguments)
@@ -129,6 +134,39 @@ def keras_home() -> Path:
 def _describe_options(arguments: dict[str, Any]) -> str:
     options = {k: v for k, v in arguments.items() if k not in ("include_top", "input_shape")}
     return f" ({', '.join(f'{key}={value}' for key, value in options.items())})" if options else ""
+
+
+def _in_short(error: Exception) -> str:
+    """What Keras says of weights that do not fit, without their values."""
+    text = " ".join(str(error).split())
+    found = re.search(r"total of (\d+) objects .*? object <(\w+) name=([^,>]+)", text)
+    shapes = re.search(r"variable\.shape=(\(.*?\)), Received: value\.shape=(\(.*?\))", text)
+    if found is None:
+        return text[:_LONGEST].rstrip(". ")
+    number, kind, name = found.groups()
+    told = f": expected {shapes[1]}, in the file {shapes[2]}" if shapes else ""
+    return f"{number} of its layers differ, the first of them {name} ({kind}){told}"
+
+
+def _first_difference(model: keras.Model, path: Path) -> str:
+    """The first layer that a file of weights by layers calls otherwise; nothing where none is."""
+    own = [layer.name for layer in model.layers if layer.weights]
+    try:
+        with h5py.File(path, "r") as file:
+            group: Any = file.get("model_weights", file)
+            names = [_named(name) for name in group.attrs["layer_names"]]
+            saved = [name for name in names if len(group[name].attrs["weight_names"])]
+    except (KeyError, OSError, TypeError, ValueError):
+        return ""  # of another kind
+    for expected, found in itertools.zip_longest(own, saved, fillvalue="no layer"):
+        if expected != found:
+            return f"; the first layer that differs: expected {expected}, in the file {found}"
+    return ""
+
+
+def _named(name: Any) -> str:
+    """The name of a layer as HDF5 gives it, in bytes or not."""
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
 
 
 def _refuse_another_width(

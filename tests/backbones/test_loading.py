@@ -409,6 +409,18 @@ def test_weights_of_another_width_suggest_it(tmp_path, name):
     assert str(caught.value).endswith(". Its name says 0.35: try alpha=0.35.")
 
 
+def test_the_first_layer_that_weights_do_not_fit_is_named_without_its_values(tmp_path):
+    path = tmp_path / "mine.weights.h5"
+    save_weights(path, alpha=0.35)
+    with pytest.raises(WeightsError) as caught:
+        load_backbone("mobilenet_v2", weights=path, image_size=32)
+    assert str(caught.value) == (
+        f"The weights in '{path}' cannot be loaded into mobilenet_v2: 104 of its layers differ, "
+        "the first of them Conv1 (Conv2D): expected (3, 3, 3, 32), in the file (3, 3, 3, 16). "
+        "Expected weights of the same architecture and options, saved without the top layers."
+    )
+
+
 def test_weights_of_another_width_that_fit_by_chance_are_refused(tmp_path):
     path = tmp_path / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5"
     save_weights(path, alpha=0.35)
@@ -437,6 +449,10 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
     with pytest.raises(WeightsError) as caught:
         load_backbone("vgg16", weights=path, image_size=32)
     assert "cannot be loaded into vgg16: Layer count mismatch" in str(caught.value)
+    assert (
+        "the first layer that differs: expected block1_conv1, in the file Conv1. Expected"
+        in str(caught.value)
+    )
     assert str(caught.value).endswith(
         "Expected weights of the same architecture and options, saved without the top layers."
     )
