@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from finetune.support import (
     is_run,
     new_folder,
     not_writable,
-    read_mark,
+    read_json,
     release,
     remove_partial,
     write_text,
@@ -53,10 +54,9 @@ class RunFolder:
 
     def begun_with(self) -> dict[str, Any]:
         """Arguments of `FineTuner` of an unfinished run in the folder, as JSON; else none."""
-        mark = read_mark(self._folder, RUN) if contents(self._folder) else None
-        if mark is None or mark.get("finished", True):
-            return {}
-        return mark.get("identity", {}).get("FineTuner", {})
+        mark = _read_mark(self._folder) if contents(self._folder) else _Mark()
+        known = mark.identity.get("FineTuner")
+        return known if isinstance(known, dict) and not mark.finished else {}
 
     def begin(self, identity: dict[str, Any]) -> SpareStateFile:
         """Note what is going to be trained, or go on with what was.
@@ -73,7 +73,7 @@ class RunFolder:
         """
         wanted = json.loads(json.dumps(identity, default=str))
         if contents(self._folder):
-            known = (read_mark(self._folder, RUN) or {}).get("identity", {})
+            known = _read_mark(self._folder).identity
             differing = differences(known, wanted, "in it")
             if differing and self._folder == self._place:
                 raise RunFolderError(
@@ -109,7 +109,7 @@ class RunFolder:
         shutil.rmtree(partial, ignore_errors=True)
         try:
             write(partial)
-            identity = (read_mark(self._folder, RUN) or {}).get("identity", {})
+            identity = _read_mark(self._folder).identity
             write_text(partial / RUN, _mark(identity, finished=over))
             # From here on no room is needed.
             for name in sorted(os.listdir(partial), key=lambda name: name == RUN):
@@ -155,6 +155,9 @@ def claim(out: str | os.PathLike[str] | None, *, overwrite: bool) -> Iterator[Ru
     """
     place = new_folder() if out is None else Path(out).resolve()
     shown = place if out is None else Path(out)
+    for beside in (_beside(place, "new"), _beside(place, "old")):
+        if beside.is_symlink():  # of somebody who wants us to write elsewhere
+            raise RunFolderError(f"Expected a folder or nothing at {beside}, but it is a link.")
     _finish_replacing(place)
     made = [parent for parent in (place, *place.parents) if not parent.exists()]
     if out is None:
@@ -190,12 +193,31 @@ def _check(place: Path, shown: Path, overwrite: bool) -> None:
         )
     if overwrite:
         _refuse_foreign(place)
-    mark = read_mark(place, RUN)
-    if not overwrite and (mark is None or mark.get("finished", True)):
+    if not overwrite and _read_mark(place).finished:
         raise RunFolderError(
             f"{shown} holds a finished run, which stays as it is. Name another folder with out= "
             "(--out), or replace it with overwrite=True (--overwrite)."
         )
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """What a run says of itself.
+
+    Args:
+        finished: Whether nothing is left to train; so is a run that does not say.
+        identity: All that decides what comes out of it.
+    """
+
+    finished: bool = True
+    identity: dict[str, Any] = field(default_factory=dict)
+
+
+def _read_mark(folder: Path) -> _Mark:
+    try:
+        return read_json(folder / RUN, _Mark)
+    except StorageError:  # it is missing, damaged, or of another version
+        return _Mark()
 
 
 def _mark(identity: dict[str, Any], *, finished: bool) -> str:

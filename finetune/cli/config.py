@@ -8,12 +8,15 @@ from typing import Any
 from finetune.cli.signatures import Option
 from finetune.cli.values import check_value
 from finetune.exceptions import ArgumentError, StorageError
-from finetune.support import ONLY_PYTHON, did_you_mean
+from finetune.support import ONLY_PYTHON, did_you_mean, open_regular
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib  # pyright: ignore[reportMissingImports]
+
+# Far more than all options take.
+_MOST_BYTES = 2**20
 
 
 def with_config(
@@ -62,16 +65,21 @@ def read_config(path: Path, options: Sequence[Option]) -> dict[str, Any]:
         StorageError: If it cannot be read.
     """
     try:
-        content = tomllib.loads(path.read_text("utf-8", "surrogateescape"))
+        with open_regular(path) as file:
+            text = file.read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
+            raise ValueError(f"it has more than {_MOST_BYTES:,} bytes")
+        content = tomllib.loads(text.decode("utf-8", "surrogateescape"))
     except OSError as error:
         raise StorageError(
             f"Expected a TOML file that can be read at {path}: {error}. Name another with --config."
         ) from error
-    except ValueError as error:  # tomllib's own, and that of other encodings
+    except (ValueError, RecursionError) as error:  # tomllib's own, and of what is nested too deep
         raise ArgumentError(f"Expected TOML in {path}, but {error}.") from error
     if missing := content.pop(ONLY_PYTHON, None):
+        told = ", ".join(map(str, missing)) if isinstance(missing, list) else missing
         raise ArgumentError(
-            f"{path} is of a run that was given {', '.join(map(str, missing))} in Python, which no "
+            f"{path} is of a run that was given {told} in Python, which no "
             "file can hold. Repeat it from Python, or take that line out and name what to use."
         )
     by_name = {option.name: option for option in options if option.kinds}

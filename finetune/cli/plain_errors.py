@@ -16,6 +16,7 @@ from rich.text import Text
 from finetune.cli.command_line import STOPPED
 from finetune.cli.flags import as_flags
 from finetune.exceptions import FineTuneError
+from finetune.support import printable
 
 # How TensorFlow and oneDNN say it; "room" and RandomZoom are not meant.
 _SHORT_OF_MEMORY = re.compile(
@@ -55,7 +56,7 @@ def with_plain_errors(command: Callable[..., None]) -> Callable[..., None]:
 
 def _tell(text: str) -> None:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(Text.assemble(("Error:", "bold red"), " ", as_flags(text)))
+    console.print(Text.assemble(("Error:", "bold red"), " ", printable(as_flags(text))))
 
 
 def _describe(error: Exception) -> str:

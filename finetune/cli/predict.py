@@ -15,7 +15,7 @@ import typer
 
 from finetune.cli.terminal import start_tensorflow
 from finetune.exceptions import ArgumentError
-from finetune.support import write_whole
+from finetune.support import in_one_line, write_whole
 
 if TYPE_CHECKING:
     from finetune.model import Prediction, Predictions
@@ -147,9 +147,7 @@ def _as_text(stream: TextIO, top_k: int | None) -> Callable[["Predictions"], Non
             else:
                 chance = max(prediction.probabilities.values(), default=None)
                 said = f"{label}" if chance is None else f"{label}  {chance:.1%}"
-            # Names of files may hold what a terminal obeys.
-            path = "".join(c if c.isprintable() else "?" for c in prediction.path)
-            print(f"{path}  {said}", file=stream)
+            print(in_one_line(f"{prediction.path}  {said}"), file=stream)
 
     return write
 

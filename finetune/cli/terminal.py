@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.cli.flags import as_flags
+from finetune.support import printable
 
 
 def start_tensorflow() -> None:
@@ -58,7 +59,7 @@ class _Notes(logging.Handler):
     """Prints what the package logs, such as where features are kept, as plain lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(as_flags(self.format(record)))
+        print(printable(as_flags(self.format(record))))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from finetune.data.augmentation import resolve_augment
 from finetune.data.fixes import Fixed
 from finetune.data.images import SkippedFile
 from finetune.exceptions import ArgumentError
-from finetune.support import as_html, check_number
+from finetune.support import as_html, check_number, in_one_line
 
 SPLITS = ("train", "validation", "test")
 
@@ -101,7 +101,7 @@ class DataReport:
             )
         if self.fixed:
             lines.append(str(self.fixed))
-        return "\n".join(lines)
+        return "\n".join(map(in_one_line, lines))
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,12 +282,12 @@ class ImageData:
     def summary(self) -> str:
         """Returns a table of classes by splits, and what was skipped or ignored."""
         names = [name for name in SPLITS if name in self.counts]
-        rows = list(self.counts["train"])
-        width = max(len(row) for row in [*rows, "total"])
+        rows = [(in_one_line(row), row) for row in self.counts["train"]]
+        width = max(len(shown) for shown, _ in [*rows, ("total", "")])
         lines = [" ".join([" " * width, *(f"{name:>10}" for name in names)])]
-        for row in rows:
+        for shown, row in rows:
             cells = (f"{self.counts[name][row]:>10,}" for name in names)
-            lines.append(" ".join([f"{row:<{width}}", *cells]))
+            lines.append(" ".join([f"{shown:<{width}}", *cells]))
         if self.task != "regression":
             cells = (f"{self._length(name):>10,}" for name in names)
             lines.append(" ".join([f"{'total':<{width}}", *cells]))

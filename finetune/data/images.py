@@ -24,6 +24,7 @@ from PIL import ExifTags, Image
 from finetune.data.pixels import check_image_size, check_resize, resize_image, resize_pixels, to_rgb
 from finetune.data.room import Room
 from finetune.exceptions import UnreadableImageError
+from finetune.support import in_one_line
 
 # EPS would start Ghostscript, whatever suffix the file carries.
 _UNSAFE_FORMATS = frozenset({"EPS", "PDF", "WMF"})
@@ -60,7 +61,7 @@ class SkippedFile:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return in_one_line(f"{self.path}: {self.reason}")
 
 
 def read_image(

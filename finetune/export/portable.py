@@ -75,7 +75,7 @@ class Model:
             try:
                 waiting.append((path, read_image(path, size, resize)))
             except Exception as error:  # broken files make decoders raise errors of every class
-                print(f"skipped: {path}: {error}", file=sys.stderr)
+                print(printable(f"skipped: {path}: {error}"), file=sys.stderr)
             if len(waiting) == BATCH:
                 yield from self._batch(waiting)
                 waiting = []
@@ -170,7 +170,12 @@ def main(arguments=None):
             print(json.dumps({"path": str(path), "label": label, "probabilities": probabilities}))
         else:
             sure = f"  {max(probabilities.values()):.1%}" if probabilities else ""
-            print(f"{path}  {label}{sure}")
+            print(printable(f"{path}  {label}{sure}"))
+
+
+def printable(text):
+    """A line in which nothing commands the terminal: names of files may hold anything."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 """The README.md of an export: a model card, as Hugging Face reads it and people do."""
 
 import json
+import re
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from finetune.exceptions import DamagedFileError
 from finetune.export.proof import Export
 from finetune.export.sample import named_in
 from finetune.export.serving import answer_name
 from finetune.model import FineTunedModel, ModelCard
+from finetune.support import in_one_line, read_json
 
 _TAGS = {"onnx": "onnx", "folder": "onnx", "savedmodel": "tf", "litert": "tflite"}
 
@@ -63,6 +67,31 @@ them itself. An image of another size is {resizing} (bilinear, with antialiasing
 """
 
 
+@dataclass(frozen=True)
+class _Score:
+    """A score in metrics.json."""
+
+    n: int = 0
+    accuracy: float | None = None
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class _Calibration:
+    """How far probabilities were off, in metrics.json."""
+
+    error: float | None = None
+
+
+@dataclass(frozen=True)
+class _Metrics:
+    """What is taken from the metrics.json of a run, or the result.json of a search."""
+
+    test: _Score | None = None
+    validation: _Score | None = None
+    calibration: _Calibration | None = None
+
+
 def read_me(export: Export, model: FineTunedModel, file: str, run: Path | None) -> str:
     """The text of the README.md beside an exported model.
 
@@ -84,7 +113,7 @@ def read_me(export: Export, model: FineTunedModel, file: str, run: Path | None) 
             part.strip()
             for part in (
                 _front_matter(name, export.to, metrics, run),
-                f"# {name}",
+                f"# {in_markdown(name)}",
                 _what(card),
                 "## Use",
                 use,
@@ -98,6 +127,16 @@ def read_me(export: Export, model: FineTunedModel, file: str, run: Path | None) 
     )
 
 
+def in_markdown(name: str) -> str:
+    r"""A name as text of Markdown within a line, of which nothing acts: no link and no HTML.
+
+    Example:
+        >>> print(in_markdown("<b>[a](x)"))
+        \<b\>\[a\](x)
+    """
+    return re.sub(r"([\\`*_\[\]<>&|~$:])", r"\\\1", in_one_line(name))
+
+
 def _what(card: ModelCard) -> str:
     kinds = {
         "binary": "says which of two classes an image is of",
@@ -107,55 +146,52 @@ def _what(card: ModelCard) -> str:
     }
     lines = [f"A network that {kinds[card.task]}, fine-tuned with keras-finetuner."]
     if card.class_names:
-        lines.append(f"Classes, in this order: {', '.join(card.class_names)}.")
+        lines.append(f"Classes, in this order: {', '.join(map(in_markdown, card.class_names))}.")
     if card.temperature != 1:
         lines.append(f"Its probabilities are calibrated (temperature {card.temperature:.3f}).")
     return " ".join(lines)
 
 
-def _metrics(run: Path | None) -> dict[str, Any]:
+def _metrics(run: Path | None) -> _Metrics:
     """What a run or a search says of its model; nothing where there is neither."""
     for path in (run / "metrics.json", run / "result.json") if run else ():
-        try:
-            found = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError):
-            continue
-        return found if isinstance(found, dict) else {}
-    return {}
+        if path.is_file():
+            with suppress(DamagedFileError):  # of something else, which says nothing of the model
+                return read_json(path, _Metrics)
+    return _Metrics()
 
 
-def _score(metrics: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+def _score(metrics: _Metrics) -> tuple[str, _Score] | None:
     """The images that say most of the model, and its score on them."""
     for split in ("test", "validation"):
-        score = metrics.get(split)
-        if isinstance(score, dict) and isinstance(score.get("accuracy"), float):
+        score = getattr(metrics, split)
+        if score is not None and score.accuracy is not None:
             return split, score
     return None
 
 
-def _in_words(split: str, score: dict[str, Any]) -> str:
-    text = f"{score['n']} {split} images"
-    if score.get("interval"):
-        low, high = score["interval"]
+def _in_words(split: str, score: _Score) -> str:
+    text = f"{score.n} {split} images"
+    if score.interval:
+        low, high = score.interval
         text += f", 95% interval {low:.3f} to {high:.3f}"
     return text
 
 
-def _quality(metrics: dict[str, Any]) -> str:
+def _quality(metrics: _Metrics) -> str:
     found = _score(metrics)
     if found is None:
         return "The export was made without a run that says how good the model is."
     split, score = found
-    lines = [f"Accuracy {score['accuracy']:.3f} on {_in_words(split, score)}."]
+    lines = [f"Accuracy {score.accuracy:.3f} on {_in_words(split, score)}."]
     if split == "validation":
         lines.append("These images chose the epoch, so that it is a little optimistic.")
-    calibration = metrics.get("calibration")
-    if isinstance(calibration, dict) and "error" in calibration:
-        lines.append(f"Expected calibration error {calibration['error']:.3f}.")
+    if metrics.calibration is not None and metrics.calibration.error is not None:
+        lines.append(f"Expected calibration error {metrics.calibration.error:.3f}.")
     return " ".join(lines)
 
 
-def _front_matter(name: str, to: str, metrics: dict[str, Any], run: Path | None) -> str:
+def _front_matter(name: str, to: str, metrics: _Metrics, run: Path | None) -> str:
     """Metadata in YAML; JSON's texts are YAML's, so that any name can stand there."""
     lines = [
         "---",
@@ -179,7 +215,7 @@ def _front_matter(name: str, to: str, metrics: dict[str, Any], run: Path | None)
             f"      split: {split}",
             "    metrics:",
             "    - type: accuracy",
-            f"      value: {score['accuracy']:.4f}",
+            f"      value: {score.accuracy:.4f}",
             f"      name: {json.dumps(f'Accuracy ({_in_words(split, score)})')}",
         ]
     return "\n".join([*lines, "---"])

@@ -1,12 +1,14 @@
 """SavedModel: what TensorFlow Serving and KServe load, and what LiteRT files are made from."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from finetune.exceptions import StorageError
 from finetune.export.quietly import quietly
 from finetune.export.serving import METADATA, PIXELS, answer_name, metadata
 from finetune.model import ModelCard
@@ -24,13 +26,23 @@ def write_saved_model(function: Any, card: ModelCard, path: Path) -> None:
         function: Of `as_function`.
         card: Of the model.
         path: The folder.
+
+    Raises:
+        StorageError: If it cannot be written.
     """
     holder: Any = tf.Module()
     holder.function = function
     # A file that predicts needs no gradients, and those of swish cannot be saved once frozen.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    with quietly():
-        tf.saved_model.save(holder, str(path), signatures={_SIGNATURE: function}, options=options)
+    try:
+        with quietly():
+            signatures = {_SIGNATURE: function}
+            tf.saved_model.save(holder, str(path), signatures=signatures, options=options)
+    except tf.errors.OpError as error:  # what TensorFlow's own files raise
+        said = re.sub(r"{{.*?}}|\[Op:.*", "", error.message).strip()
+        raise StorageError(
+            f"Could not write {path}: {said}. Free some space or name another place."
+        ) from error
     write_text(path / _EXTRA / METADATA, json.dumps(metadata(card), indent=2) + "\n")
 
 

@@ -1,8 +1,8 @@
 """A fine-tuned model with all that is needed to use it: class names, image size, resizing."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from finetune.data import (
     SPLITS,
     DataReport,
     ImageData,
+    check_batch_size,
     load_labelled,
     pixel_digests,
 )
@@ -29,7 +30,7 @@ from finetune.model.known_images import KnownImages, read_known, write_known
 from finetune.model.pictures import find_pictures, read_all, read_pictures
 from finetune.model.predictions import Predictions, describe
 from finetune.reuse import extractor, pass_batch
-from finetune.support import check_number, first_not_finite
+from finetune.support import check_number, first_not_finite, partial_beside
 
 # Unreadable files that are named where none can be read.
 _REASONS = 5
@@ -148,6 +149,7 @@ class FineTunedModel:
             DataError: If there is no readable image, or what is given is something else.
             ArgumentError: If a threshold is none, or the model gives no probabilities.
         """
+        check_batch_size(batch_size)
         if threshold is not None:
             check_number("threshold", threshold, least=0, most=1)
             check_task(self.card.task)
@@ -313,10 +315,13 @@ class FineTunedModel:
         path = Path(path)
         if path.suffix != ".keras":
             raise ArgumentError(f"Expected a file name ending in '.keras', received {str(path)!r}.")
-        partial = path.with_name(f".{path.stem}.partial.keras")
+        # A folder of our own: Keras would write through a link that somebody has put there.
+        folder = partial_beside(path)
+        partial = folder / path.name
         plain = self._plain()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(0o700)
             plain.save(partial)
             write_card(partial, self.card)
             write_known(partial, self.known)
@@ -326,8 +331,7 @@ class FineTunedModel:
                 f"Could not write {path}: {error}. Free some space or name another place."
             ) from error
         finally:
-            with suppress(OSError):  # it is not there, or not even its folder is
-                partial.unlink()
+            shutil.rmtree(folder, ignore_errors=True)
         return path
 
     def __getstate__(self) -> dict[str, Any]:

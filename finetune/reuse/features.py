@@ -340,7 +340,9 @@ def _expanded(place: Path) -> Path:
     try:
         return place.expanduser()
     except RuntimeError:
-        return Path(tempfile.gettempdir()) / "finetune"
+        return (
+            Path(tempfile.gettempdir()) / f"finetune-{os.getuid() if hasattr(os, 'getuid') else ''}"
+        )
 
 
 def _group(key: tuple[str, str, str]) -> tuple[str, str]:

@@ -140,7 +140,7 @@ class FeatureStore:
     def _own_folder(self) -> Path:
         """The folder, made where it is missing: mark and all at once."""
         if not self.folder.exists():
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            self.folder.parent.mkdir(0o700, parents=True, exist_ok=True)
             made = Path(tempfile.mkdtemp(prefix=f"{self.folder.name}-", dir=self.folder.parent))
             try:
                 (made / _MARK).write_text(_MARK_TEXT)

@@ -15,6 +15,9 @@ from .figures import save_figure as save_figure
 from .figures import tidy as tidy
 from .files import as_text as as_text
 from .files import open_regular as open_regular
+from .files import in_one_line as in_one_line
+from .files import partial_beside as partial_beside
+from .files import printable as printable
 from .files import remove_partial as remove_partial
 from .files import set_aside as set_aside
 from .files import write_text as write_text
@@ -27,7 +30,6 @@ from .folders import hold as hold
 from .folders import is_run as is_run
 from .folders import new_folder as new_folder
 from .folders import not_writable as not_writable
-from .folders import read_mark as read_mark
 from .folders import release as release
 from .laps import Laps as Laps
 from .locks import locked as locked

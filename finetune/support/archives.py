@@ -1,6 +1,7 @@
 """Zip files that others may have written or damaged."""
 
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -17,8 +18,11 @@ _DAMAGED = (
     KeyError,
     OSError,
     RuntimeError,
+    SyntaxError,
+    TypeError,
     ValueError,
     struct.error,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )

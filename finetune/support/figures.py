@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.exceptions import ArgumentError, StorageError
+from finetune.exceptions import ArgumentError
+from finetune.support.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,15 +46,10 @@ def save_figure(figure: "Figure", path: str | os.PathLike[str]) -> Path:
     """
     path = Path(path)
     kinds = figure.canvas.get_supported_filetypes()
-    if path.suffix[1:].lower() not in kinds:
+    kind = path.suffix[1:].lower()
+    if kind not in kinds:
         raise ArgumentError(
             f"Expected a file name ending in one of {sorted(kinds)}, received {str(path)!r}."
         )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise StorageError(
-            f"Could not write {path}: {error}. Free some space or name another place."
-        ) from error
+    write_whole(path, lambda file: figure.savefig(file, format=kind, dpi=150))
     return path

@@ -2,12 +2,18 @@
 
 import os
 import re
+import secrets
+import shutil
 import stat
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 from finetune.exceptions import DamagedFileError, StorageError
+
+# Letters without a shape that change the direction of those that follow.
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -29,6 +35,35 @@ def as_text(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def printable(text: str) -> str:
+    r"""A text in which no letter commands a terminal, or turns round what stands beside it.
+
+    Names of files and classes may hold anything. What is text in any language stays as it is, and
+    so do the ends of lines.
+
+    Example:
+        >>> printable("caf\xe9\x1b[2J.png")
+        'caf\xe9?[2J.png'
+    """
+    return "".join("?" if _commands(letter) else letter for letter in text)
+
+
+def in_one_line(text: str) -> str:
+    r"""The same for what stands in a line or a cell, such as a name.
+
+    Example:
+        >>> in_one_line("two\nlines")
+        'two?lines'
+    """
+    return printable(text).replace("\n", "?")
+
+
+def _commands(letter: str) -> bool:
+    return letter != "\n" and (
+        unicodedata.category(letter) in ("Cc", "Zl", "Zp") or letter in _TURNING
+    )
+
+
 def open_regular(path: Path) -> IO[bytes]:
     """Open a file for reading, if it is one: a pipe would keep its reader waiting.
 
@@ -46,8 +81,15 @@ def open_regular(path: Path) -> IO[bytes]:
         raise StorageError(f"{path} cannot be read: {error}.") from error
 
 
-# As `write_whole` names them, after the file and the process.
-_PARTIAL = re.compile(r"\.(process|[\w.-]+\.(json|npz|keras|toml|csv|html))\.\d+\.partial")
+# As `partial_beside` names them, and older versions, which took the number of the process.
+_PARTIAL = re.compile(
+    r"\.(process|[\w.-]+\.(json|npz|keras|toml|csv|html|png|svg|pdf))\.[0-9a-f]+\.partial"
+)
+
+
+def partial_beside(path: Path) -> Path:
+    """A place for what is not whole yet, in the same folder, under a name that nobody can guess."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
 
 
 def is_partial(name: str) -> bool:
@@ -65,7 +107,10 @@ def remove_partial(*folders: Path) -> None:
     for folder in folders:
         for path in folder.glob(".*.partial"):
             if is_partial(path.name):
-                path.unlink(missing_ok=True)
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
 
 def set_aside(path: Path) -> Path:
@@ -93,11 +138,12 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     Raises:
         StorageError: If it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = partial_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(partial, "wb") as file:
+            # Anew: what others may have put there, such as a link, is not written to.
+            with open(partial, "xb") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())

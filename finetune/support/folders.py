@@ -2,12 +2,10 @@
 
 import contextlib
 import itertools
-import json
 import os
 import socket
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -18,6 +16,9 @@ from finetune.support.files import is_partial, write_text
 RUN = "run.json"
 STUDY = "study.json"
 _LOCK = "lock"
+
+# Rights of a folder that is made for a run or a study, whose pictures are those of its user.
+_OWN = 0o700
 _HOLDER = "process"
 
 # By these the runs of version 0.1.0 are known, which had no mark.
@@ -35,7 +36,7 @@ def new_folder(prefix: str = "") -> Path:
         folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
         try:
             folder.parent.mkdir(exist_ok=True)
-            folder.mkdir()
+            folder.mkdir(mode=_OWN)
             return folder
         except FileExistsError as error:
             if not folder.parent.is_dir():
@@ -94,7 +95,7 @@ def hold(folder: Path, refusal: type[FineTuneError]) -> FileLock:
     """
     lock, holder = FileLock(folder / _LOCK, timeout=0), folder / _HOLDER
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(_OWN, parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
         known = holder.read_text(encoding="utf-8") if holder.exists() else "unknown"
@@ -104,8 +105,14 @@ def hold(folder: Path, refusal: type[FineTuneError]) -> FileLock:
         ) from error
     except OSError as error:
         raise not_writable(folder, error) from error
-    # Beside the lock, which not every system lets others read.
-    write_text(holder, f"{os.getpid()} on {socket.gethostname()}")
+    try:
+        # Beside the lock, which not every system lets others read.
+        write_text(holder, f"{os.getpid()} on {socket.gethostname()}")
+    except StorageError:
+        release(lock)
+        with contextlib.suppress(OSError):  # it holds something else
+            folder.rmdir()
+        raise
     return lock
 
 
@@ -116,15 +123,6 @@ def release(lock: FileLock) -> None:
         with contextlib.suppress(OSError):  # the folder may be gone, or read-only by now
             (folder / name).unlink(missing_ok=True)
     lock.release()
-
-
-def read_mark(folder: Path, name: str) -> dict[str, Any] | None:
-    """What a run or a study says of itself; None where that is missing or damaged."""
-    try:
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def not_writable(folder: Path, error: OSError) -> StorageError:

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from finetune.exceptions import ArgumentError
+from finetune.support.files import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,5 +56,5 @@ def as_plain_text(table: "Table") -> str:
     console = Console(width=1000, color_system=None, markup=False, emoji=False)
     with console.capture() as captured:
         console.print(table)
-    lines = [line.rstrip() for line in captured.get().splitlines()]
+    lines = [line.rstrip() for line in printable(captured.get()).split("\n")]
     return "\n".join(line for line in lines if line)

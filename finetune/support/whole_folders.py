@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from finetune.exceptions import ArgumentError, FineTuneError
+from finetune.support.files import partial_beside
 from finetune.support.folders import contents, not_writable
 
 
@@ -28,10 +29,8 @@ def whole_folder(place: Path, mark: str, *, overwrite: bool = False) -> Iterator
     """
     target = place.resolve()
     _check(place, mark, overwrite)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    partial, old = partial_beside(target), partial_beside(target)
     try:
-        shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         yield partial
         _check(place, mark, overwrite)  # it took a while, in which others may have written there

@@ -344,6 +344,23 @@ def test_what_a_killed_process_was_writing_is_in_nobodys_way(tune, tmp_path, lef
     assert not partial.exists() and finished(tmp_path / "run")
 
 
+@pytest.mark.parametrize("what", ["new", "old"])
+def test_a_link_where_a_replacement_would_be_written_is_refused(tune, tmp_path, what):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f".run.{what}").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunFolderError, match=rf"nothing at .*\.run\.{what}, but it is a link"):
+        tune(overwrite=True)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("mark", ["[" * 100_000, '{"finished": false, "identity": []}', "null"])
+def test_a_mark_of_something_else_is_that_of_a_finished_run(tune, tmp_path, mark):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(mark)
+    with pytest.raises(RunFolderError, match="holds a finished run, which stays as it is"):
+        tune()
+
+
 def test_a_hidden_file_of_the_users_is_none_of_ours(tune, tmp_path):
     own = tmp_path / "run" / ".my.partial"
     own.parent.mkdir()

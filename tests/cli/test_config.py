@@ -1,6 +1,7 @@
 """Configuration files: what a run writes does the same again."""
 
 import json
+import os
 import sys
 
 import pytest
@@ -107,6 +108,9 @@ def test_what_only_python_can_give_is_named(place, arrays, tmp_path):
         ("data = 3", "'data' is no option"),
         ("epochs = ", "Expected TOML in"),
         ("epochs = 1\nepochs = 2", "Expected TOML in"),
+        ("x = " + "[" * 50_000, "Expected TOML in"),
+        ("x = 1 #" + " " * 2**20, "it has more than 1,048,576 bytes"),
+        ("only_python = 5", "was given 5 in Python, which no file can hold"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_told(tmp_path, text, message):
@@ -121,6 +125,12 @@ def test_a_file_that_cannot_be_used_is_told(tmp_path, text, message):
 def test_a_file_that_is_not_there_is_told(tmp_path):
     with pytest.raises(StorageError, match=r"Expected a TOML file that can be read at .*none"):
         read_config(tmp_path / "none.toml", OPTIONS)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "run.toml")
+    with pytest.raises(StorageError, match="expected a regular file"):
+        read_config(tmp_path / "run.toml", OPTIONS)
 
 
 def test_images_must_be_named_somewhere(tmp_path):

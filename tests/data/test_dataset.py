@@ -138,6 +138,17 @@ def test_summary_is_a_table_of_classes_and_splits():
     )
 
 
+def test_names_of_classes_and_files_cannot_command_a_terminal():
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), "u1")
+    data = load_data((pixels, ["a\nb", "c\x1b[2J"] * 10), image_size=4)
+    assert [line.split()[0] for line in data.summary().splitlines()[1:3]] == ["a?b", "c?[2J"]
+    report = DataReport((SkippedFile("x\x1b]0;y\x07\n.png", "damaged"),), leaked=("\u202egnp",))
+    assert str(report).splitlines()[1:] == [
+        "  x?]0;y??.png: damaged",
+        "1 validation or test images are training images too, such as ?gnp",
+    ]
+
+
 def test_report_lists_ten_files_and_counts_the_rest():
     report = DataReport(
         skipped=tuple(SkippedFile(f"{number}.jpg", "empty") for number in range(12)),

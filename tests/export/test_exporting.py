@@ -15,7 +15,7 @@ from extras import require
 from finetune import export_model, fine_tune, load
 from finetune.backbones import ENSEMBLE
 from finetune.data import load_data
-from finetune.exceptions import ArgumentError, DataNotFoundError, ExportError
+from finetune.exceptions import ArgumentError, DataNotFoundError, ExportError, StorageError
 from finetune.model import FineTunedModel
 from finetune.training import MEAN_LAYER, with_policy
 
@@ -353,3 +353,16 @@ def test_a_saved_model_is_exported_beside_its_file(model, tmp_path):
     assert export.folder == tmp_path / "shoes-savedmodel"
     assert load(run_folder).card == model.card
     assert sorted(path.name for path in tmp_path.iterdir()) == ["shoes", "shoes-savedmodel"]
+
+
+@pytest.mark.parametrize("room", [0, 5000])
+def test_a_full_disk_is_told_and_nothing_half_written_is_left(model, tmp_path, room):
+    resource = pytest.importorskip("resource", reason="limits of a process are known to Unix alone")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        with pytest.raises(StorageError, match=r"Could not write .*: .*File too large"):
+            export_model(model, "savedmodel", out=tmp_path / "export")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [*tmp_path.iterdir()] == []

@@ -86,6 +86,24 @@ def test_yaml_is_what_it_is(run):
     assert result["metrics"][0]["value"] == 0.75
 
 
+def test_names_of_classes_are_text_of_which_nothing_acts(tmp_path):
+    names = ("<img src=x>", "[a](http://b)", "c\n# d\x1b[2J")
+    folder = export_model(classifier(class_names=names), "savedmodel", out=tmp_path / "one").folder
+    assert (
+        r"in this order: \<img src=x\>, \[a\](http\://b), c?# d?\[2J."
+        in (folder / "README.md").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "[" * 100_000, '{"test": {"accuracy": "0.9"}}', '{"test": {"n": 1e999}}']
+)
+def test_metrics_that_are_none_leave_the_export_without_figures(run, content):
+    (run / "metrics.json").write_text(content)
+    text = (export_model(run, "savedmodel").folder / "README.md").read_text()
+    assert "The export was made without a run that says how good the model is." in text
+
+
 def test_a_model_without_a_run_has_no_figures(tmp_path):
     folder = export_model(classifier(), "savedmodel", out=tmp_path / "one").folder
     text = (folder / "README.md").read_text()

@@ -307,7 +307,7 @@ def test_who_has_no_home_keeps_features_among_temporary_files(source, tmp_path, 
     monkeypatch.setattr(pwd, "getpwuid", lambda number: {}[number])
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     FeatureCache().get(source, "train", "a", [], means([]))
-    assert list((tmp_path / "finetune" / "finetune-features").glob("*/entry.json"))
+    assert list((tmp_path / f"finetune-{os.getuid()}" / "finetune-features").glob("*/entry.json"))
 
 
 def _deletes_at_the_end(folder):
