@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -178,7 +179,11 @@ def _map(entry: Path, shard: Shard) -> np.ndarray:
         raise DamagedFileError(
             f"{entry / shard.file} does not have the checksum that it was written with."
         )
-    values = np.load(entry / shard.file, mmap_mode="r", allow_pickle=False)
+    try:
+        values = np.load(entry / shard.file, mmap_mode="r", allow_pickle=False)
+    # What numpy raises, between them, on files that hold no plain array.
+    except (ArithmeticError, EOFError, SyntaxError, TokenError, TypeError, ValueError) as error:
+        raise DamagedFileError(f"{entry / shard.file} holds no array: {error}.") from error
     if [*values.shape] != shard.shape or values.dtype.name != shard.dtype:
         raise DamagedFileError(f"{entry / shard.file} holds another array than is said of it.")
     return values
