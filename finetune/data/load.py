@@ -120,6 +120,7 @@ def load_data(
         >>> data.train.element_spec[0].shape
         TensorShape([None, 8, 8, 3])
     """
+    check_number("memory_budget", memory_budget, least=0, whole=True, optional=True)
     return _load(
         source,
         image_size=image_size,
@@ -156,7 +157,6 @@ def _load(
     """What `load_data` does; with the near copies that were found before, at another size."""
     size, resize = check_image_size(image_size), check_resize(resize)
     seed = _check_seed(seed)
-    check_number("memory_budget", memory_budget, least=0, whole=True, optional=True)
     resolve_augment(augment, seed)
     given = {"validation": validation, "test": test}
     folds = parse_folds(validation)

@@ -14,8 +14,8 @@ from .figures import new_figure as new_figure
 from .figures import save_figure as save_figure
 from .figures import tidy as tidy
 from .files import as_text as as_text
-from .files import open_regular as open_regular
 from .files import in_one_line as in_one_line
+from .files import open_regular as open_regular
 from .files import partial_beside as partial_beside
 from .files import printable as printable
 from .files import remove_partial as remove_partial
