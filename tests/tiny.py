@@ -80,6 +80,19 @@ def rewrite_arrays(path: Path, change: Callable[[dict, list[np.ndarray]], object
     write_arrays(path, described["meta"], arrays)
 
 
+def build_colour_model_with_places(names: tuple[str, ...] = ("red", "green", "blue")):
+    """As `build_colour_model`, of the whole image and with a head: 4 x 4 places speak for it."""
+    from finetune.backbones import load_backbone
+    from finetune.model import FineTunedModel, ModelCard
+    from finetune.training import Head, assemble
+
+    pixels = keras.Input((8, 8, 3))
+    network = keras.Model(pixels, keras.layers.AveragePooling2D(2)(pixels))
+    whole = assemble(load_backbone(network, preprocess=None), Head("multiclass", 3)).model
+    whole.get_layer("head").get_layer("predictions").set_weights([np.eye(3) / 255, np.zeros(3)])
+    return FineTunedModel(whole, ModelCard("multiclass", names, (8, 8), "pad"))
+
+
 def build_colour_model(task: str = "multiclass") -> keras.Model:
     """Names the strongest colour of the left half of an image of 8 x 8 pixels: red, green, blue."""
     layers = keras.layers

@@ -16,7 +16,7 @@ from finetune.export.proof import Export, prove
 from finetune.export.readmes import read_me
 from finetune.export.sample import Sample, find_sample
 from finetune.export.saved_models import open_saved_model, write_saved_model
-from finetune.export.serving import answer_name, as_function
+from finetune.export.serving import as_function
 from finetune.model import FineTunedModel, load
 from finetune.support import check_number, environment, expected_tracing, whole_folder, write_text
 from finetune.training import in_float32
@@ -54,6 +54,7 @@ def export_model(
     out: str | os.PathLike[str] | None = None,
     data: Any = None,
     precision: str = "float32",
+    activation_map: bool = False,
     tolerance: float | None = None,
     overwrite: bool = False,
 ) -> Export:
@@ -71,6 +72,9 @@ def export_model(
             the test part is preferred. Default: those that the run names; else made-up ones.
         precision: "float32", or of "litert" also "float16" (half the size) and "int8" (a quarter,
             calibrated on training images). Default "float32".
+        activation_map: Give the class activation maps as a second output: float32 (images, rows,
+            columns, classes), how much each place speaks for each class. For average pooling and
+            one Dense layer. Default False.
         tolerance: What is allowed: in float32 and for regression the largest difference, else the
             share of images with another answer. Default: 0.0001 in float32, 0.01 in float16,
             0.15 in int8 (0.1 for regression).
@@ -105,18 +109,17 @@ def export_model(
     run = None if isinstance(model, FineTunedModel) else _run_of(Path(model))
     place = _place(out, run, to, precision)
     loaded = model if isinstance(model, FineTunedModel) else load(model)
-    answer = answer_name(loaded.card)
     with expected_tracing(), whole_folder(place, _RECORD, overwrite=overwrite) as folder:
         sample = find_sample(loaded, data, run, calibrating=precision == "int8")
         if precision == "int8":
             _check_calibrating(sample)
         exact = FineTunedModel(in_float32(loaded.keras_model), loaded.card, loaded.known)
-        function, path = as_function(exact), folder / route.file
+        function, path = as_function(exact, activation_map), folder / route.file
         bits = {"precision": precision, "images": sample.training} if to == "litert" else {}
         route.write(function, exact.card, path, **bits)
         proof = prove(
             exact,
-            (lambda pixels: function(pixels)[answer].numpy(), route.open(path, exact.card)),
+            (_as_arrays(function), route.open(path)),
             sample,
             name=route.runtime if precision == "float32" else f"{route.runtime} {precision}",
             path=path,
@@ -128,6 +131,11 @@ def export_model(
         record = {**export.to_dict(), "environment": environment()}
         write_text(folder / _RECORD, json.dumps(record, indent=2) + "\n")
     return export
+
+
+def _as_arrays(function: Any) -> Callable[[Any], dict[str, Any]]:
+    """A function of TensorFlow's that has done its work when it gives its outputs."""
+    return lambda pixels: {name: said.numpy() for name, said in function(pixels).items()}
 
 
 def _route(to: str, precision: str) -> _Route:

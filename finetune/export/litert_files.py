@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from finetune.export.quietly import quietly
 from finetune.export.saved_models import write_saved_model
-from finetune.export.serving import METADATA, PIXELS, answer_name, cannot_express, metadata
+from finetune.export.serving import METADATA, PIXELS, cannot_express, metadata
 from finetune.model import ModelCard
 
 
@@ -57,12 +57,12 @@ def write_litert(
         attached.writestr("labels.txt", "\n".join(card.class_names))
 
 
-def open_litert(path: Path, card: ModelCard) -> Any:
+def open_litert(path: Path) -> Any:
     """A function of images that runs a LiteRT file."""
     from ai_edge_litert.interpreter import Interpreter
 
-    runner, name = Interpreter(str(path)).get_signature_runner(), answer_name(card)
-    return lambda pixels: runner(**{PIXELS: pixels})[name]
+    runner = Interpreter(str(path)).get_signature_runner()
+    return lambda pixels: runner(**{PIXELS: pixels})
 
 
 def _one_by_one(images: np.ndarray) -> Iterator[dict[str, np.ndarray]]:

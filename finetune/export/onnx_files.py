@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from finetune.export.quietly import quietly
-from finetune.export.serving import PIXELS, answer_name, cannot_express, metadata
+from finetune.export.serving import PIXELS, cannot_express, metadata
 from finetune.model import ModelCard
 
 # The oldest that ONNX Runtime 1.14 and newer, browsers' among them, all run.
@@ -40,8 +40,7 @@ def write_onnx(function: Any, card: ModelCard, path: Path) -> None:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # of every class, from three libraries
         raise cannot_express("ONNX", error) from error
-    (pixels,), (answers,) = model.graph.input, model.graph.output
-    for value in (pixels, answers):
+    for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "images"
     # Each by itself, as viewers show them; JSON, for it says where a list of names ends.
     onnx.helper.set_model_props(
@@ -50,13 +49,13 @@ def write_onnx(function: Any, card: ModelCard, path: Path) -> None:
     onnx.save(model, path)
 
 
-def open_onnx(path: Path, card: ModelCard) -> Any:
+def open_onnx(path: Path) -> Any:
     """A function of images that runs an ONNX file."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    name = answer_name(card)
-    return lambda pixels: session.run([name], {PIXELS: pixels})[0]
+    names = [output.name for output in session.get_outputs()]
+    return lambda pixels: dict(zip(names, session.run(names, {PIXELS: pixels}), strict=True))
 
 
 def _erfc(graph: Any, node: Any, *_: Any) -> None:

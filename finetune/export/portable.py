@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Classify images with the model beside this file.
 
-    python predict.py IMAGE_OR_FOLDER... [--json]
+    python predict.py IMAGE_OR_FOLDER... [--json] [--maps FOLDER]
 
 Needs nothing but NumPy, Pillow and ONNX Runtime (requirements.txt); as a module:
 `load(folder).predict(images)`. Images are brought to the model's size as they were when it was
@@ -37,6 +37,7 @@ TURNED = {
 # These would start other programs.
 UNSAFE = frozenset({"EPS", "PDF", "WMF"})
 BATCH = 32
+MAPS = "activation_maps"
 
 
 class Model:
@@ -48,10 +49,20 @@ class Model:
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         properties = self.session.get_modelmeta().custom_metadata_map
         self.card = {key: json.loads(value) for key, value in properties.items()}
+        self.outputs = [output.name for output in self.session.get_outputs()]
 
     def probabilities(self, pixels):
         """What the model says of uint8 pixels (n, height, width, 3), a row for each image."""
-        return np.asarray(self.session.run(None, {"pixels": pixels.astype("float32")})[0])
+        return self._run(next(name for name in self.outputs if name != MAPS), pixels)
+
+    def activation_maps(self, pixels):
+        """How much each place speaks for each class, (n, rows, columns, classes)."""
+        if MAPS not in self.outputs:
+            raise SystemExit("This model has no activation maps: export it with --activation-map.")
+        return self._run(MAPS, pixels)
+
+    def _run(self, name, pixels):
+        return np.asarray(self.session.run([name], {"pixels": pixels.astype("float32")})[0])
 
     def answers(self, pixels):
         """A label, and probabilities by class name, for each image."""
@@ -148,6 +159,29 @@ def resized(image, size, resize):
     return padded
 
 
+def shaded(pixels, strengths):
+    """An image with a veil over what says nothing for a class; strengths are (rows, columns)."""
+    positive = np.maximum(strengths, 0)
+    shares = Image.fromarray((positive / max(float(positive.max()), 1e-30)).astype("float32"))
+    height, width = pixels.shape[:2]
+    clear = np.clip(np.asarray(shares.resize((width, height), Image.Resampling.BICUBIC)), 0, 1)
+    return Image.fromarray((pixels * (0.15 + 0.85 * clear[..., None])).astype(np.uint8))
+
+
+def draw_maps(model, paths, folder):
+    """Write for each image a PNG that shows where it speaks for the answer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, path in enumerate(paths):
+        try:
+            pixels = read_image(path, model.card["image_size"], model.card["resize"])
+        except Exception as error:
+            print(f"skipped: {path}: {error}", file=sys.stderr)
+            continue
+        unit = int(model.probabilities(pixels[None])[0].argmax())
+        strengths = model.activation_maps(pixels[None])[0, ..., unit]
+        shaded(pixels, strengths).save(folder / f"{number:05d}-{path.stem}.png")
+
+
 def find_images(paths):
     """Files as they are given, and the images below folders."""
     for path in map(Path, paths):
@@ -163,8 +197,12 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description="Classify images with the model in this folder.")
     parser.add_argument("paths", nargs="+", help="image files or folders")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--maps", type=Path, help="folder to draw into where images speak for it")
     given = parser.parse_args(arguments)
     model = load(Path(__file__).parent)
+    if given.maps:
+        draw_maps(model, find_images(given.paths), given.maps)
+        return
     for path, label, probabilities in model.predict(find_images(given.paths)):
         if given.json:
             print(json.dumps({"path": str(path), "label": label, "probabilities": probabilities}))

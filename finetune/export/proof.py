@@ -12,10 +12,11 @@ from rich.table import Table
 
 from finetune.exceptions import ExportError
 from finetune.export.sample import Sample
+from finetune.export.serving import MAPS, answer_name
 from finetune.model import FineTunedModel, score
 from finetune.support import as_plain_text
 
-Run = Callable[[np.ndarray], np.ndarray]
+Run = Callable[[np.ndarray], dict[str, Any]]
 
 _BATCH = 32
 # The first calls prepare; a median of thirty tells a file from one that is twice as fast.
@@ -23,6 +24,7 @@ _WARM_UP, _TIMED, _SECONDS = 3, 30, 10.0
 
 # How far an export may be from Keras: see docs/export.md for what was measured.
 _LARGEST_DIFFERENCE = {"float32": 1e-4, "float16": 1e-2, "int8": 0.1}
+_MAP_DIFFERENCE = {"float32": 1e-4, "float16": 0.1, "int8": 0.5}
 _OTHER_ANSWERS = {"float16": 0.01, "int8": 0.15}
 
 
@@ -59,6 +61,9 @@ class Proof:
         tolerance: How far it may be away, in words.
         keras: The model.
         export: The export.
+        map_difference: Largest difference of an activation map from that of
+            `FineTunedModel.explain`, as a share of the largest value in any; None where the export
+            has no maps.
     """
 
     images: str
@@ -69,6 +74,7 @@ class Proof:
     tolerance: str
     keras: Measured
     export: Measured
+    map_difference: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in `export.json`."""
@@ -86,7 +92,13 @@ class Proof:
         ):
             speed, size = f"{one.milliseconds:.2f}", f"{one.megabytes:.2f}"
             table.add_row(one.name, *agreement, _shown(one), speed, size)
-        return f"{as_plain_text(table)}\nOn {self.images}. Allowed: {self.tolerance}."
+        maps = ""
+        if self.map_difference is not None:
+            maps = (
+                f"\nActivation maps: largest difference {self.map_difference:.1e} of the largest "
+                "value."
+            )
+        return f"{as_plain_text(table)}\nOn {self.images}. Allowed: {self.tolerance}.{maps}"
 
 
 @dataclass(frozen=True)
@@ -142,7 +154,7 @@ def prove(
     """
     task, images = model.card.task, sample.images
     expected = model.predict(images).probabilities
-    received = np.concatenate([runs[1](batch) for batch in _batches(images)])
+    received, maps = _received(runs[1], images, answer_name(model.card))
     difference = _difference(expected, received, task)
     same = None if task == "regression" else _same_answers(expected, received, task)
     allowed, kept = _judge(same, difference, precision, tolerance)
@@ -152,6 +164,14 @@ def prove(
             f"Expected {name} to say what Keras says; on {sample.said} it gives {agreement}largest "
             f"difference {difference:.1e}. Allowed: {allowed}. Nothing was written. Choose another "
             "precision or format, or allow more with tolerance= (--tolerance)."
+        )
+    map_difference = None if maps is None else _map_difference(model, images, maps)
+    if map_difference is not None and not map_difference <= _MAP_DIFFERENCE[precision]:
+        raise ExportError(
+            f"Expected activation maps of {name} to be those of Keras; on {sample.said} the "
+            f"largest difference is {map_difference:.1e} of the largest value. Allowed: "
+            f"{_MAP_DIFFERENCE[precision]:g}. Nothing was written. Choose another precision or "
+            "format, or leave activation_map out."
         )
     weights = sum(int(np.prod(variable.shape)) * 4 for variable in model.keras_model.variables)
     measured = [
@@ -164,13 +184,35 @@ def prove(
             strict=True,
         )
     ]
-    return Proof(sample.said, len(images), sample.real, same, difference, allowed, *measured)
+    told = (sample.said, len(images), sample.real, same, difference, allowed)
+    return Proof(*told, *measured, map_difference=map_difference)
 
 
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files of a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _received(run: Run, images: np.ndarray, answer: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """What an export says of all images, and its maps of them, if it gives any."""
+    said = [run(batch) for batch in _batches(images)]
+    outputs, maps = (
+        [np.asarray(one[name]) for one in said if name in one] for name in (answer, MAPS)
+    )
+    return np.concatenate(outputs), np.concatenate(maps) if maps else None
+
+
+def _map_difference(model: FineTunedModel, images: np.ndarray, maps: np.ndarray) -> float:
+    """How far the maps of the most probable classes are from those of `explain`."""
+    expected = model.explain(images)
+    names = [*model.card.class_names] or [*range(maps.shape[-1])]
+    numbers = [names.index(label) for label in expected.labels]
+    received = maps[np.arange(len(maps)), :, :, numbers]
+    if received.shape != expected.maps.shape:
+        return float("inf")
+    largest = np.abs(received - expected.maps).max() / np.abs(expected.maps).max()
+    return float(largest) if np.isfinite(largest) else float("inf")
 
 
 def _batches(images: np.ndarray) -> Iterator[np.ndarray]:

@@ -29,7 +29,7 @@ import onnxruntime
 
 session = onnxruntime.InferenceSession("{file}")
 names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])
-({answer},) = session.run(None, {{"pixels": pixels}})
+({answer},) = session.run(["{answer}"], {{"pixels": pixels}})
 ```""",
     "savedmodel": """\
 ```python
@@ -59,6 +59,18 @@ python predict.py IMAGE_OR_FOLDER... [--json]
 
 or from Python, in this folder: `list(predict.load(".").predict(["one.jpg"]))`. No TensorFlow is
 needed.""",
+}
+
+_MAPS = """
+A second output, `activation_maps` ({how}), is float32 (images, rows, columns, classes): how much
+each place of an image, from the upper left, speaks for each class (below 0: against it).
+"""
+
+_MAPS_OF = {
+    "onnx": '`session.run(["activation_maps"], {"pixels": pixels})`',
+    "savedmodel": '`["activation_maps"]` of the same answer',
+    "litert": '`["activation_maps"]` of the same answer',
+    "folder": "`python predict.py IMAGES... --maps FOLDER` draws that of the answer",
 }
 
 _PIXELS = """
@@ -106,6 +118,8 @@ def read_me(export: Export, model: FineTunedModel, file: str, run: Path | None) 
     metrics = _metrics(run)
     height, width = card.image_size
     use = _USES[export.to].format(file=file, answer=answer_name(card))
+    if export.proof.map_difference is not None:
+        use += "\n" + _MAPS.format(how=_MAPS_OF[export.to])
     if export.to != "folder":
         use += "\n" + _PIXELS.format(height=height, width=width, resizing=_RESIZING[card.resize])
     return (

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from finetune.exceptions import StorageError
 from finetune.export.quietly import quietly
-from finetune.export.serving import METADATA, PIXELS, answer_name, metadata
+from finetune.export.serving import METADATA, PIXELS, metadata
 from finetune.model import ModelCard
 from finetune.support import write_text
 
@@ -46,13 +46,13 @@ def write_saved_model(function: Any, card: ModelCard, path: Path) -> None:
     write_text(path / _EXTRA / METADATA, json.dumps(metadata(card), indent=2) + "\n")
 
 
-def open_saved_model(path: Path, card: ModelCard) -> Any:
+def open_saved_model(path: Path) -> Any:
     """A function of images that runs a SavedModel as it is served."""
     with quietly():
         loaded: Any = tf.saved_model.load(str(path))
-    served, name = loaded.signatures[_SIGNATURE], answer_name(card)
+    served = loaded.signatures[_SIGNATURE]
 
-    def run(pixels: np.ndarray, loaded: Any = loaded) -> np.ndarray:  # it must live as long
-        return served(**{PIXELS: tf.constant(pixels)})[name].numpy()
+    def run(pixels: np.ndarray, loaded: Any = loaded) -> dict[str, np.ndarray]:  # it must live
+        return tf.nest.map_structure(np.asarray, served(**{PIXELS: tf.constant(pixels)}))
 
     return run

@@ -7,9 +7,11 @@ import tensorflow as tf
 from finetune import __version__
 from finetune.compat import with_constants
 from finetune.exceptions import ExportError
-from finetune.model import FineTunedModel, ModelCard
+from finetune.model import FineTunedModel, ModelCard, with_all_maps
 
 PIXELS = "pixels"
+# The second output of an export that has one.
+MAPS = "activation_maps"
 # What is written of a model into its file, or beside it where the format has no place for it.
 METADATA = "finetune.json"
 
@@ -19,7 +21,7 @@ def answer_name(card: ModelCard) -> str:
     return "values" if card.task == "regression" else "probabilities"
 
 
-def as_function(model: FineTunedModel) -> Any:
+def as_function(model: FineTunedModel, activation_map: bool = False) -> Any:
     """A model as a function of TensorFlow's that holds its weights as constants.
 
     Its input "pixels" is float32 (any number of images, height, width, 3), RGB 0..255, at the
@@ -28,22 +30,33 @@ def as_function(model: FineTunedModel) -> Any:
 
     Args:
         model: In float32.
+        activation_map: Whether it gives "activation_maps", too: float32 (images, rows, columns,
+            classes), how much each place speaks for each class.
 
     Returns:
-        A `tf.function` with one signature; it gives a dictionary with the one output.
+        A `tf.function` with one signature; it gives a dictionary of its outputs.
+
+    Raises:
+        ArgumentError: If the model has no such maps in closed form.
     """
     card = model.card
+    network, names = model.keras_model, [answer_name(card)]
+    mapped = with_all_maps(network, card.task) if activation_map else None
+    if mapped is not None:
+        names.append(MAPS)
     signature = [tf.TensorSpec((None, *card.image_size, 3), tf.float32, name=PIXELS)]
 
-    def whole(pixels: Any) -> Any:
-        said = tf.cast(model.keras_model(pixels, training=False), tf.float32)
-        return tf.concat([1 - said, said], axis=1) if card.task == "binary" else said
+    def whole(pixels: Any) -> list[Any]:
+        said, *maps = mapped(pixels) if mapped else [network(pixels, training=False)]
+        said = tf.cast(said, tf.float32)
+        return [tf.concat([1 - said, said], axis=1) if card.task == "binary" else said, *maps]
 
     traced = tf.function(whole, input_signature=signature, autograph=False)
     fixed = with_constants(traced.get_concrete_function())
-    name = answer_name(card)
     return tf.function(
-        lambda pixels: {name: fixed(pixels)[0]}, input_signature=signature, autograph=False
+        lambda pixels: dict(zip(names, fixed(pixels), strict=True)),
+        input_signature=signature,
+        autograph=False,
     )
 
 

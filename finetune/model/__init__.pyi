@@ -1,3 +1,4 @@
+from .activation_map import with_all_maps as with_all_maps
 from .calibrated_scores import Scores as Scores
 from .calibrated_scores import scores as scores
 from .calibration import Calibration as Calibration

@@ -1,6 +1,6 @@
 """Where a model looks: how much each place of an image speaks for a class."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isqrt
 from typing import Any
@@ -71,7 +71,10 @@ def on_its_way(model: keras.Model) -> keras.Model:
 def seen(computed: Sequence[Any], places: bool) -> Seen:
     """What was computed of a batch by a model of `on_its_way`, with or without the places."""
     outputs, *further = (np.asarray(array, "float32") for array in computed[: 3 if places else 2])
-    return Seen(outputs, further[0] if further else None, _in_places(*further[1:]))
+    found = _in_places(further[1]) if len(further) > 1 else None
+    return Seen(
+        outputs, further[0] if further else None, None if found is None else np.asarray(found)
+    )
 
 
 def joined(parts: Sequence[Seen]) -> Seen:
@@ -119,6 +122,42 @@ def maps_for(
     return np.einsum("nhwk,nk->nhw", places, gradients)
 
 
+def with_all_maps(model: keras.Model, task: str) -> Callable[[Any], tuple[Any, Any]]:
+    """A model as a function that gives the maps of all its classes, too, in closed form.
+
+    Args:
+        model: The model.
+        task: What it was trained for.
+
+    Returns:
+        From pixels to its predictions and the maps, (n, rows, columns, classes): the features of
+        each place times the kernel of the one Dense layer, so that nothing is differentiated.
+
+    Raises:
+        ArgumentError: If the model averages over no places, or its head has more than one Dense
+            layer.
+    """
+    whole = on_its_way(model)
+    if whole is model or _side_of(whole.output_shape[2]) is None:
+        raise no_places(model)
+    *before, last = [call.operation for call in calls_of(model.get_layer(HEAD_LAYER))][1:]
+    if not all(isinstance(layer, keras.layers.Dropout) for layer in before):
+        raise ArgumentError(
+            "Expected a head of one Dense layer for activation_map=True: its kernel makes the map. "
+            "Received one with a hidden layer, whose map takes gradients, which no export has. "
+            "Leave the map out and draw it with `finetune explain`, or train with hidden_units=0."
+        )
+
+    def run(pixels: Any) -> tuple[Any, Any]:
+        said, _, features = whole(pixels, training=False)
+        places = tf.cast(_in_places(features), "float32")
+        maps = tf.matmul(places, tf.convert_to_tensor(last.kernel))
+        # What speaks for the second of two classes speaks against the first.
+        return said, tf.concat([-maps, maps], axis=-1) if task == "binary" else maps
+
+    return run
+
+
 def explain(
     model: keras.Model, card: ModelCard, found: Seen, labels: Sequence[Any] | None = None
 ) -> ActivationMaps:
@@ -134,11 +173,7 @@ def explain(
         ArgumentError: If the model knows no places, or a class is none of its own.
     """
     if found.pooled is None or found.places is None:
-        raise ArgumentError(
-            "Expected a model that averages over the places of an image, to say which of them "
-            f"speak for a class; received {model.name!r}, an ensemble, or one whose backbone gives "
-            "one vector an image. Search with combine='soup' or 'best'."
-        )
+        raise no_places(model)
     names: list[Any] = [*card.class_names] or [*range(found.outputs.shape[1])]
     if labels is None:
         likely = found.outputs >= 0.5 if card.task == "binary" else found.outputs
@@ -164,15 +199,29 @@ def _number(label: Any, names: Sequence[Any]) -> int:
     return names.index(label)
 
 
-def _in_places(before: np.ndarray | None = None) -> np.ndarray | None:
+def no_places(model: keras.Model) -> ArgumentError:
+    """The error for a model that has no map."""
+    return ArgumentError(
+        "Expected a model that averages over the places of an image, to say which of them "
+        f"speak for a class; received {model.name!r}, an ensemble, or one whose backbone gives "
+        "one vector an image. Search with combine='soup' or 'best'."
+    )
+
+
+def _in_places(before: Any) -> Any:
     """Features by rows and columns; of a transformer those of its patches."""
-    if before is None or before.ndim not in (3, 4):
-        return None
-    if before.ndim == 4:
-        return before
-    count, tokens, width = before.shape
+    side = _side_of(before.shape)
+    if side is None or len(before.shape) == 4:
+        return None if side is None else before
+    patches = before[:, before.shape[1] - side**2 :]
+    return tf.reshape(patches, (-1, side, side, before.shape[2]))
+
+
+def _side_of(shape: Sequence[int | None]) -> int | None:
+    """Rows of the places in an array of this shape; None where there are none."""
+    if len(shape) == 4:
+        return shape[1]
+    tokens = shape[1] or 0
     side = isqrt(tokens)
     # A square of patches, and before it what belongs to no place: the class token, registers.
-    if side < 2 or tokens - side**2 > 5:
-        return None
-    return before[:, tokens - side**2 :].reshape(count, side, side, width)
+    return None if len(shape) != 3 or side < 2 or tokens - side**2 > 5 else side

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from typing import Any
@@ -19,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from finetune.exceptions import ArgumentError
 from finetune.model import FineTunedModel, describe
 from finetune.serve.batching import Batcher, Busy
 from finetune.serve.counters import Counters
@@ -44,6 +46,16 @@ _PAGE = {
 }
 # A client that is told to come again does so after so many seconds.
 _AGAIN = 1
+# Digits of a map's values: it is looked at.
+_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """An image at the model's size, and whether where it speaks for its class is asked, too."""
+
+    pixels: np.ndarray
+    mapped: bool
 
 
 def create_app(
@@ -92,23 +104,39 @@ class _Server:
         self._model = model
         self._limits = limits
         self._counters = Counters()
+        self._no_map = ""  # why there is none
         self._decoders = ThreadPoolExecutor(limits.decoders, "decoder")
-        self._batcher = Batcher(model.outputs_of, limits, self._counters.batch)
+        self._batcher = Batcher(self._look, limits, self._counters.batch)
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
         """From the start to the end, at which all that waits is answered."""
         card = self._model.card
-        # Compiled before the first one asks.
-        await asyncio.to_thread(
-            self._model.outputs_of, np.zeros((1, *card.image_size, 3), np.uint8)
-        )
+        # Compiled before the first one asks, and known whether there are maps.
+        empty = np.zeros((1, *card.image_size, 3), np.uint8)
+        await asyncio.to_thread(self._model.outputs_of, empty)
+        try:
+            await asyncio.to_thread(self._model.explain, empty)
+        except ArgumentError as error:
+            self._no_map = str(error)
         await self._batcher.start()
         try:
             yield
         finally:
             await self._batcher.stop()
             self._decoders.shutdown()
+
+    def _look(self, asked: list[_Asked]) -> list[tuple[np.ndarray, np.ndarray | None]]:
+        """What the model says of images, and the maps of those whose was asked for."""
+        pixels = np.stack([one.pixels for one in asked])
+        if not any(one.mapped for one in asked):
+            return [(said, None) for said in self._model.outputs_of(pixels)]
+        found = self._model.observe(pixels)
+        maps = self._model.explain(None, found=found).maps
+        return [
+            (said, strengths if one.mapped else None)
+            for said, strengths, one in zip(found.outputs, maps, asked, strict=True)
+        ]
 
     async def predict(self, request: Request) -> Response:
         """Classify the image that is the body."""
@@ -127,6 +155,9 @@ class _Server:
     async def _answer(self, request: Request) -> Response:
         top_k = _number(request, "top_k", int, least=1, most=10**6)
         threshold = _number(request, "threshold", float, least=0, most=1)
+        mapped = bool(_number(request, "map", int, least=0, most=1))
+        if mapped and self._no_map:
+            raise Refused(422, self._no_map)
         if self._batcher.waiting >= self._limits.queue:  # before anything is decoded
             raise Busy
         body = await read_body(request, self._limits)
@@ -134,10 +165,13 @@ class _Server:
         pixels = await asyncio.get_running_loop().run_in_executor(
             self._decoders, decode, body, card, self._limits
         )
-        outputs = await self._batcher.ask(pixels)
+        outputs, strengths = await self._batcher.ask(_Asked(pixels, mapped))
         (said,) = describe(card, outputs[np.newaxis], ["image"], threshold)
         ordered = sorted(said.probabilities.items(), key=lambda entry: -entry[1])
-        return JSONResponse({"label": said.label, "probabilities": dict(ordered[:top_k])})
+        answer = {"label": said.label, "probabilities": dict(ordered[:top_k])}
+        if strengths is not None:
+            answer["activation_map"] = np.round(strengths.astype(float), _DIGITS).tolist()
+        return JSONResponse(answer)
 
     async def about(self, request: Request) -> Response:
         """What the model knows."""
@@ -147,6 +181,8 @@ class _Server:
                 "task": card.task,
                 "class_names": [*card.class_names],
                 "image_size": [*card.image_size],
+                "resize": card.resize,
+                "activation_map": not self._no_map,
                 "calibrated": card.temperature != 1.0,
                 "limits": {"bytes": self._limits.bytes, "pixels": self._limits.pixels},
             }

@@ -1,17 +1,15 @@
 """Small batches: images that arrive within moments of each other are looked at together."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
-
 from finetune.serve.limits import Limits
 
-# An image, and who waits for what is said of it.
-_Waiting = tuple[np.ndarray, "asyncio.Future[np.ndarray]"]
+# What is asked, and who waits for the answer.
+_Waiting = tuple[Any, "asyncio.Future[Any]"]
 
 
 class Busy(Exception):
@@ -22,14 +20,14 @@ class Batcher:
     """Gathers images to batches and runs a model on them, off the event loop.
 
     Args:
-        run: From pixels (n, height, width, 3) to outputs (n, ...).
+        run: From what was asked together to an answer for each, in their order.
         limits: Sizes and times.
         noted: Called with the size of every batch.
     """
 
     def __init__(
         self,
-        run: Callable[[np.ndarray], np.ndarray],
+        run: Callable[[list[Any]], Sequence[Any]],
         limits: Limits,
         noted: Callable[[int], None] = lambda images: None,
     ) -> None:
@@ -58,15 +56,15 @@ class Batcher:
                 await self._task
         self._thread.shutdown()
 
-    async def ask(self, pixels: np.ndarray) -> np.ndarray:
+    async def ask(self, asked: Any) -> Any:
         """What the model says of one image.
 
         Raises:
             Busy: If the queue is full.
         """
-        answer: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         try:
-            self._queue.put_nowait((pixels, answer))
+            self._queue.put_nowait((asked, answer))
         except asyncio.QueueFull:
             raise Busy from None
         return await answer
@@ -77,7 +75,7 @@ class Batcher:
             self._noted(len(batch))
             try:
                 outputs: Any = await asyncio.get_running_loop().run_in_executor(
-                    self._thread, self._run, np.stack([pixels for pixels, _ in batch])
+                    self._thread, self._run, [asked for asked, _ in batch]
                 )
             # Whatever it is concerns those who wait for this batch: they are told, and the next is
             # worked on.

@@ -1,5 +1,7 @@
 """The interface for programs, as OpenAPI describes it."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from finetune.model import ModelCard
@@ -35,6 +37,15 @@ def description(card: ModelCard, limits: Limits) -> dict[str, Any]:
             },
         },
         "What the model says.",
+        {
+            "activation_map": {
+                "type": "array",
+                "items": {"type": "array", "items": {"type": "number"}},
+                "description": "Where it was asked for: rows, from the upper left of the image at "
+                "the model's size, of how much each place speaks for the most probable class; "
+                "below 0 against it.",
+            },
+        },
     )
     return {
         "openapi": "3.1.0",
@@ -46,6 +57,7 @@ def description(card: ModelCard, limits: Limits) -> dict[str, Any]:
                     "parameters": [
                         _parameter("top_k", {"type": "integer", "minimum": 1}),
                         _parameter("threshold", {"type": "number", "minimum": 0, "maximum": 1}),
+                        _parameter("map", {"type": "integer", "minimum": 0, "maximum": 1}),
                     ],
                     "requestBody": {
                         "required": True,
@@ -68,8 +80,14 @@ def description(card: ModelCard, limits: Limits) -> dict[str, Any]:
     }
 
 
-def _answer_of(properties: dict[str, Any], told: str) -> dict[str, Any]:
-    schema = {"type": "object", "properties": properties, "required": [*properties]}
+def _answer_of(
+    properties: dict[str, Any], told: str, further: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "properties": {**properties, **further},
+        "required": [*properties],
+    }
     return {"description": told, "content": {"application/json": {"schema": schema}}}
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from finetune.model import FineTunedModel, ModelCard
 from serve_running import Running
-from tiny import EVIL, build_colour_model
+from tiny import EVIL, build_colour_model, build_colour_model_with_places
 
 NAMES = ("red", EVIL, "blue")
 
@@ -34,10 +34,22 @@ def server(chromium):
         yield f"http://127.0.0.1:{running.port}/"
 
 
-def png(colour):
+@pytest.fixture(scope="module")
+def mapping_server(chromium):
+    from finetune.serve import create_app
+
+    with Running(create_app(build_colour_model_with_places(NAMES))) as running:
+        yield f"http://127.0.0.1:{running.port}/"
+
+
+def encoded(image):
     buffer = io.BytesIO()
-    Image.new("RGB", (40, 30), colour).save(buffer, "png")
+    image.save(buffer, "png")
     return base64.b64encode(buffer.getvalue()).decode()
+
+
+def png(colour):
+    return encoded(Image.new("RGB", (40, 30), colour))
 
 
 def wait_for_answer(browser):
@@ -73,6 +85,42 @@ def test_a_file_that_is_chosen_is_classified_and_one_that_is_no_image_is_refused
     browser.wait("!document.getElementById('error').hidden")
     assert browser.texts("#error")[0].startswith("The data (8 bytes) is not an image")
     assert browser.run("return document.getElementById('answer').hidden")
+
+
+# How dark the veil is at half the picture's height, at shares of its width.
+DARK = """
+const canvas = document.getElementById("map");
+const row = canvas.getContext("2d").getImageData(0, canvas.height / 2, canvas.width, 1).data;
+return arguments[0].map((x) => row[4 * Math.floor(canvas.width * x) + 3] / 255);
+"""
+
+
+def test_where_the_image_speaks_for_its_class_is_lit_and_can_be_switched_off(
+    browser, mapping_server
+):
+    browser.open(mapping_server)
+    image = Image.new("RGB", (80, 40), "black")
+    image.paste("lime", (60, 0, 80, 40))  # the right quarter of an image that is padded
+    browser.run(GIVE, "drop", "right.png", encoded(image))
+    wait_for_answer(browser)
+    browser.wait("!document.getElementById('looked').hidden")
+    assert browser.texts("#looked")[0].strip() == f"Show where it looked for {EVIL}"
+    left, right = browser.run(DARK, [0.2, 0.95])
+    assert right < 0.1 < 0.6 < left
+    shown, veil = (
+        browser.run(
+            "const r = document.getElementById(arguments[0]).getBoundingClientRect();"
+            "return [r.x, r.y, r.width, r.height]", name
+        )
+        for name in ("shown", "map")
+    )  # fmt: skip
+    assert veil == pytest.approx(shown, abs=1)
+    browser.driver.find_element("id", "mapped").click()
+    assert browser.run("return document.getElementById('map').hidden")
+    assert browser.messages() == []
+    browser.run(GIVE, "drop", "text.png", base64.b64encode(b"no image").decode())
+    browser.wait("!document.getElementById('error').hidden")
+    assert browser.run("return document.getElementById('looked').hidden")
 
 
 def test_nothing_is_asked_of_any_other_machine(browser, server):

@@ -14,7 +14,7 @@ from PIL import Image
 from extras import require
 from finetune.model import FineTunedModel, ModelCard
 from serve_running import Running
-from tiny import build_colour_model
+from tiny import build_colour_model, build_colour_model_with_places
 
 require("starlette")
 
@@ -63,6 +63,40 @@ def test_what_is_asked_besides_is_heeded(running):
 def test_a_parameter_that_is_none_is_refused(running, path, text):
     status, answer = running.post(png(), path)
     assert status == 422 and text in answer["error"]
+
+
+def test_where_an_image_speaks_for_its_class_is_answered_where_it_is_asked():
+    model = build_colour_model_with_places()
+    image = np.full((8, 8, 3), 20, np.uint8)
+    image[:4, 4:, 2] = 255  # blue in the upper right
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "png")
+    with Running(create_app(model)) as server:
+        plain = server.post(buffer.getvalue())
+        with ThreadPoolExecutor(4) as clients:
+            answers = list(
+                clients.map(
+                    lambda path: server.post(buffer.getvalue(), path),
+                    ["/predict?map=1", "/predict", "/predict?map=1", "/predict?map=0"],
+                )
+            )
+        about = json.loads(server.ask("GET", "/model")[2])
+    assert about["activation_map"] is True and about["resize"] == "pad"
+    assert plain[1]["label"] == "blue" and "activation_map" not in plain[1]
+    assert answers[1] == answers[3] == plain
+    for status, answer in (answers[0], answers[2]):
+        found = np.array(answer.pop("activation_map"))
+        assert (status, answer) == plain
+        np.testing.assert_allclose(found, model.explain(image).maps[0], atol=1e-4)
+        np.testing.assert_allclose(found[:2, 2:], 1, atol=1e-4)
+        np.testing.assert_allclose(found[2:], 20 / 255, atol=1e-4)
+
+
+def test_a_model_without_maps_says_why_and_its_page_does_not_ask(running):
+    status, answer = running.post(png(), "/predict?map=1")
+    assert status == 422
+    assert answer["error"].startswith("Expected a model that averages over the places of an image")
+    assert json.loads(running.ask("GET", "/model")[2])["activation_map"] is False
 
 
 def huge_png():
@@ -127,7 +161,7 @@ def test_the_interface_describes_every_answer_of_predict(running):
     assert described["openapi"].startswith("3.1")
     post = described["paths"]["/predict"]["post"]
     assert {*post["responses"]} == {"200", "400", "413", "415", "422", "503"}
-    assert {parameter["name"] for parameter in post["parameters"]} == {"top_k", "threshold"}
+    assert {parameter["name"] for parameter in post["parameters"]} == {"top_k", "threshold", "map"}
     known = json.loads(running.ask("GET", "/model")[2])
     assert known["class_names"] == ["red", "green", "blue"]
 

@@ -4,6 +4,10 @@ const find = (id) => document.getElementById(id);
 const MOST_SHOWN = 8;
 let address = null; // of the image that is shown
 let latest = 0; // an answer that comes late is not shown over a newer one
+// What the server says of its model; without that there are no maps.
+const known = fetch("model").then((response) => response.json()).catch(() => ({}));
+const VEIL = 0.75; // how dark an image is where nothing speaks for its class
+const MAP_SIDE = 640; // pixels of the veil at most
 
 // Everything that came from elsewhere is set as text: a class may be called anything.
 function tell(answer, seconds) {
@@ -28,6 +32,61 @@ function tell(answer, seconds) {
   find("answer").hidden = false;
 }
 
+// The part of an image that the model saw, in the image's own pixels: with its white bars where it
+// was padded, its middle where it was cropped.
+function seenPart(model, width, height) {
+  const [rows, columns] = model.image_size;
+  if (model.resize === "squash") return [0, 0, width, height];
+  const choose = model.resize === "pad" ? Math.min : Math.max;
+  const scale = choose(columns / width, rows / height);
+  const [across, down] = [columns / scale, rows / scale];
+  return [(width - across) / 2, (height - down) / 2, across, down];
+}
+
+// Draws a veil over what does not speak for the class.
+function shade(model, strengths) {
+  const image = find("shown");
+  const canvas = find("map");
+  const largest = Math.max(...strengths.flat(), Number.MIN_VALUE);
+  const small = document.createElement("canvas");
+  [small.width, small.height] = [strengths[0].length, strengths.length];
+  const pixels = small.getContext("2d").createImageData(small.width, small.height);
+  strengths.flat().forEach((strength, place) => {
+    pixels.data[4 * place + 3] = 255 * VEIL * (1 - Math.max(strength, 0) / largest);
+  });
+  small.getContext("2d").putImageData(pixels, 0, 0);
+  const scale = Math.min(1, MAP_SIDE / Math.max(image.naturalWidth, image.naturalHeight));
+  canvas.width = Math.max(1, Math.round(image.naturalWidth * scale));
+  canvas.height = Math.max(1, Math.round(image.naturalHeight * scale));
+  const pen = canvas.getContext("2d");
+  const part = seenPart(model, image.naturalWidth, image.naturalHeight).map((value) => value * scale);
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(small, ...part);
+  // What was cut off did not count at all.
+  pen.fillStyle = `rgba(0, 0, 0, ${VEIL})`;
+  const [left, top, across, down] = part.map(Math.round);
+  pen.fillRect(0, 0, left, canvas.height);
+  pen.fillRect(left + across, 0, canvas.width, canvas.height);
+  pen.fillRect(0, 0, canvas.width, top);
+  pen.fillRect(0, top + down, canvas.width, canvas.height);
+}
+
+async function tellWhere(model, answer, mine) {
+  const name = Object.keys(answer.probabilities)[0];
+  find("lit").textContent = name === undefined ? "" : ` for ${name}`;
+  find("looked").hidden = !answer.activation_map;
+  if (!answer.activation_map) return;
+  try {
+    await find("shown").decode();
+  } catch {
+    find("looked").hidden = true; // an image that the model can read and the browser cannot
+    return;
+  }
+  if (mine !== latest) return;
+  shade(model, answer.activation_map);
+  find("map").hidden = !find("mapped").checked;
+}
+
 function complain(reason) {
   find("answer").hidden = true;
   find("error").textContent = reason;
@@ -40,9 +99,11 @@ function show(file) {
   const image = find("shown");
   image.src = address;
   image.alt = file.name || "the image";
-  image.hidden = false;
+  find("frame").hidden = false;
+  find("map").hidden = true;
+  find("looked").hidden = true;
   find("hint").hidden = true;
-  image.onerror = () => { image.hidden = true; find("hint").hidden = false; };
+  image.onerror = () => { find("frame").hidden = true; find("hint").hidden = false; };
 }
 
 async function classify(file) {
@@ -52,11 +113,15 @@ async function classify(file) {
   find("drop").classList.add("busy");
   const started = performance.now();
   try {
-    const response = await fetch("predict", { method: "POST", body: file });
+    const model = await known;
+    const asked = model?.activation_map ? "predict?map=1" : "predict";
+    const response = await fetch(asked, { method: "POST", body: file });
     const answer = await response.json();
     if (mine !== latest) return;
-    if (response.ok) tell(answer, (performance.now() - started) / 1000);
-    else complain(answer.error);
+    if (response.ok) {
+      tell(answer, (performance.now() - started) / 1000);
+      await tellWhere(model, answer, mine);
+    } else complain(answer.error);
   } catch (error) {
     if (mine === latest) complain("The server does not answer: " + error.message);
   } finally {
@@ -94,11 +159,15 @@ document.addEventListener("paste", (event) => {
   if (file) classify(file);
 });
 
-fetch("model").then((response) => response.json()).then((model) => {
+find("mapped").addEventListener("change", (event) => {
+  find("map").hidden = !event.target.checked;
+});
+
+known.then((model) => {
   const names = model.class_names;
-  if (!names.length) return;
+  if (!names?.length) return;
   const some = names.slice(0, 6).join(", ");
   find("about").textContent =
     `Drop an image, paste one, or choose a file. Known: ${some}` +
     (names.length > 6 ? ` and ${names.length - 6} more.` : ".");
-}).catch(() => {});
+});
