@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,13 @@ class Board:
         monitor: The quantity that decides.
         trials: One entry a trial, the best first: what `board_rows` gives, and "freeze_depth",
             "block", "loss" and "history".
+        under_way: How far the search is, in a sentence, while it runs; empty where it is over, or
+            where that is not known.
     """
 
     monitor: str
     trials: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    under_way: str = ""
 
 
 def facts_of(folder: Path, board: Board | None = None) -> tuple[dict[str, Any], Evidence | None]:
@@ -58,6 +61,9 @@ def facts_of(folder: Path, board: Board | None = None) -> tuple[dict[str, Any], 
         StorageError: If it cannot be read.
     """
     saved = read_saved(folder)
+    if board is not None and board.under_way:
+        # What there is was measured by an earlier search, which is gone on with.
+        saved = replace(saved, figures=None, raw={}, evidence=None)
     evidence = saved.evidence
     task = evidence.about.task if evidence else saved.config.get("task", "")
     facts: dict[str, Any] = {
@@ -69,6 +75,7 @@ def facts_of(folder: Path, board: Board | None = None) -> tuple[dict[str, Any], 
         "settings": _settings(saved, evidence),
         "training": _training(saved, board),
         "monitor": board.monitor if board else "",
+        "under_way": board.under_way if board else "",
         "trials": [_trial(trial) for trial in board.trials] if board else [],
         "about": asdict(evidence.about) if evidence else None,
         "quality": None,

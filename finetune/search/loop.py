@@ -12,11 +12,12 @@ from finetune.search import ranking
 from finetune.search.budget import Forecast
 from finetune.search.display import SearchDisplay
 from finetune.search.ranking import Ranked
+from finetune.search.reporting import LivePage
 from finetune.search.strategies import Strategy
 from finetune.search.study import Study, state_file, weights_file
 from finetune.search.trials import COMPLETED, FAILED, PAUSED, PRUNED, RUNNING, Job, Step, Trial
 from finetune.search.workers import Workers
-from finetune.support import Deadline
+from finetune.support import Deadline, format_seconds
 
 log = logging.getLogger("finetune")
 
@@ -49,6 +50,7 @@ class Search:
         epochs: Epochs of the second phase of a trial that is not pruned.
         monitor: The quantity that decides.
         display: What shows it.
+        page: Shows it in a browser.
 
     Attributes:
         begun: Whether an earlier run has done a part of it.
@@ -65,6 +67,7 @@ class Search:
         epochs: int,
         monitor: str,
         display: SearchDisplay,
+        page: LivePage,
     ) -> None:
         self._study = study
         self._strategy = strategy
@@ -73,6 +76,7 @@ class Search:
         self._epochs = epochs
         self._monitor = monitor
         self._display = display
+        self._page = page
         self.begun = bool(study.trials)
         self._start = time.monotonic() - study.clock
         self._open: list[Job] = []
@@ -325,7 +329,11 @@ class Search:
         if limit is not None:
             left = max(0.0, limit if left is None else min(left, limit))
         best = rows[0] if rows and rows[0].outcomes else None
-        self._display.done(trial, outcome, best, self._over, self._total(), left)
+        total = self._total()
+        self._display.done(trial, outcome, best, self._over, total, left)
+        of = f" of {total}" if total else ""
+        ends = f", about {format_seconds(left)} left" if left else ""
+        self._page.show(rows, f"{self._over}{of} trainings are done{ends}")
 
     def _total(self) -> int | None:
         jobs = self._strategy.remaining_jobs()

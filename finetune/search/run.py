@@ -24,6 +24,7 @@ from finetune.search.loop import Limits, Search
 from finetune.search.older_studies import translated
 from finetune.search.options import SearchOptions
 from finetune.search.runner import Runner, Work
+from finetune.search.reporting import LivePage
 from finetune.search.saved import Beginning, BegunWith
 from finetune.search.search_result import SearchResult
 from finetune.search.spaces import grid_size, near
@@ -108,6 +109,7 @@ def _search(
                 epochs=plan.epochs,
                 monitor=plan.monitor,
                 display=display,
+                page=LivePage(folder, plan.monitor),
             )
             take_up_lost(work, search.ranked(), options.keep)
             _announce(study, plan.space, data, console)

@@ -2,15 +2,17 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from finetune import FineTuner
 from finetune.cli.main import app
-from finetune.exceptions import StudyError
+from finetune.exceptions import StorageError, StudyError
 from finetune.report.plots import shade_of
-from finetune.search import report_study
+from finetune.search import report_study, reporting
+from finetune.search.reporting import LivePage
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +104,66 @@ def test_a_search_that_is_not_over_shows_its_trials(result, tmp_path, read_page,
     page = report_study(folder)
     assert "The search is not over These are its trials so far." in read_page(page).text
     assert len(read_facts(page)["trials"]) == len(result.trials)
+
+
+def test_while_a_search_runs_its_page_shows_the_trials_so_far_and_says_so(
+    tuner, data, tmp_path, read_page, read_facts, monkeypatch
+):
+    monkeypatch.setattr(reporting, "_SECONDS_BETWEEN_PAGES", 0.0)
+    monkeypatch.setattr(reporting, "_SHARE_OF_TIME", 1e9)
+    seen = []
+
+    def shown(page, ranking, far, show=LivePage.show):
+        show(page, ranking, far)
+        facts = read_facts(page.page)
+        seen.append((read_page(page.page).text, facts["trials"], facts["figures"]))
+
+    monkeypatch.setattr(LivePage, "show", shown)
+    out = tmp_path / "study"
+    result = tuner.search(data, strategy="grid", max_trials=2, out=out, verbose=0)
+    assert [len(trials) for _, trials, _ in seen] == [1, 2]
+    for done, (text, _, figures) in enumerate(seen, start=1):
+        assert "The search is running These are its trials so far. " in text
+        assert f"{done} of 2 trainings are done" in text
+        assert figures is None and not (result.folder / "figures").exists()
+    assert "The search is running" not in read_page(result.report()).text
+    assert read_facts(result.report())["figures"]
+
+
+def test_a_page_is_written_as_often_as_it_is_cheap(result, tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(reporting, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    written = []
+
+    def slow(folder, board):
+        written.append(clock[0])
+        clock[0] += 1.0
+        return folder / "report.html"
+
+    monkeypatch.setattr(reporting, "write_page", slow)
+    page = LivePage(tmp_path, "val_loss")
+    for _ in range(14):
+        page.show(result.ranking, "1 training is done")
+        clock[0] += 9.0
+    assert written == [0.0, 55.0, 110.0]  # of 1 s, which is a fiftieth of the time between them
+
+
+def test_a_page_that_cannot_be_written_is_told_once_and_ends_no_search(
+    tuner, data, tmp_path, caplog, monkeypatch
+):
+    def refuse(folder, board):
+        raise StorageError("Could not write report.html: no space is left.")
+
+    monkeypatch.setattr(reporting, "write_page", refuse)
+    with caplog.at_level("WARNING", "finetune"):
+        result = tuner.search(
+            data, strategy="grid", max_trials=2, out=tmp_path / "study", verbose=0
+        )
+    assert len(result.ranking) == 2
+    told = [line for line in caplog.messages if "goes on without its page" in line]
+    assert told == [
+        "The search goes on without its page: Could not write report.html: no space is left."
+    ]
 
 
 def test_a_folder_of_no_study_is_refused(tmp_path):
