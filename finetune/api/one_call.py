@@ -23,7 +23,7 @@ from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError
 from finetune.reuse import TRAIN, VALIDATION
-from finetune.support import Laps, check_outside, did_you_mean, new_console
+from finetune.support import Laps, bars_on, check_outside, did_you_mean, new_console
 from finetune.training import EventLog, TrainingProgress
 from finetune.tuning import (
     FREEZE_DEPTH,
@@ -117,8 +117,8 @@ def fine_tune(
     check_outside(
         out, data.arguments if isinstance(data, ImageData) else {**loading, "source": data}
     )
-    with claim(out, overwrite=overwrite) as folder:
-        console = new_console(quiet=not verbose)
+    console = new_console(quiet=not verbose)
+    with bars_on(console), claim(out, overwrite=overwrite) as folder:
         sized = SizedImages(data, loading)
         trainer = with_backbone(trainer, sized, console, folder.begun_with().get("backbone"))
         values = trainer.settings()

@@ -8,7 +8,7 @@ import typer
 from finetune.cli.derived import with_options
 from finetune.cli.shared_options import loading_options
 from finetune.cli.signatures import merged, read_options
-from finetune.cli.terminal import notes, start_tensorflow
+from finetune.cli.terminal import notes, say, start_tensorflow
 
 OPTIONS = merged(
     read_options("finetune.api.backbone_choice:compare", "Options"),
@@ -43,4 +43,5 @@ def compare(
                 )
             )
         else:
-            print(f"\n{found}")
+            say("")
+            say(found)

@@ -8,7 +8,7 @@ import typer
 
 from finetune.cli.derived import with_options
 from finetune.cli.shared_options import loading_options
-from finetune.cli.terminal import start_tensorflow
+from finetune.cli.terminal import notes, say, start_tensorflow
 
 # How the images were resized, and what the task is, stands in the model.
 _OPTIONS = tuple(
@@ -37,10 +37,12 @@ def evaluate(
     start_tensorflow()
     from finetune.model import load
 
-    found = load(model).evaluate(data, split, download=False, **given)
+    with notes(as_json):
+        found = load(model).evaluate(data, split, download=False, **given)
     if as_json:
         print(json.dumps(found.to_dict(), indent=2))
         return
-    print(found)
+    say(found)
     if found.classes:
-        print(f"\n{found.table()}")
+        say("")
+        say(found.table)

@@ -25,7 +25,7 @@ from finetune.cli.shared_options import (
     with_tensorboard,
 )
 from finetune.cli.signatures import merged, read_options
-from finetune.cli.terminal import notes, start_tensorflow, tell_report
+from finetune.cli.terminal import notes, say, start_tensorflow, tell_report
 
 # Of what both take, `FineTuner` describes the image size and the seed, as in `fine_tune`.
 _OWN = read_options("finetune.api.one_call:fine_tune", TRAINING)
@@ -66,9 +66,9 @@ def fit(
         options = with_tensorboard(with_alpha(options, alpha), tensorboard)
         result = fine_tune(images, verbose=0 if quiet else 1, **options)
         if not quiet:
-            print(result.summary())
+            say(result)
             tell_report(result.folder)
-            print(f"Use it: finetune predict {result.folder / 'model.keras'} IMAGES...")
+            say(f"Use it: finetune predict {result.folder / 'model.keras'} IMAGES...")
         if as_json:
             print(json.dumps({"folder": str(result.folder), **result.metrics()}, indent=2))
         if result.record.interrupted:

@@ -15,7 +15,7 @@ import typer
 
 from finetune.cli.terminal import start_tensorflow
 from finetune.exceptions import ArgumentError
-from finetune.support import in_one_line, write_whole
+from finetune.support import bars_on, in_one_line, steps, write_whole
 
 if TYPE_CHECKING:
     from finetune.model import Prediction, Predictions
@@ -119,11 +119,9 @@ def _progress(*, shown: bool) -> Iterator[Callable[[int, int], None] | None]:
         yield None
         return
     from rich.console import Console
-    from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("Classifying")
-        yield lambda done, count: bar.update(task, completed=done, total=count)
+    with bars_on(Console(stderr=True)), steps("Classifying") as told:
+        yield told
 
 
 def _best(prediction: "Prediction", top_k: int | None) -> dict[str, float]:

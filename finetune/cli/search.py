@@ -21,7 +21,7 @@ from finetune.cli.shared_options import (
     with_tensorboard,
 )
 from finetune.cli.signatures import Option, merged, read_options
-from finetune.cli.terminal import notes, start_tensorflow, tell_report
+from finetune.cli.terminal import notes, say, start_tensorflow, tell_report
 from finetune.search import parse_seconds
 from finetune.support import time_limit
 
@@ -65,9 +65,9 @@ def search(
         with time_limit(parse_seconds(options.get("time_budget"))):
             result = _search(source, with_alpha(options, alpha), tensorboard, quiet)
         if not quiet:
-            print(result.summary())
+            say(result)
             tell_report(result.folder)
-            print(f"Use it: finetune predict {result.folder} IMAGES...")
+            say(f"Use it: finetune predict {result.folder} IMAGES...")
         if result.interrupted:
             raise typer.Exit(STOPPED)
 
@@ -89,7 +89,7 @@ def _search(
     images = load_data(source, image_size=size, **loading)
     if not quiet:
         for line in [*str(images.report).splitlines(), *quick_remarks(images)]:
-            print(line)
+            say(line)
     of_search = with_tensorboard(_of(options, *_SEARCH, "seed"), tensorboard)
     return tuner.search(images, **of_search, verbose=0 if quiet else 1)
 

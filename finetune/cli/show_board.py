@@ -1,12 +1,13 @@
 """`finetune board`: the trials of a search, also while it runs."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from finetune.cli.terminal import notes
+from finetune.cli.terminal import notes, say
 from finetune.support import as_csv
 
 
@@ -33,11 +34,11 @@ def show_board(
             print(as_csv([_flat(row) for row in board_rows(ranking)]), end="")
             return
         if not ranking:
-            print("No trial has begun yet.")
+            say("No trial has begun yet.")
             return
-        print(render(ranking, monitor))
+        say(partial(render, ranking, monitor))
         for line in error_lines(ranking):
-            print(line)
+            say(line)
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

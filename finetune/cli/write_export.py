@@ -7,7 +7,7 @@ import typer
 
 from finetune.cli.derived import with_options
 from finetune.cli.signatures import merged, read_options
-from finetune.cli.terminal import start_tensorflow, without_notes
+from finetune.cli.terminal import notes, say, start_tensorflow, without_notes
 
 OPTIONS = merged(
     read_options("finetune.export.exporting:export_model", "Options"), without=("model", "data")
@@ -32,6 +32,6 @@ def write_export(
     start_tensorflow()
     from finetune.export import export_model
 
-    with without_notes():  # of LiteRT's converter
+    with notes(quiet=False), without_notes():  # of LiteRT's converter
         export = export_model(model, data=data, **given)
-    print(export)
+    say(export)

@@ -15,7 +15,7 @@ from finetune.data.items import Part, Source
 from finetune.data.storage import allocate
 from finetune.data.tfds import PREFIX, from_tfds
 from finetune.exceptions import ArgumentError, UnreadableImageError
-from finetune.support import current_deadline
+from finetune.support import current_deadline, steps
 
 
 @dataclass
@@ -74,22 +74,26 @@ def decode(
     deadline = current_deadline()
     total = sum(part.count for part in parts.values())
     decoded = Decoded(allocate((total, *size, 3), memory_budget))
-    for name, part in parts.items():
-        # The decoder reads ahead, so the items it has taken wait here for their pixels.
-        items, ahead = itertools.tee(part.items)
-        results = decode_all((item.payload for item in ahead), size, resize)
-        for item, result in zip(items, results, strict=True):
-            done = len(decoded.ids) + len(decoded.skipped)
-            deadline.check(f"{done:,} of {total:,} images were decoded")
-            if isinstance(result, str):
-                file = isinstance(item.payload, os.PathLike)
-                decoded.skipped.append(SkippedFile(str(item.payload) if file else item.id, result))
-                continue
-            content, decoded.images[len(decoded.ids)] = result
-            decoded.parts.append(name)
-            decoded.ids.append(item.id)
-            decoded.content.append(content)
-            decoded.labels.append(item.label)
+    with steps("Loading images", total) as progress:
+        for name, part in parts.items():
+            # The decoder reads ahead, so the items it has taken wait here for their pixels.
+            items, ahead = itertools.tee(part.items)
+            results = decode_all((item.payload for item in ahead), size, resize)
+            for item, result in zip(items, results, strict=True):
+                done = len(decoded.ids) + len(decoded.skipped)
+                progress(done)
+                deadline.check(f"{done:,} of {total:,} images were decoded")
+                if isinstance(result, str):
+                    file = isinstance(item.payload, os.PathLike)
+                    decoded.skipped.append(
+                        SkippedFile(str(item.payload) if file else item.id, result)
+                    )
+                    continue
+                content, decoded.images[len(decoded.ids)] = result
+                decoded.parts.append(name)
+                decoded.ids.append(item.id)
+                decoded.content.append(content)
+                decoded.labels.append(item.label)
     return decoded
 
 

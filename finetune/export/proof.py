@@ -14,7 +14,7 @@ from finetune.exceptions import ExportError
 from finetune.export.sample import Sample
 from finetune.export.serving import MAPS, answer_name
 from finetune.model import FineTunedModel, score
-from finetune.support import as_plain_text
+from finetune.support import as_plain_text, steps
 
 Run = Callable[[np.ndarray], dict[str, Any]]
 
@@ -196,7 +196,11 @@ def size_of(path: Path) -> int:
 
 def _received(run: Run, images: np.ndarray, answer: str) -> tuple[np.ndarray, np.ndarray | None]:
     """What an export says of all images, and its maps of them, if it gives any."""
-    said = [run(batch) for batch in _batches(images)]
+    said = []
+    with steps("Trying it", len(images)) as told:
+        for batch in _batches(images):
+            said.append(run(batch))
+            told(min(len(said) * _BATCH, len(images)))
     outputs, maps = (
         [np.asarray(one[name]) for one in said if name in one] for name in (answer, MAPS)
     )

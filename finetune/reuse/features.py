@@ -25,7 +25,7 @@ from finetune.reuse.joined import Rows
 from finetune.reuse.sinks import Room, Sink
 from finetune.reuse.sources import TRAIN, Source
 from finetune.reuse.store import FeatureStore
-from finetune.support import check_number, current_deadline, free_memory
+from finetune.support import check_number, current_deadline, free_memory, steps
 
 log = logging.getLogger("finetune")
 
@@ -318,14 +318,16 @@ class FeatureCache:
         sinks = [Sink(writers.get(point), room, dtype) for point in points]
         labels = []
         deadline, done, rows = current_deadline(), 0, source.rows(split)
-        for features, batch_labels in extract(source, split, points):
-            labels.append(np.asarray(batch_labels))
-            for sink, arrays in zip(sinks, features, strict=True):
-                sink.add(arrays)
-            done += len(batch_labels)
-            if done != rows:
-                of = f"{done:,} of {rows:,}" if rows else f"{done:,}"
-                deadline.check(f"the features of {of} {split} images were computed")
+        with steps(f"Features, {split}", rows) as progress:
+            for features, batch_labels in extract(source, split, points):
+                labels.append(np.asarray(batch_labels))
+                for sink, arrays in zip(sinks, features, strict=True):
+                    sink.add(arrays)
+                done += len(batch_labels)
+                progress(done)
+                if done != rows:
+                    of = f"{done:,} of {rows:,}" if rows else f"{done:,}"
+                    deadline.check(f"the features of {of} {split} images were computed")
         merged = np.concatenate(labels)
         merged = merged[: len(merged) // (source.views if split == TRAIN else 1)]
         for point, sink in zip(points, sinks, strict=True):

@@ -1,13 +1,14 @@
 """The board: all trials of a study, the best first, for people and for programs."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from finetune.search.ranking import Ranked
-from finetune.search.trials import Outcome
-from finetune.support import accuracy_interval, as_plain_text
+from finetune.search.trials import Outcome, Trial
+from finetune.support import accuracy_interval, as_plain_text, fits
 from finetune.training import loss_of, lower_is_better, was_solved
 
 # Shown in columns of their own.
@@ -49,54 +50,90 @@ def board_rows(ranking: list[Ranked]) -> list[dict[str, Any]]:
 
 
 def render(ranking: list[Ranked], monitor: str) -> str:
-    """The board as text, as wide as it is: nothing is cut off, whatever the terminal's width."""
+    """The board as text.
+
+    As wide as it is: nothing is cut off, unless a narrow terminal wants it narrower
+    (`finetune.support.text_width`); then columns are left out that say the least.
+    """
+    columns = [column for column in _columns(ranking, monitor) if any(column.cells)]
+    while True:
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        for column in columns:
+            table.add_column(column.title, justify="right" if column.right else "left")
+        for cells in zip(*(column.cells for column in columns), strict=True):
+            table.add_row(*cells)
+        spare = min((column for column in columns if column.spare), key=_spare, default=None)
+        if fits(table) or spare is None:
+            return "\n".join([as_plain_text(table), *_baseline(ranking, monitor)])
+        columns.remove(spare)
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of the board.
+
+    Args:
+        title: Its heading.
+        cells: What it says of each trial.
+        right: Whether it is set to the right.
+        spare: The lower, the sooner it is left out; 0 for never.
+    """
+
+    title: str
+    cells: list[str]
+    right: bool = False
+    spare: int = 0
+
+
+def _spare(column: _Column) -> int:
+    return column.spare
+
+
+def _columns(ranking: list[Ranked], monitor: str) -> list[_Column]:
+    """All that the board tells, from left to right; what is nowhere known is empty."""
     used = {name for entry in ranking for name in entry.trial.values}
-    others = sorted(used.difference(_COLUMNS))
-    rates = "learning_rate" in used
+    rows = [(entry, entry.trial, entry.trial.outcome or Outcome()) for entry in ranking]
     seeds = any(len(entry.outcomes) > 1 for entry in ranking)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("#", justify="right")
-    table.add_column("trial")
-    table.add_column("frozen", justify="right")
-    table.add_column("up to")
-    if rates:
-        table.add_column("rate", justify="right")
-    for name in others:
-        table.add_column(name.replace("_", "\n"))
-    table.add_column("epochs", justify="right")
-    classes = any(entry.accuracy is not None for entry in ranking)
     by_loss = lower_is_better(monitor)
-    if by_loss:
-        table.add_column("loss")
-    if classes:
-        table.add_column("accuracy [95%]")
-    if seeds:
-        table.add_column("seeds", justify="right")
-    table.add_column("s", justify="right")
-    table.add_column("status")
-    remarks = any(entry.trial.remark for entry in ranking)
-    if remarks:
-        table.add_column("remark")
-    for place, entry in enumerate(ranking, start=1):
-        trial, outcome = entry.trial, entry.trial.outcome or Outcome()
-        depth = outcome.freeze_depth
-        rate = trial.values.get("learning_rate", "")
-        table.add_row(
-            str(place) if entry.score is not None else "",
-            trial.trial,
-            str(trial.values.get("freeze_depth", "") if depth is None else depth),
-            outcome.block,
-            *([f"{rate:.1e}" if isinstance(rate, float) else _cell(rate)] if rates else []),
-            *(_cell(trial.values.get(name, "")) for name in others),
-            str(outcome.epochs),
-            *([_estimate(entry.score, entry.interval)] if by_loss else []),
-            *([_estimate(entry.accuracy, entry.accuracy_interval)] if classes else []),
-            *([str(len(entry.outcomes))] if seeds else []),
-            f"{trial.seconds:.0f}",
-            trial.status,
-            *([trial.remark] if remarks else []),
-        )
-    return "\n".join([as_plain_text(table), *_baseline(ranking, monitor)])
+    scored = [entry.score is not None for entry in ranking]
+    places = [str(place) if known else "" for place, known in enumerate(scored, start=1)]
+    return [
+        _Column("#", places if any(scored) else [" "] * len(places), right=True),
+        _Column("trial", [trial.trial for _, trial, _ in rows]),
+        _Column("frozen", [_depth(trial, outcome) for _, trial, outcome in rows], right=True),
+        _Column("up to", [outcome.block for _, _, outcome in rows], spare=4),
+        _Column("rate", [_rate(trial) for _, trial, _ in rows], right=True),
+        *(
+            _Column(
+                name.replace("_", "\n"),
+                [_cell(trial.values.get(name, "")) for _, trial, _ in rows],
+            )
+            for name in sorted(used.difference(_COLUMNS))
+        ),
+        _Column("epochs", [str(outcome.epochs) for _, _, outcome in rows], right=True, spare=1),
+        _Column(
+            "loss",
+            [_estimate(entry.score, entry.interval) if by_loss else "" for entry in ranking],
+        ),
+        _Column(
+            "accuracy [95%]",
+            [_estimate(entry.accuracy, entry.accuracy_interval) for entry in ranking],
+        ),
+        _Column("seeds", [str(len(e.outcomes)) if seeds else "" for e in ranking], right=True),
+        _Column("s", [f"{trial.seconds:.0f}" for _, trial, _ in rows], right=True, spare=2),
+        _Column("status", [trial.status for _, trial, _ in rows], spare=3),
+        _Column("remark", [trial.remark for _, trial, _ in rows], spare=5),
+    ]
+
+
+def _depth(trial: Trial, outcome: Outcome) -> str:
+    depth = outcome.freeze_depth
+    return str(trial.values.get("freeze_depth", "") if depth is None else depth)
+
+
+def _rate(trial: Trial) -> str:
+    rate = trial.values.get("learning_rate", "")
+    return f"{rate:.1e}" if isinstance(rate, float) else _cell(rate)
 
 
 def _baseline(ranking: list[Ranked], monitor: str) -> list[str]:

@@ -1,11 +1,11 @@
 """What is shown while a search runs: trials done, the best so far, time left."""
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import Progress, TextColumn
 
 from finetune.search.ranking import Ranked
 from finetune.search.trials import Outcome, Trial
-from finetune.support import format_seconds
+from finetune.support import format_seconds, new_bar, start_bar, stop_bar
 from finetune.training import describe_validation
 
 
@@ -23,15 +23,15 @@ class SearchDisplay:
     def start(self) -> None:
         """Show that it begins."""
         if self._console.is_terminal and not self._console.quiet:
-            self._bar = Progress(
+            self._bar = bar = new_bar(
+                self._console,
                 TextColumn("Search"),
-                BarColumn(24),
                 TextColumn("{task.completed:.0f}{task.fields[of]}  {task.fields[text]}"),
-                console=self._console,
+                beside=52,
                 transient=True,
             )
-            self._bar.start()
-            self._task = self._bar.add_task("", total=None, of="", text="training the head")
+            task = self._task = bar.add_task("", total=None, of="", text="training the head")
+            start_bar(bar, lambda text: bar.update(task, text=text))
 
     def done(
         self,
@@ -71,5 +71,5 @@ class SearchDisplay:
     def close(self) -> None:
         """Take the bar away."""
         if self._bar is not None:
-            self._bar.stop()
+            stop_bar(self._bar)
             self._bar = None

@@ -13,7 +13,6 @@ from finetune.search.trial_curves import draw_search
 from finetune.search.trials import Outcome
 from finetune.training import loss_of
 
-
 log = logging.getLogger("finetune")
 
 # The page of a search that runs is written this often at most, and takes this share of its time.

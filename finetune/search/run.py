@@ -23,8 +23,8 @@ from finetune.search.kept_weights import take_up_lost
 from finetune.search.loop import Limits, Search
 from finetune.search.older_studies import translated
 from finetune.search.options import SearchOptions
-from finetune.search.runner import Runner, Work
 from finetune.search.reporting import LivePage
+from finetune.search.runner import Runner, Work
 from finetune.search.saved import Beginning, BegunWith
 from finetune.search.search_result import SearchResult
 from finetune.search.spaces import grid_size, near
@@ -34,6 +34,7 @@ from finetune.search.trials import Job
 from finetune.search.workers import OwnProcess, RayWorkers, Workers, leave_gpus_to_workers
 from finetune.support import (
     Deadline,
+    bars_on,
     check_outside,
     environment,
     format_seconds,
@@ -98,6 +99,7 @@ def _search(
     with closing(Study(folder, plan.beginning, environment(), translate)) as study:
         write_arguments(folder, trainer, data, "search", options.to_file())
         with (
+            bars_on(console),
             closing(SearchDisplay(console)) as display,
             closing(_workers(work, options)) as workers,
         ):

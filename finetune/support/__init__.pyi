@@ -1,6 +1,11 @@
 from .archives import read_archive as read_archive
 from .array_files import read_arrays as read_arrays
 from .array_files import write_arrays as write_arrays
+from .bars import bars_on as bars_on
+from .bars import new_bar as new_bar
+from .bars import start_bar as start_bar
+from .bars import steps as steps
+from .bars import stop_bar as stop_bar
 from .config_file import ONLY_PYTHON as ONLY_PYTHON
 from .config_file import write_config as write_config
 from .deadlines import Deadline as Deadline
@@ -48,6 +53,8 @@ from .surroundings import expected_tracing as expected_tracing
 from .surroundings import same_random_state as same_random_state
 from .tables import as_csv as as_csv
 from .tables import as_plain_text as as_plain_text
+from .tables import fits as fits
+from .tables import text_width as text_width
 from .tables import to_frame as to_frame
 from .typed_json import AnyFloat as AnyFloat
 from .typed_json import read_json as read_json

@@ -65,9 +65,11 @@ class SteadyOutput:
 def new_console(*, quiet: bool = False) -> Console:
     """A console for plain lines, which shows texts as they are: folders may be named "[red]"."""
     output: Any = SteadyOutput(_standard_output)
-    return Console(
-        file=output, quiet=quiet, soft_wrap=True, markup=False, emoji=False, highlight=False
-    )
+    plain = {"markup": False, "emoji": False, "highlight": False}
+    console = Console(file=output, quiet=quiet, **plain)
+    # A terminal breaks lines between words; what goes elsewhere keeps them whole.
+    console.soft_wrap = not console.is_terminal
+    return console
 
 
 def _standard_output() -> TextIO | None:

@@ -2,7 +2,9 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,11 @@ from finetune.support.files import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+# Columns of a table: it is not cut off, whatever the terminal's width.
+_AS_IT_IS = 1000
+_width: ContextVar[int] = ContextVar("width", default=_AS_IT_IS)
 
 
 def to_frame(rows: Sequence[dict[str, Any]]) -> Any:
@@ -49,11 +56,32 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def as_plain_text(table: "Table") -> str:
-    """A table of rich's as it is, whatever the terminal's width: nothing is cut off or coloured."""
+@contextmanager
+def text_width(columns: int) -> Iterator[None]:
+    """Make tables within no wider than this, where they can be."""
+    before = _width.set(columns)
+    try:
+        yield
+    finally:
+        _width.reset(before)
+
+
+def fits(table: "Table") -> bool:
+    """Whether a table is as narrow as is wanted, see `text_width`."""
+    wide = _plain(_AS_IT_IS)
+    return wide.measure(table).maximum <= _width.get()
+
+
+def _plain(width: int | None = None) -> Any:
     from rich.console import Console
 
-    console = Console(width=1000, color_system=None, markup=False, emoji=False)
+    columns = width or _width.get()
+    return Console(width=columns, color_system=None, markup=False, emoji=False)
+
+
+def as_plain_text(table: "Table") -> str:
+    """A table of rich's without colours: as wide as it is, or folded to what `text_width` says."""
+    console = _plain()
     with console.capture() as captured:
         console.print(table)
     lines = [line.rstrip() for line in printable(captured.get()).split("\n")]

@@ -5,12 +5,19 @@ from typing import Any
 
 import keras
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import Progress, TextColumn
 
+from finetune.support import new_bar, start_bar, stop_bar
 from finetune.training.records import HEAD, TrainingRecord, best_row, was_solved
 
 # In a log file: often enough to see that it lives, seldom enough to read.
 _SECONDS_BETWEEN_LINES = 10
+
+# Columns of a terminal from which on an epoch is shown whole.
+_WIDE = 80
+
+# What is said of a head that needed no epochs.
+_SOLVED = "(solved)"
 
 # What a phase is called that is trained on all images.
 AGAIN = "again"
@@ -57,15 +64,15 @@ class TrainingProgress(PhaseCallback):
         self._text = ""
         self._started = self._printed = time.monotonic()
         if self._console.is_terminal:
-            self._bar = Progress(
+            self._bar = bar = new_bar(
+                self._console,
                 TextColumn("{task.description:<11}"),
-                BarColumn(min(24, max(1, self._console.width - 80))),
                 TextColumn("{task.completed:>3.0f}/{task.total:.0f}"),
                 TextColumn("{task.fields[text]}"),
-                console=self._console,
+                beside=80 if self._wide else 54,
             )
-            self._bar.start()
-            self._task = self._bar.add_task(self._title, total=epochs, text="compiling")
+            task = self._task = bar.add_task(self._title, total=epochs, text="compiling")
+            start_bar(bar, lambda text: bar.update(task, text=text))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Move the bar on."""
@@ -75,7 +82,8 @@ class TrainingProgress(PhaseCallback):
         self._text = describe_epoch(logs or {})
         if self._bar is not None:
             ends = f"  {left:.0f}s left" if done < self._epochs else ""
-            self._bar.update(self._task, completed=done, text=self._text + ends)
+            text = self._text if self._wide else describe_validation(logs or {}) or self._text
+            self._bar.update(self._task, completed=done, text=text + ends)
         elif time.monotonic() - self._printed > _SECONDS_BETWEEN_LINES and done < self._epochs:
             self._printed = time.monotonic()
             text = f"{self._title} {done}/{self._epochs}: {self._text}  {left:.0f}s left"
@@ -86,12 +94,18 @@ class TrainingProgress(PhaseCallback):
         told = _outcome(record, self._phase, self._epochs)
         text = f"{told}  {time.monotonic() - self._started:.0f}s"
         if self._bar is not None:
-            self._bar.update(self._task, text=text)
-            self._bar.stop()
+            done = {"completed": self._epochs} if told.endswith(_SOLVED) else {}
+            self._bar.update(self._task, text=text, **done)
+            stop_bar(self._bar)
             self._bar = None
         elif told:
             done = f" {len(record.phase(self._phase))}/{self._epochs}" if self._epochs > 1 else ""
             self._console.print(f"{self._title}{done}: {text}")
+
+    @property
+    def _wide(self) -> bool:
+        """Whether there is room for the training images beside the validation images."""
+        return self._console.width >= _WIDE
 
     @property
     def _title(self) -> str:
@@ -105,7 +119,7 @@ def _outcome(record: TrainingRecord, phase: str, epochs: int) -> str:
     if best is None:
         return "the loss was not finite" if rows else ""
     if was_solved(best):
-        return f"{describe_validation(best)} (solved)"
+        return f"{describe_validation(best)} {_SOLVED}"
     note = ""
     if phase != HEAD and record.best_epoch["phase"] == HEAD:
         note = ", head kept"

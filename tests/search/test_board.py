@@ -7,6 +7,7 @@ import pytest
 from finetune.search.board import render
 from finetune.search.ranking import rank
 from finetune.search.trials import COMPLETED, FAILED, Outcome, Step, Trial
+from finetune.support import text_width
 
 VALUES = {
     "freeze_depth": 116,
@@ -60,3 +61,21 @@ def test_values_that_are_no_numbers_are_shown_as_they_are():
     values = {"freeze_depth": 116, "learning_rate": "fast"}
     text = render(rank([trial("0000", values, COMPLETED, GOOD)], "val_accuracy"), "val_accuracy")
     assert " fast " in text
+
+
+@pytest.mark.parametrize(
+    ("width", "heading"),
+    [
+        (200, "# trial frozen up to rate epochs accuracy [95%] s status"),
+        (66, "# trial frozen up to rate accuracy [95%] status"),
+        (50, "# trial frozen rate accuracy [95%]"),
+    ],
+)
+def test_a_narrow_terminal_is_told_what_says_the_most(width, heading):
+    values = {"freeze_depth": 116, "learning_rate": 3e-4}
+    ranking = rank([trial("0000", values, COMPLETED, GOOD)], "val_accuracy")
+    with text_width(width):
+        lines = render(ranking, "val_accuracy").splitlines()
+    assert " ".join(lines[0].split()) == heading
+    assert max(map(len, lines)) <= width
+    assert "0.900 [0.826, 0.945]" in lines[-1]

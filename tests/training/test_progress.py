@@ -72,3 +72,27 @@ def test_a_phase_that_failed_leaves_no_bar_behind():
     progress.start_phase("head", 2, 0)
     progress.end_phase(TrainingRecord())
     assert text.getvalue().rstrip().endswith("\x1b[?25h")  # the cursor is back
+
+
+def test_a_narrow_terminal_shows_the_validation_images_alone():
+    console = Console(file=io.StringIO(), width=60, force_terminal=True, no_color=True)
+    progress = TrainingProgress(console)
+    progress.start_phase("fine_tune", 3, 0)
+    progress.on_epoch_end(0, LOGS)
+    progress._bar.refresh()
+    progress.end_phase(TrainingRecord())
+    shown = console.file.getvalue()
+    assert "1/3 val loss 1.5000 acc 0.250  0s left" in shown
+    assert "loss 1.2500" not in shown and "..." not in shown
+
+
+def test_a_head_that_was_solved_is_done():
+    rows = [{"phase": "head", "epoch": 1, "learning_rate": 0.0, **LOGS}]
+    shown = show(
+        TrainingRecord(rows, best=0, finished=True, monitor="val_loss"),
+        of=1,
+        width=80,
+        force_terminal=True,
+        no_color=True,
+    )
+    assert "1/1 val loss 1.5000 acc 0.250 (solved)" in shown
