@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from finetune.cli.flags import as_flags
 from finetune.cli.signatures import Option
 from finetune.cli.values import read_text
 from finetune.exceptions import ArgumentError
@@ -113,7 +114,7 @@ def _parser(option: Option) -> Callable[[str], Typed]:
         try:
             return Typed(read_text(option, text))
         except ArgumentError as error:
-            raise typer.BadParameter(str(error), param_hint=f"'{option.flag}'") from error
+            raise typer.BadParameter(as_flags(str(error)), param_hint=f"'{option.flag}'") from error
 
     return parse
 

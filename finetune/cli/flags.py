@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from typing import Any
 
 from finetune.cli.signatures import Option, read_options
 
@@ -14,6 +15,26 @@ _PLACES = (
     "finetune.api.one_call:fine_tune",
     "finetune.api.backbone_choice:compare",
     "finetune.export.exporting:export_model",
+)
+
+
+def _listed(found: re.Match[str]) -> str:
+    return found[0].strip("()").rstrip(",").replace("'", "")
+
+
+# What only Python has, as the command line has it or has it not.
+_IN_WORDS: tuple[tuple[str, Any], ...] = (
+    (r"[\w]+= \((--[a-z-]+)\)", r"\1"),
+    (r"`finetune\.list_backbones\(\)`", "`finetune backbones`"),
+    (r"`finetune\.compare\(data\)` \(finetune compare\)", "`finetune compare DATA`"),
+    (r"\bcall fine_tune\b", "run `finetune fit`"),
+    (r",? a Keras LearningRateSchedule or a function \(epoch, rate\) -> rate", ""),
+    (r",? or a (Keras layer|keras_tuner\.Oracle)(?=, received)", ""),
+    (r", a Keras layer, a function on Keras tensors,? or None", " or none"),
+    (r"; a `keras\.Model`, or the path", "; the path"),
+    # One of several words, as a tuple of Python's.
+    (r"(?<=of )\('[^'()]*'(?:, '[^'()]*')*,?\)", _listed),
+    (r"(, |\bor |\bpass )None\b", r"\1none"),
 )
 _VALUE = r"""(?:"[^"]*"|'[^']*'|\([^()]*\)|\[[^][]*\]|[\w.+-]*\w)"""
 
@@ -44,9 +65,17 @@ def as_flags(text: str) -> str:
 
     names = "|".join(sorted(options, key=len, reverse=True))
     pattern = rf"(?P<tick>`?)(?<![\w./\\'-])(?P<name>{names})\b(?:=(?P<value>{_VALUE})?)?(?P=tick)"
+    for python, typed in _IN_WORDS:
+        text = re.sub(python, typed, text)
+    # What was expected of an argument by its name alone.
+    text = re.sub(rf"Expected ({names}) (?=to be |of \d|as a |above |below )", _expected, text)
     spelled = re.sub(pattern + r"(?![\w/\\]|\.\w)", spell, text)
     # Where a message names both already.
     return re.sub(r"(--[a-z-]+) \(\1\)", r"\1", spelled)
+
+
+def _expected(found: re.Match[str]) -> str:
+    return f"Expected {_options()[found[1]].flag} "
 
 
 def _spell(option: Option, value: str | None) -> str:

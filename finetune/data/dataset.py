@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from finetune.data.augmentation import resolve_augment
+from finetune.data.finding import Ignored
 from finetune.data.fixes import Fixed
 from finetune.data.images import SkippedFile
 from finetune.exceptions import ArgumentError
@@ -60,7 +61,7 @@ class DataReport:
     Args:
         skipped: Images that could not be read, with the reason.
         ignored: How many of what was passed over: "stray files", "hidden files", "hidden
-            folders", "other folders".
+            folders", "other folders"; and the names of some stray files.
         leaked: Ids of validation and test images whose exact content is a training image too.
             Images split off by this package never are.
         contradicting: Ids of images whose exact content has another label elsewhere.
@@ -70,7 +71,7 @@ class DataReport:
     """
 
     skipped: tuple[SkippedFile, ...] = ()
-    ignored: dict[str, int] = field(default_factory=dict)
+    ignored: Ignored = field(default_factory=Ignored)
     leaked: tuple[str, ...] = ()
     contradicting: tuple[str, ...] = ()
     near: tuple[str, ...] = ()
@@ -82,8 +83,7 @@ class DataReport:
         if len(self.skipped) > 10:
             lines.append(f"  and {len(self.skipped) - 10} more")
         if self.ignored:
-            counts = ", ".join(f"{count} {kind}" for kind, count in sorted(self.ignored.items()))
-            lines.append(f"Ignored: {counts}")
+            lines.append(f"Ignored: {self.ignored}")
         if self.leaked:
             lines.append(
                 f"{len(self.leaked)} validation or test images are training images too, such as "

@@ -6,8 +6,10 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from finetune.exceptions import DataError, DataNotFoundError
+from finetune.support import as_text
 
 # Listed even where Pillow lacks a decoder (HEIC), so that such files are not passed over silently.
 _SUFFIXES = "jpg jpeg jpe jfif png gif webp bmp dib tif tiff avif heic heif jp2 tga ppm pgm pbm pnm"
@@ -15,6 +17,9 @@ IMAGE_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split(" "))
 
 # What links in a circle count as, where they are passed over.
 MET_BEFORE = "links to folders met before"
+# What a file counts as that is no image by its name; so many are named.
+STRAY = "stray files"
+_MOST_STRAYS = 3
 
 
 def find_images(
@@ -69,7 +74,48 @@ def _matching(path: Path) -> list[Path]:
     return found
 
 
-def walk(folder: Path, ignored: Counter[str], above: Iterable[Path] = ()) -> Iterator[Path]:
+class Ignored(Counter[str]):
+    """How many of what was passed over, by its kind; it knows the first few stray files by name.
+
+    Example:
+        >>> ignored = Ignored()
+        >>> ignored.note(Path("shoes/notes.txt"))
+        >>> ignored, ignored.strays
+        (Ignored({'stray files': 1}), ['notes.txt'])
+    """
+
+    def __init__(self, *given: Any, strays: Iterable[str] = ()) -> None:
+        super().__init__(*given)
+        self.strays = [*strays][:_MOST_STRAYS]
+
+    def note(self, entry: Path) -> None:
+        """Count an entry."""
+        kind = kind_of(entry)
+        self[kind] += 1
+        if kind == STRAY and len(self.strays) < _MOST_STRAYS:
+            self.strays.append(as_text(entry.name))
+
+    def __add__(self, other: Counter[str]) -> "Ignored":  # pyright: ignore
+        further = getattr(other, "strays", [])
+        return Ignored(super().__add__(other), strays=[*self.strays, *further])
+
+    def __str__(self) -> str:
+        """In words, with the names of some stray files."""
+        told = []
+        for kind, count in sorted(self.items()):
+            text = f"{count:,} {_of_one(kind) if count == 1 else kind}"
+            if kind == STRAY and self.strays:
+                more = " ..." if count > len(self.strays) else ""
+                text += f" ({', '.join(self.strays)}{more})"
+            told.append(text)
+        return ", ".join(told)
+
+
+def _of_one(kind: str) -> str:
+    return "link to a folder met before" if kind == MET_BEFORE else kind.removesuffix("s")
+
+
+def walk(folder: Path, ignored: Ignored, above: Iterable[Path] = ()) -> Iterator[Path]:
     """Yields the image files below a folder in sorted order; links are followed.
 
     Args:
@@ -87,7 +133,7 @@ def walk(folder: Path, ignored: Counter[str], above: Iterable[Path] = ()) -> Ite
     while unfinished:
         for entry in unfinished[-1]:
             if is_hidden(entry.name):
-                ignored[kind_of(entry)] += 1
+                ignored.note(entry)
             elif os.path.isdir(entry):
                 if (identity := _identity(entry)) in entered:
                     ignored[MET_BEFORE] += 1
@@ -98,7 +144,7 @@ def walk(folder: Path, ignored: Counter[str], above: Iterable[Path] = ()) -> Ite
             elif is_image_name(entry.name):
                 yield entry
             else:
-                ignored[kind_of(entry)] += 1
+                ignored.note(entry)
         else:
             unfinished.pop()
 
@@ -132,7 +178,7 @@ def kind_of(entry: Path) -> str:
     folder = os.path.isdir(entry)
     if is_hidden(entry.name):
         return "hidden folders" if folder else "hidden files"
-    return "other folders" if folder else "stray files"
+    return "other folders" if folder else STRAY
 
 
 def _identity(folder: Path) -> tuple[int, int]:

@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from finetune.data.finding import MET_BEFORE, entries, is_hidden, is_image_name, kind_of, walk
+from finetune.data.finding import MET_BEFORE, Ignored, entries, is_hidden, is_image_name, walk
 from finetune.data.items import PART_NAMES, Item, Part, Source
 from finetune.data.labels import check_same_classes, listed
 from finetune.exceptions import (
@@ -41,7 +41,7 @@ def scan_folder(folder: str | os.PathLike[str]) -> Source:
         Traceback (most recent call last):
         finetune.exceptions.DataNotFoundError: There is no folder /no/such/folder. Expected ...
     """
-    root, ignored = _existing(folder), Counter[str]()
+    root, ignored = _existing(folder), Ignored()
     tops = _parts(root, ignored) or {"train": root}
     if "train" not in tops:
         raise DataError(
@@ -69,7 +69,7 @@ def scan_labelled(folder: str | os.PathLike[str]) -> Source:
         DataNotFoundError: If there is no such folder.
         DataError: If the layout can be read in two ways.
     """
-    root, ignored = _existing(folder), Counter[str]()
+    root, ignored = _existing(folder), Ignored()
     tops = _parts(root, ignored) or {"": root}
     found = {name: _scan_classes(top, root, ignored)[1] for name, top in tops.items()}
     return Source({name: Part(len(items), items) for name, items in found.items()}, ignored=ignored)
@@ -90,7 +90,7 @@ def _existing(folder: str | os.PathLike[str]) -> Path:
     return root
 
 
-def _parts(root: Path, ignored: Counter[str]) -> dict[str, Path]:
+def _parts(root: Path, ignored: Ignored) -> dict[str, Path]:
     """The folders of the splits; none where class folders lie at the top."""
     folders = [e for e in entries(root) if os.path.isdir(e) and not is_hidden(e.name)]
     named = [entry for entry in folders if entry.name.lower() in PART_NAMES]
@@ -117,7 +117,7 @@ def _parts(root: Path, ignored: Counter[str]) -> dict[str, Path]:
         )
     for entry in entries(root):
         if entry not in named:
-            ignored[kind_of(entry)] += 1
+            ignored.note(entry)
     return parts
 
 
@@ -126,12 +126,12 @@ def _holds_images(folder: Path) -> bool:
     return any(is_image_name(e.name) and not os.path.isdir(e) for e in entries(folder))
 
 
-def _scan_classes(top: Path, root: Path, ignored: Counter[str]) -> tuple[list[str], list[Item]]:
+def _scan_classes(top: Path, root: Path, ignored: Ignored) -> tuple[list[str], list[Item]]:
     class_names: list[str] = []
     items: list[Item] = []
     for entry in entries(top):
         if not os.path.isdir(entry) or is_hidden(entry.name):
-            ignored[kind_of(entry)] += 1
+            ignored.note(entry)
             continue
         if any(os.path.samefile(entry, above) for above in (root, top)):
             ignored[MET_BEFORE] += 1

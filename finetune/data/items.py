@@ -1,10 +1,10 @@
 """What every kind of stored source is turned into before its images are decoded."""
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from finetune.data.finding import Ignored
 from finetune.data.images import Payload
 
 # What folders and TFDS splits may be called.
@@ -41,4 +41,4 @@ class Source:
 
     parts: dict[str, Part]
     class_names: list[str] | None = None
-    ignored: Counter[str] = field(default_factory=Counter)
+    ignored: Ignored = field(default_factory=Ignored)

@@ -87,7 +87,7 @@ def load_labelled(
         decoded.images[: len(decoded.ids)],
         labels.values,
         np.array(decoded.parts),
-        DataReport(tuple(decoded.skipped), dict(opened.ignored)),
+        DataReport(tuple(decoded.skipped), opened.ignored),
     )
 
 

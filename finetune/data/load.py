@@ -245,7 +245,7 @@ def _load_stored(
         task=labels.task,
         report=DataReport(
             tuple(decoded.skipped),
-            dict(ignored),
+            ignored,
             exact,
             contradicting(decoded.content, labels.values, decoded.ids),
             tuple(item for item in leaked(near, ids) if item not in {*exact}),

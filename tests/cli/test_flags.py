@@ -21,6 +21,22 @@ from finetune.cli.flags import as_flags
         ('say task="multilabel".', "say --task multilabel."),
         ("such as learning_rate=(1e-5, 1e-3), or", "such as --learning-rate 1e-5:1e-3, or"),
         ("give freeze_depth=[0, 50] to search", "give --freeze-depth 0,50 to search"),
+        (
+            "Expected dropout of 0 or more and below 1",
+            "Expected --dropout of 0 or more and below 1",
+        ),
+        (
+            "Expected optimizer to be one of ('adam', 'sgd'), received 'x'.",
+            "Expected --optimizer to be one of adam, sgd, received 'x'.",
+        ),
+        (
+            "Expected augment to be one of ('none', 'flip') or a Keras layer, received 'x'.",
+            "Expected --augment to be one of none, flip, received 'x'.",
+        ),
+        ("`finetune.list_backbones()` lists all names", "`finetune backbones` lists all names"),
+        ("or pass None for random ones", "or pass none for random ones"),
+        ("None of these images chose the epoch.", None),
+        ("Expected images of one size", None),
         ("The validation images hold no seed, out of 5 epochs", None),
         ("No file at /tmp/cache_dir/image_size.png or image_size.json", None),
         ("Expected num_things and class_weights", None),

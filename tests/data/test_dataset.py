@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from finetune.data import DataReport, ImageData, SkippedFile, Split, load_data
+from finetune.data.finding import Ignored
 from finetune.exceptions import ArgumentError
 
 
@@ -152,11 +153,14 @@ def test_names_of_classes_and_files_cannot_command_a_terminal():
 def test_report_lists_ten_files_and_counts_the_rest():
     report = DataReport(
         skipped=tuple(SkippedFile(f"{number}.jpg", "empty") for number in range(12)),
-        ignored={"stray files": 3, "hidden folders": 1},
+        ignored=Ignored({"stray files": 4, "hidden folders": 1}, strays=["a.txt", "b.csv"]),
     )
     lines = str(report).splitlines()
     assert lines[:2] == ["Skipped 12 unreadable:", "  0.jpg: empty"]
-    assert lines[-2:] == ["  and 2 more", "Ignored: 1 hidden folders, 3 stray files"]
+    assert lines[-2:] == [
+        "  and 2 more",
+        "Ignored: 1 hidden folder, 4 stray files (a.txt, b.csv ...)",
+    ]
     assert str(DataReport()) == ""
 
 

@@ -73,12 +73,14 @@ def test_what_is_no_image_is_ignored_and_counted(tree: Callable[..., Path]):
     source = scan_folder(root)
     assert source.class_names == ["a", "b"] and source.parts["train"].count == 2
     assert source.ignored == {"stray files": 2, "hidden files": 2, "hidden folders": 3}
+    assert source.ignored.strays == ["README.md", "notes.txt"]
 
 
 def test_other_folders_beside_train_are_ignored_and_counted(tree: Callable[..., Path]):
     source = scan_folder(tree("train/a/1.jpg", "train/b/1.jpg", "drafts/c/1.jpg", "labels.csv"))
     assert source.class_names == ["a", "b"]
     assert source.ignored == {"other folders": 1, "stray files": 1}
+    assert str(source.ignored) == "1 other folder, 1 stray file (labels.csv)"
 
 
 def test_classes_beside_train_are_not_passed_over(tree: Callable[..., Path]):

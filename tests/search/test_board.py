@@ -67,7 +67,7 @@ def test_values_that_are_no_numbers_are_shown_as_they_are():
     ("width", "heading"),
     [
         (200, "# trial frozen up to rate epochs accuracy [95%] s status"),
-        (66, "# trial frozen up to rate accuracy [95%] status"),
+        (72, "# trial frozen up to rate accuracy [95%] status"),
         (50, "# trial frozen rate accuracy [95%]"),
     ],
 )
