@@ -22,6 +22,7 @@ def show_board(
 ) -> None:
     """Show the trials of a search, also while it runs."""
     with notes(as_json or as_table):
+        from finetune.report import BEST_TRIAL
         from finetune.search import board_rows, error_lines, rank, read_monitor, read_trials, render
 
         trials = read_trials(study)
@@ -39,6 +40,9 @@ def show_board(
         say(partial(render, ranking, monitor))
         for line in error_lines(ranking):
             say(line)
+        alone = study / BEST_TRIAL
+        if alone.exists():
+            say(f"The best trial alone: finetune fit --config {alone}")
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def find_images(
     given = [Path(paths)] if single else map(Path, paths)
     for path in itertools.chain.from_iterable(map(_matching, given)):
         if path.is_dir():
-            inside = list(walk(path, Counter()))
+            inside = list(walk(path, Ignored()))
             if not inside:
                 raise DataError(f"No image in {path}: expected files such as .jpg or .png.")
             found += inside

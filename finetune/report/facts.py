@@ -63,7 +63,7 @@ def facts_of(folder: Path, board: Board | None = None) -> tuple[dict[str, Any], 
     saved = read_saved(folder)
     if board is not None and board.under_way:
         # What there is was measured by an earlier search, which is gone on with.
-        saved = replace(saved, figures=None, raw={}, evidence=None)
+        saved = replace(saved, figures=None, raw={}, evidence=None, alone="")
     evidence = saved.evidence
     task = evidence.about.task if evidence else saved.config.get("task", "")
     facts: dict[str, Any] = {
@@ -86,6 +86,7 @@ def facts_of(folder: Path, board: Board | None = None) -> tuple[dict[str, Any], 
         "spared": _spared(board) if board else evidence.about.spared if evidence else "",
         "environment": saved.environment,
         "command": saved.command,
+        "alone": saved.alone,
     }
     if evidence and evidence.answers:
         facts |= _of_answers(evidence, saved)

@@ -12,6 +12,8 @@ from finetune.report.evidence import EVIDENCE, Evidence, read_evidence
 from finetune.support import AnyFloat, read_json
 
 METRICS, RESULT = "metrics.json", "result.json"
+# The settings of the best trial of a search, for `finetune fit`.
+BEST_TRIAL = "best.toml"
 
 # No table of a run is longer; a file that is holds something else.
 _MOST_ROWS = 1_000_000
@@ -100,6 +102,7 @@ class Saved:
         rates: The learning rate of every step, by phase.
         evidence: What was said of each image, and pictures; None where nothing of that is kept.
         command: What repeats it.
+        alone: What trains the best trial of a search alone.
     """
 
     figures: Figures | None
@@ -110,6 +113,7 @@ class Saved:
     rates: dict[str, list[float]]
     evidence: Evidence | None
     command: str
+    alone: str = ""
 
 
 def read_saved(folder: Path) -> Saved:
@@ -132,6 +136,7 @@ def read_saved(folder: Path) -> Saved:
         rates=rates,
         evidence=read_evidence(folder) if (folder / EVIDENCE).exists() else None,
         command=_command(folder / "config.toml"),
+        alone=_command(folder / BEST_TRIAL),
     )
 
 

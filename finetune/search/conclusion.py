@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData
 from finetune.exceptions import OutOfTimeError, SearchError, StorageError, TrainingError
 from finetune.model import Answers, FineTunedModel, against_head, remember, scores
-from finetune.report import Gallery, evidence_of, look_at, report_run
+from finetune.report import BEST_TRIAL, Gallery, evidence_of, look_at, report_run
 from finetune.reuse import Source, StoredSource
 from finetune.search.board import error_lines
 from finetune.search.combining import BEST, ENSEMBLE, Combined, Maker, Member, members_of
@@ -37,7 +37,7 @@ from finetune.support import (
     write_text,
 )
 from finetune.training import TrainingProgress, TrainingRecord, Values, best_row, describe_refit
-from finetune.tuning import CrossValidation, cross_validate
+from finetune.tuning import CrossValidation, Settings, cross_validate, write_arguments
 
 log = logging.getLogger("finetune")
 
@@ -163,9 +163,15 @@ def conclude(
     )
     if folded is not None:
         write_text(folder / "out_of_fold.csv", as_csv(folded.rows(data.class_names)))
+    write_arguments(folder, work.trainer, work.data, "fit", _decided(settings), name=BEST_TRIAL)
     write_text(folder / "result.json", json.dumps(_facts(result), indent=2, default=str) + "\n")
     _report(result, data, answers, gallery)
     return result
+
+
+def _decided(settings: Settings) -> dict[str, Any]:
+    """All that was decided of a trial, by the names of arguments."""
+    return {field.name: getattr(settings, field.name) for field in fields(settings)}
 
 
 def _report(

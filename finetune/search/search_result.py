@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.export import Export, export_model
 from finetune.model import Calibration, FineTunedModel, Predictions, Score, Verdict
+from finetune.report import BEST_TRIAL
 from finetune.search.board import board_rows, error_lines, render
 from finetune.search.combining import Combined
 from finetune.search.ranking import Ranked
@@ -214,6 +215,8 @@ class SearchResult:
             lines.append(f"Best: trial {best.trial.trial}, {describe_values(best.trial.values)}")
         if best.trial.remark:
             lines.append(f"      {best.trial.remark}")
+        if (self.folder / BEST_TRIAL).exists():
+            lines.append(f"      alone: finetune fit --config {self.folder / BEST_TRIAL}")
         if str(self.combined):
             lines.append(str(self.combined))
         lines.append(

@@ -14,8 +14,17 @@ from finetune.tuning.trainer import Trainer
 _PATHS = ("data", "validation", "test", "data_dir", "backbone", "weights", "cache_dir")
 
 
+CONFIG = "config.toml"
+
+
 def write_arguments(
-    folder: Path, trainer: Trainer, data: ImageData, command: str, further: Mapping[str, Any]
+    folder: Path,
+    trainer: Trainer,
+    data: ImageData,
+    command: str,
+    further: Mapping[str, Any],
+    *,
+    name: str = CONFIG,
 ) -> None:
     """Write `config.toml`: all arguments of loading and training, defaults filled in.
 
@@ -24,7 +33,8 @@ def write_arguments(
         trainer: Knows how it is trained.
         data: Knows how it was loaded.
         command: Name of the command that does the same again.
-        further: Arguments that neither of them knows, by name.
+        further: Arguments that neither of them knows, or others in their place, by name.
+        name: Of the file.
 
     Raises:
         StorageError: If it cannot be written.
@@ -44,15 +54,14 @@ def write_arguments(
         arguments["image_size"] = height if height == width else data.image_size
     if own["label_smoothing"] is None:
         arguments["label_smoothing"] = trainer.settings().smoothing(data.task)
-    for name in _PATHS:
-        arguments[name] = _absolute(arguments[name])
+    for path in _PATHS:
+        arguments[path] = _absolute(arguments[path])
     # One seed in a file is that of everything.
     seeds = {loaded["seed"], own["seed"], further.get("seed", own["seed"])}
-    path = folder / "config.toml"
     write_config(
-        path,
+        folder / name,
         arguments,
-        f"finetune {command} --config {path.name}",
+        f"finetune {command} --config {name}",
         only_python=["seed"] if len(seeds) > 1 else [],
     )
 

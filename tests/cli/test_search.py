@@ -128,3 +128,19 @@ def test_board_of_something_else_is_refused(tmp_path):
     refused = call("board", tmp_path)
     assert refused.exit_code == 1
     assert "Expected a study's folder" in refused.output
+
+
+def test_the_best_trial_is_trained_again_alone_by_the_command_that_is_said(study, tmp_path):
+    _, folder, printed = study
+    command = f"finetune fit --config {folder / 'best.toml'}"
+    for output in (printed.output, call("board", folder).output):
+        assert f"alone: {command}" in output
+    assert "fit --config best.toml" in (folder / "report.html").read_text()
+    best = json.loads((folder / "result.json").read_text())["best"]["id"]
+    trial = json.loads((folder / "trials" / f"{best}.json").read_text())
+    expected = [row["val_loss"] for row in trial["steps"][-1]["outcome"]["history"]]
+    again = call(*command.split()[1:], "--out", tmp_path / "run")
+    assert again.exit_code == 0, again.output
+    with open(tmp_path / "run" / "history.csv", newline="") as file:
+        found = [float(row["val_loss"]) for row in csv.DictReader(file)]
+    assert found == pytest.approx(expected, abs=1e-5)
