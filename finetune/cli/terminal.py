@@ -16,7 +16,6 @@ from finetune.support import bars_on, new_console, printable, text_width
 
 def start_tensorflow() -> None:
     """Load TensorFlow without the notes that would bury what the command has to say."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if "tensorflow" in sys.modules:
         return
     # Until TensorFlow has started up, its C++ code heeds no log level.
