@@ -3,12 +3,26 @@
 The tables are read off the signatures that the commands read too.
 """
 
+import json
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import griffe
+from mkdocs.structure.files import File, Files
 
 from finetune.cli.signatures import Option, read_options
+
+sys.path.insert(0, str(Path(__file__).parent))  # a hook is loaded without its neighbours
+from notebooks import TUTORIAL, as_markdown  # noqa: E402
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Make a page of the tutorial, which is a notebook."""
+    notebook = json.loads(TUTORIAL.read_text("utf-8"))
+    files.append(File.generated(config, "tutorial.md", content=as_markdown(notebook)))
+    return files
 
 
 def on_page_markdown(markdown: str, **kwargs: Any) -> str:
