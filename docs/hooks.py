@@ -15,7 +15,7 @@ from mkdocs.structure.files import File, Files
 from finetune.cli.signatures import Option, read_options
 
 sys.path.insert(0, str(Path(__file__).parent))  # a hook is loaded without its neighbours
-from notebooks import TUTORIAL, as_markdown  # noqa: E402
+from notebooks import TUTORIAL, as_markdown
 
 
 def on_files(files: Files, config: Any) -> Files:

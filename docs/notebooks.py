@@ -58,9 +58,8 @@ def as_markdown(notebook: dict[str, Any]) -> str:
         for output in cell["outputs"]:
             data = output.get("data", {"text/plain": output.get("text", [])})
             if "image/png" in data:
-                parts.append(
-                    f'<img alt="what the cell above shows" src="data:image/png;base64,{data["image/png"]}">'
-                )
+                source = f"data:image/png;base64,{data['image/png']}"
+                parts.append(f'<img alt="what the cell above shows" src="{source}">')
             elif "text/html" in data:
                 parts.append("".join(data["text/html"]))
             else:

@@ -4,6 +4,8 @@ from .comparison import Comparison as Comparison
 from .fine_tuner import FineTuner as FineTuner
 from .learning_rates import LearningRates as LearningRates
 from .learning_rates import find_learning_rate as find_learning_rate
+from .mlflow_log import check_mlflow as check_mlflow
+from .mlflow_log import log_to_mlflow as log_to_mlflow
 from .one_call import explain as explain
 from .one_call import fine_tune as fine_tune
 from .probes import narrow_depths as narrow_depths

@@ -16,6 +16,7 @@ from finetune.cli.shared_options import (
     Config,
     Data,
     Explain,
+    MLflow,
     Quiet,
     TensorBoard,
     fixed,
@@ -45,6 +46,7 @@ def fit(
     config: Config = None,
     explain: Explain = False,
     tensorboard: TensorBoard = None,
+    mlflow: MLflow = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
     *,
@@ -55,9 +57,11 @@ def fit(
     with notes(quiet):
         images, options = with_config(config, OPTIONS, data, given)
         start_tensorflow()
+        from finetune.api import check_mlflow, fine_tune, log_to_mlflow
         from finetune.api import explain as explained
-        from finetune.api import fine_tune
 
+        if mlflow is not None:
+            check_mlflow()
         if explain:
             for name in ("out", "overwrite"):
                 options.pop(name, None)
@@ -65,6 +69,8 @@ def fit(
             return
         options = with_tensorboard(with_alpha(options, alpha), tensorboard)
         result = fine_tune(images, verbose=0 if quiet else 1, **options)
+        if mlflow is not None:
+            log_to_mlflow(result, mlflow)
         if not quiet:
             say(result)
             tell_report(result.folder)

@@ -13,6 +13,7 @@ from finetune.cli.shared_options import (
     Alpha,
     Config,
     Data,
+    MLflow,
     Quiet,
     TensorBoard,
     loading_options,
@@ -54,6 +55,7 @@ def search(
     alpha: Alpha = None,
     config: Config = None,
     tensorboard: TensorBoard = None,
+    mlflow: MLflow = None,
     quiet: Quiet = False,
     *,
     given: dict[str, Any],
@@ -63,7 +65,11 @@ def search(
         source, options = with_config(config, OPTIONS, data, given)
         # From here on, so that what comes before the search counts, decoding images above all.
         with time_limit(parse_seconds(options.get("time_budget"))):
-            result = _search(source, with_alpha(options, alpha), tensorboard, quiet)
+            result = _search(source, with_alpha(options, alpha), tensorboard, mlflow, quiet)
+        if mlflow is not None:
+            from finetune.api import log_to_mlflow
+
+            log_to_mlflow(result, mlflow)
         if not quiet:
             say(result)
             tell_report(result.folder)
@@ -73,13 +79,19 @@ def search(
 
 
 def _search(
-    source: Any, options: dict[str, Any], tensorboard: Path | None, quiet: bool
+    source: Any,
+    options: dict[str, Any],
+    tensorboard: Path | None,
+    mlflow: str | None,
+    quiet: bool,
 ) -> "SearchResult":
     start_tensorflow()
-    from finetune.api import FineTuner
+    from finetune.api import FineTuner, check_mlflow
     from finetune.checks import quick_remarks
     from finetune.data import load_data
 
+    if mlflow is not None:
+        check_mlflow()
     training = _of(options, *_TRAINING)
     loading = _of(options, *_LOADING, "augment", "seed", "task")
     if isinstance(loading.get("augment"), list):

@@ -49,6 +49,16 @@ TensorBoard = Annotated[
         show_default=False,
     ),
 ]
+MLflow = Annotated[
+    str | None,
+    typer.Option(
+        "--mlflow",
+        metavar="EXPERIMENT",
+        help="Log settings, every epoch, model and report to this experiment of MLflow, once the "
+        "run is over; MLFLOW_TRACKING_URI says where it is.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object at the end, and nothing else.")
 ]
