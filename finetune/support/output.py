@@ -65,8 +65,7 @@ class SteadyOutput:
 def new_console(*, quiet: bool = False) -> Console:
     """A console for plain lines, which shows texts as they are: folders may be named "[red]"."""
     output: Any = SteadyOutput(_standard_output)
-    plain = {"markup": False, "emoji": False, "highlight": False}
-    console = Console(file=output, quiet=quiet, **plain)
+    console = Console(file=output, quiet=quiet, markup=False, emoji=False, highlight=False)
     # A terminal breaks lines between words; what goes elsewhere keeps them whole.
     console.soft_wrap = not console.is_terminal
     return console

@@ -94,8 +94,8 @@ class TrainingProgress(PhaseCallback):
         told = _outcome(record, self._phase, self._epochs)
         text = f"{told}  {time.monotonic() - self._started:.0f}s"
         if self._bar is not None:
-            done = {"completed": self._epochs} if told.endswith(_SOLVED) else {}
-            self._bar.update(self._task, text=text, **done)
+            done = self._epochs if told.endswith(_SOLVED) else None
+            self._bar.update(self._task, text=text, completed=done)
             stop_bar(self._bar)
             self._bar = None
         elif told:
