@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from finetune.cli.terminal import notes, say
+from finetune.cli.terminal import notes, say, start_tensorflow
 from finetune.support import as_csv
 
 
@@ -21,6 +21,7 @@ def show_board(
     ] = False,
 ) -> None:
     """Show the trials of a search, also while it runs."""
+    start_tensorflow()
     with notes(as_json or as_table):
         from finetune.report import BEST_TRIAL
         from finetune.search import board_rows, error_lines, rank, read_monitor, read_trials, render
