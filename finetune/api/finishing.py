@@ -12,11 +12,16 @@ from finetune.data import ImageData
 from finetune.exceptions import TrainingError
 from finetune.model import (
     Answers,
+    DoubtMeasured,
     FineTunedModel,
     ModelCard,
     Scores,
     Verdict,
     against_head,
+    at_temperature,
+    learn_doubt,
+    learn_sets,
+    measure_doubt,
     remember,
     scores,
 )
@@ -67,6 +72,8 @@ class Finished:
         verdict: The model against the head alone.
         answers: Labels, and what was said, of the validation and the test images.
         gallery: What it was looked at that the report shows.
+        doubt: How often the model's doubt is right; None where it knows none, or there are no test
+            images.
     """
 
     model: FineTunedModel
@@ -76,6 +83,7 @@ class Finished:
     verdict: Verdict | None
     answers: dict[str, Answers | None]
     gallery: Gallery
+    doubt: DoubtMeasured | None = None
 
 
 def finish(training: Training, laps: Laps) -> Finished:
@@ -111,12 +119,21 @@ def finish(training: Training, laps: Laps) -> Finished:
     laps.end(_MEASURING)
     folded = _cross_validate(training)
     laps.end("Cross-validation")
+    model = learn_doubt(model, images, measured)
+    if folded is not None:
+        # Of the others, which chose the epoch and the temperature, more was said than is honest.
+        trained = len(images.splits["train"])
+        said = at_temperature(folded.outputs[:trained], model.card.temperature, images.task)
+        model = learn_sets(model, folded.labels[:trained], said)
+    doubt = measure_doubt(model, images, tests, measured)
+    laps.end("Doubt")
     verdict = None
     if _can_be_compared(training):
         verdict = _verdict(training, chosen, tests, alone, folded)
     laps.end(_MEASURING)
     answers = {"validation": chosen, "test": tests}
-    return Finished(model, quality, refitted, folded, verdict, answers, gallery or Gallery())
+    shown = gallery or Gallery()
+    return Finished(model, quality, refitted, folded, verdict, answers, shown, doubt)
 
 
 def _can_be_compared(training: Training) -> bool:

@@ -158,6 +158,7 @@ def fine_tune(
             calibration=finished.quality.calibration,
             cross_validation=finished.cross_validation,
             verdict=finished.verdict,
+            doubt=finished.doubt,
         )
         result.folder = folder.finish(
             partial(write_files, result, trainer), over=not record.interrupted

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.data import ImageData
 from finetune.export import Export, export_model
-from finetune.model import Calibration, Evaluation, FineTunedModel, Predictions, Score, Verdict
+from finetune.model import (
+    Calibration,
+    DoubtMeasured,
+    Evaluation,
+    FineTunedModel,
+    Predictions,
+    Score,
+    Verdict,
+)
 from finetune.report import draw_training, make_report
 from finetune.support import as_html, format_seconds, save_figure, to_frame
 from finetune.training import HEAD, TrainingRecord, was_solved
@@ -41,6 +49,7 @@ class FineTuneResult:
         verdict: The model against the head alone, trained on the same images; None for regression
             and labels that do not exclude each other, where no head was trained alone, and where
             it is what was kept.
+        doubt: How often the model's doubt is right on test images; None where it knows none.
 
     Example:
         >>> import keras, tempfile
@@ -71,6 +80,7 @@ class FineTuneResult:
     calibration: Calibration | None = None
     cross_validation: CrossValidation | None = None
     verdict: Verdict | None = None
+    doubt: DoubtMeasured | None = None
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -160,6 +170,7 @@ class FineTuneResult:
             "verdict": self.verdict.to_dict() if self.verdict else None,
             "cross_validation": folded.to_dict() if folded else None,
             "calibration": asdict(self.calibration) if self.calibration else None,
+            "doubt": asdict(self.doubt) if self.doubt else None,
         }
 
     def summary(self) -> str:
@@ -197,6 +208,8 @@ class FineTuneResult:
             lines.append(self.calibration.remark)
         if self.data.report.fixed:
             lines.append(str(self.data.report.fixed))
+        if self.doubt:
+            lines.append(f"doubt:      {self.doubt}")
         lines.append(f"{self.seconds:.0f} s, saved in {self.folder}")
         return "\n".join(lines)
 

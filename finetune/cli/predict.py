@@ -64,6 +64,22 @@ def predict(
     flip: Annotated[
         bool, typer.Option("--flip", help="Look at each image mirrored, too, and average.")
     ] = False,
+    doubt: Annotated[
+        bool,
+        typer.Option(
+            "--doubt",
+            help="Say where the model is not sure, with the classes that the image may be of, and "
+            "what is like nothing in training; for models made with --calibration.",
+        ),
+    ] = False,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            help="With --doubt, share of images whose classes are to hold the true one, 0 to 1. "
+            "Default: 0.95.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="File to write. Default: the terminal.", show_default=False),
@@ -74,13 +90,17 @@ def predict(
     Files that cannot be read are listed, and the command ends with 3 in the place of 0.
     """
     start_tensorflow()
-    from finetune.model import load
+    from finetune.model import COVERAGE, load
 
+    if coverage is not None and not doubt:
+        raise ArgumentError("Expected --doubt with --coverage, received the one alone.")
     loaded = load(model)
     if top_k is not None and loaded.card.task == "regression":
         raise ArgumentError("Expected a model of classes with top_k, received one for regression.")
     write_as = _WRITERS["json" if as_json else format.value]
     options: dict[str, Any] = {"threshold": threshold, "flip": flip}
+    if doubt:
+        options["doubt"] = COVERAGE if coverage is None else coverage
     skipped = 0
 
     def classify(stream: TextIO) -> None:
@@ -137,7 +157,12 @@ def _as_text(stream: TextIO, top_k: int | None) -> Callable[["Predictions"], Non
         for prediction in predictions:
             best = _best(prediction, top_k or 1)
             label = prediction.label
-            if top_k is not None:
+            if prediction.doubt is not None:
+                said = prediction.said
+                if top_k is not None:
+                    chances = (f"{name} {chance:.1%}" for name, chance in best.items())
+                    said = "  ".join([said, *chances])
+            elif top_k is not None:
                 said = "  ".join(f"{name} {chance:.1%}" for name, chance in best.items())
             elif label is None:
                 name, chance = next(iter(best.items()))
@@ -158,6 +183,8 @@ def _as_json(stream: TextIO, top_k: int | None) -> Callable[["Predictions"], Non
                 "label": prediction.label,
                 "probabilities": _best(prediction, top_k),
             }
+            if prediction.doubt is not None:
+                row |= {"said": prediction.said, **prediction.doubt.to_dict()}
             print(json.dumps(row), file=stream)
 
     return write
@@ -174,16 +201,25 @@ def _as_csv(stream: TextIO, top_k: int | None) -> Callable[["Predictions"], None
             of_classes = [f"probability of {name}" for name in names]
             ranks = range(1, min(top_k or 0, len(names)) + 1)
             of_ranks = [text for n in ranks for text in (f"class {n}", f"probability {n}")]
-            writer.writerow(["path", "label", *(of_ranks if top_k else of_classes)])
+            of_doubt = ["said", "set", "novel", "distance"] if predictions.doubts else []
+            writer.writerow(["path", "label", *of_doubt, *(of_ranks if top_k else of_classes)])
             begun = True
         for prediction in predictions:
             best = _best(prediction, top_k)
             values = [v for entry in best.items() for v in entry] if top_k else [*best.values()]
             label = prediction.label
             told = "; ".join(map(str, label)) if isinstance(label, list) else label
-            writer.writerow([prediction.path, told, *values])
+            writer.writerow([prediction.path, told, *_doubt_cells(prediction), *values])
 
     return write
+
+
+def _doubt_cells(prediction: "Prediction") -> list[Any]:
+    """What a table has of a doubt; nothing where it was not asked."""
+    if prediction.doubt is None:
+        return []
+    found = prediction.doubt.to_dict()
+    return [prediction.said, "; ".join(found["set"] or ()), found["novel"], found["distance"]]
 
 
 _WRITERS = {"text": _as_text, "json": _as_json, "csv": _as_csv}

@@ -16,7 +16,7 @@ from finetune.data.images import SkippedFile
 from finetune.exceptions import ArgumentError
 from finetune.support import as_html, check_number, in_one_line
 
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "calibration", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +68,7 @@ class DataReport:
         near: Ids of validation and test images of which a near copy is a training image: saved
             again, made smaller or mirrored. Images split off by this package never are.
         fixed: What was done as `fixes` says; None where there were none.
+        few: Why no images were set aside, where some were to be; empty where all is well.
     """
 
     skipped: tuple[SkippedFile, ...] = ()
@@ -76,6 +77,7 @@ class DataReport:
     contradicting: tuple[str, ...] = ()
     near: tuple[str, ...] = ()
     fixed: Fixed | None = None
+    few: str = ""
 
     def __str__(self) -> str:
         lines = [f"Skipped {len(self.skipped)} unreadable:"] if self.skipped else []
@@ -101,6 +103,8 @@ class DataReport:
             )
         if self.fixed:
             lines.append(str(self.fixed))
+        if self.few:
+            lines.append(self.few)
         return "\n".join(map(in_one_line, lines))
 
 
@@ -109,8 +113,9 @@ class ImageData:
     """Images to train, validate and test on. Made by `load_data`.
 
     Args:
-        splits: "train", "validation" and "test" where there are any; empty for a `tf.data`
-            source, whose images are not stored.
+        splits: "train", "validation" and "test" where there are any, and "calibration" where
+            validation images were set aside; empty for a `tf.data` source, whose images are not
+            stored.
         streams: The same for a `tf.data` source: single images and labels, resized.
         class_names: Names in the order of the class numbers; empty for regression.
         counts: Number of images by split and class ("images" for regression).
@@ -206,7 +211,7 @@ class ImageData:
         """Returns a split as batches of (float32 images 0..255, labels).
 
         Args:
-            split: "train", "validation" or "test".
+            split: "train", "validation", "calibration" or "test".
             training: Whether to shuffle and augment. Default False: stored order, as it is.
 
         Returns:

@@ -32,6 +32,7 @@ from finetune.data.labels import (
     encode_labels,
 )
 from finetune.data.pixels import check_image_size, check_resize
+from finetune.data.setting_aside import FEWEST, set_aside
 from finetune.data.staying_together import staying_together
 from finetune.data.storage import reorder
 from finetune.data.stream import load_stream
@@ -46,6 +47,7 @@ def load_data(
     batch_size: int = 32,
     validation: float | str | os.PathLike[str] | tuple | tf.data.Dataset | None = 0.2,
     test: float | str | os.PathLike[str] | tuple | tf.data.Dataset | None = None,
+    calibration: float | None = None,
     seed: int = 0,
     resize: str = "pad",
     augment: str | keras.Layer | None = "none",
@@ -79,6 +81,10 @@ def load_data(
             a fifth, and when all is trained, as many trainings more, in each of which another
             fifth of all images is held back: what these say of every image is the measure.
         test: The same for test images. Default None: those of the source, if it has any.
+        calibration: Share of the validation images to set aside, for prediction sets and to tell
+            what is like nothing in training: images that neither train nor choose anything, at
+            most 2,000. Default None: they are worth more in training (docs/doubt.md). Where they
+            would be fewer than 19, none are.
         seed: Of what is split off, of the order of training images and of augmentation.
             Default 0.
         resize: "pad" (default), "crop" or "squash"; see `read_image`.
@@ -128,6 +134,7 @@ def load_data(
         augment=augment,
         validation=validation,
         test=test,
+        calibration=calibration,
         seed=seed,
         resize=resize,
         strict=strict,
@@ -160,6 +167,7 @@ def _load(
     resolve_augment(augment, seed)
     given = {"validation": validation, "test": test}
     folds = parse_folds(validation)
+    _check_calibration(how["calibration"], source, validation)
     again = partial(_load, source, **given, seed=seed, resize=resize, fixes=fixes, **how)
     options: dict[str, Any] = {
         "image_size": size,
@@ -190,6 +198,7 @@ def _load_stored(
     fixes: str | os.PathLike[str] | None,
     together: Mapping[str, str] | None,
     *,
+    calibration: float | None,
     strict: bool,
     task: str,
     class_names: Sequence[str] | None,
@@ -221,6 +230,7 @@ def _load_stored(
         classes = labels.values if labels.exclusive else None
         together = staying_together(pixels, decoded.content, classes)
     _split_off(decoded, labels, shares, seed, together)
+    few = "" if calibration is None else _set_aside(decoded, labels, calibration, seed, together)
     splits = _to_splits(decoded, labels)
     contents = {name: split.content for name, split in splits.items()}
     near = {name: [together.get(one, one) for one in found] for name, found in contents.items()}
@@ -250,6 +260,7 @@ def _load_stored(
             contradicting(decoded.content, labels.values, decoded.ids),
             tuple(item for item in leaked(near, ids) if item not in {*exact}),
             fixed,
+            few,
         ),
         together=together,
         **options,
@@ -295,6 +306,31 @@ def _split_off(
     decoded.parts = list(parts)
 
 
+def _set_aside(
+    decoded: Decoded, labels: Labels, share: float, seed: int, together: Mapping[str, str]
+) -> str:
+    """Moves rows from "validation" to "calibration"; says so if there are not enough of them."""
+    parts = np.array(decoded.parts, dtype=object)
+    rows = np.flatnonzero(parts == "validation")
+    content = np.array([together.get(one, one) for one in decoded.content], dtype=object)
+    chosen = set_aside(
+        content[rows].tolist(),
+        labels.values[rows] if labels.exclusive else None,
+        content[parts == "train"].tolist(),
+        share,
+        seed=seed,
+    )
+    parts[rows[chosen]] = "calibration"
+    decoded.parts = list(parts)
+    if chosen.any():
+        return ""
+    return (
+        f"None of {len(rows)} validation images is set aside: {share:g} of those that are no copies "
+        f"of training images would be fewer than {FEWEST}, the least that prediction sets of 95% "
+        "need"
+    )
+
+
 def _to_splits(decoded: Decoded, labels: Labels) -> dict[str, Split]:
     """Makes each split a run of rows of the one array."""
     order = np.argsort([SPLITS.index(part) for part in decoded.parts], kind="stable")
@@ -314,8 +350,21 @@ def _to_splits(decoded: Decoded, labels: Labels) -> dict[str, Split]:
         start += len(rows)
         if labels.exclusive:
             present = {labels.class_names[label] for label in splits[name].labels}
-            check_same_classes(labels.class_names, present, name)
+            if name != "calibration":  # chance alone decides what is in it
+                check_same_classes(labels.class_names, present, name)
     return splits
+
+
+def _check_calibration(calibration: float | None, source: Any, validation: Any) -> None:
+    if calibration is None:
+        return
+    check_fraction("calibration", calibration)
+    if isinstance(source, tf.data.Dataset) or validation is None:
+        what = "a tf.data.Dataset, whose images are not stored" if validation is not None else "none"
+        raise ArgumentError(
+            "Expected validation images to set a share of aside as `calibration`, received "
+            f"{what}. Leave `calibration` out, or give images that can be split."
+        )
 
 
 def _check_seed(seed: Any) -> int:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Classify images with the model beside this file.
 
-    python predict.py IMAGE_OR_FOLDER... [--json] [--maps FOLDER]
+    python predict.py IMAGE_OR_FOLDER... [--json] [--doubt] [--maps FOLDER]
 
 Needs nothing but NumPy, Pillow and ONNX Runtime (requirements.txt); as a module:
 `load(folder).predict(images)`. Images are brought to the model's size as they were when it was
@@ -77,6 +77,18 @@ class Model:
                 yield [name for name, value in named.items() if value >= 0.5], named
             else:
                 yield names[int(row.argmax())], named
+
+    def classes(self, probabilities, coverage="0.95"):
+        """The classes that an image may be of, the most probable first.
+
+        In so many images like those of the training the true one is among them. None where the
+        model was made with no images set aside for that (`calibration`).
+        """
+        least = (self.card.get("least_probability") or {}).get(coverage)
+        if least is None:
+            return None
+        ordered = sorted(probabilities, key=lambda name: -probabilities[name])
+        return [name for name in ordered if name == ordered[0] or probabilities[name] >= least]
 
     def predict(self, paths):
         """The path, label and probabilities of each image; and on standard error what failed."""
@@ -197,15 +209,22 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description="Classify images with the model in this folder.")
     parser.add_argument("paths", nargs="+", help="image files or folders")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--doubt", action="store_true", help="name all classes that it may be")
     parser.add_argument("--maps", type=Path, help="folder to draw into where images speak for it")
     given = parser.parse_args(arguments)
     model = load(Path(__file__).parent)
     if given.maps:
         draw_maps(model, find_images(given.paths), given.maps)
         return
+    if given.doubt and model.classes({"a": 1.0}) is None:
+        parser.error("the model was made with no images set aside for --doubt (calibration)")
     for path, label, probabilities in model.predict(find_images(given.paths)):
+        classes = model.classes(probabilities) if given.doubt else None
         if given.json:
-            print(json.dumps({"path": str(path), "label": label, "probabilities": probabilities}))
+            answer = {"path": str(path), "label": label, "probabilities": probabilities}
+            print(json.dumps({**answer, **({"set": classes} if given.doubt else {})}))
+        elif classes and len(classes) > 1:
+            print(printable(f"{path}  not sure: {' or '.join(classes)}"))
         else:
             sure = f"  {max(probabilities.values()):.1%}" if probabilities else ""
             print(printable(f"{path}  {label}{sure}"))

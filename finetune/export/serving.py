@@ -7,13 +7,15 @@ import tensorflow as tf
 from finetune import __version__
 from finetune.compat import with_constants
 from finetune.exceptions import ExportError
-from finetune.model import FineTunedModel, ModelCard, with_all_maps
+from finetune.model import FineTunedModel, ModelCard, PredictionSets, with_all_maps
 
 PIXELS = "pixels"
 # The second output of an export that has one.
 MAPS = "activation_maps"
 # What is written of a model into its file, or beside it where the format has no place for it.
 METADATA = "finetune.json"
+# Those that people ask for; a file holds no images to work out others.
+_COVERAGES = (0.8, 0.9, 0.95, 0.99)
 
 
 def answer_name(card: ModelCard) -> str:
@@ -68,9 +70,16 @@ def metadata(card: ModelCard) -> dict[str, Any]:
         "image_size": list(card.image_size),
         "resize": card.resize,
         "temperature": card.temperature,
+        "least_probability": None if card.sets is None else _least(card.sets),
         "input": "RGB pixels 0..255, float32 (images, height, width, 3)",
         "finetune": __version__,
     }
+
+
+def _least(sets: PredictionSets) -> dict[str, float]:
+    """For some coverages the probability from which on a class is in an image's set."""
+    promised = [coverage for coverage in _COVERAGES if coverage <= sets.most_coverage]
+    return {f"{coverage:g}": sets.least(coverage) for coverage in promised}
 
 
 def cannot_express(what: str, error: Exception) -> ExportError:

@@ -68,6 +68,12 @@ def on_its_way(model: keras.Model) -> keras.Model:
     )
 
 
+def pooled_features(model: keras.Model) -> int | None:
+    """Number of features that a model pools; None where it has no one head."""
+    outputs = on_its_way(model).outputs
+    return int(outputs[1].shape[-1]) if len(outputs) > 1 else None
+
+
 def seen(computed: Sequence[Any], places: bool) -> Seen:
     """What was computed of a batch by a model of `on_its_way`, with or without the places."""
     outputs, *further = (np.asarray(array, "float32") for array in computed[: 3 if places else 2])

@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from finetune.data import RESIZE_MODES
 from finetune.exceptions import ArgumentError, DamagedFileError, ModelFileError
+from finetune.model.prediction_sets import PredictionSets
 from finetune.support import read_archive, read_json
 from finetune.training import TASKS
 
@@ -29,6 +31,7 @@ class ModelCard:
         resize: How other sizes are brought to it: "crop", "pad" or "squash".
         temperature: What the model divides its logits by, so that probabilities are as high as the
             share of right answers; 1 where it is not calibrated.
+        sets: What prediction sets are made of, at this temperature; None where there are none.
 
     Raises:
         ArgumentError: If one of them is not allowed.
@@ -39,6 +42,7 @@ class ModelCard:
     image_size: tuple[int, int]
     resize: str
     temperature: float = 1.0
+    sets: PredictionSets | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (("task", TASKS), ("resize", RESIZE_MODES)):
@@ -52,6 +56,17 @@ class ModelCard:
             raise ArgumentError(f"Expected a temperature above 0, received {self.temperature}.")
         if len(set(self.class_names)) < len(self.class_names):
             raise ArgumentError(f"Expected class_names that differ, received {self.class_names}.")
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether an image is of just one class."""
+        return self.task in ("binary", "multiclass")
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """What the model says of images, (n, units), with a column for each class."""
+        if self.task == "binary":
+            return np.concatenate([1 - outputs, outputs], axis=1)
+        return outputs
 
     def check(self, model: keras.Model) -> None:
         """Refuse a model that is not the one that this card is of.
@@ -73,6 +88,8 @@ class ModelCard:
                 f"Expected a model of {names} classes ({self.task}), as its card says, received "
                 f"one of output shape {shape}."
             )
+        if self.sets is not None and not self.exclusive:
+            raise ArgumentError(f"Expected no prediction sets for {self.task!r}, received some.")
 
 
 def write_card(archive: Path, card: ModelCard) -> None:

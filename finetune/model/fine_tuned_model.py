@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,21 +20,27 @@ from finetune.data import (
     load_labelled,
     pixel_digests,
 )
-from finetune.exceptions import ArgumentError, DataError, ModelFileError, StorageError
-from finetune.model.activation_map import ActivationMaps, Seen, explain, joined, on_its_way, seen
+from finetune.exceptions import ArgumentError, ModelFileError, StorageError
+from finetune.model.activation_map import (
+    ActivationMaps,
+    Seen,
+    explain,
+    joined,
+    on_its_way,
+    pooled_features,
+    seen,
+)
+from finetune.model.answering import answer_pieces
 from finetune.model.calibration import check_task, fit_temperature, set_temperature
 from finetune.model.card import ModelCard, read_card, write_card
 from finetune.model.class_by_class import by_class, confusion
 from finetune.model.evaluation import Evaluation, absent_classes, in_order_of, rows_of, score
 from finetune.model.known_images import KnownImages, read_known, write_known
-from finetune.model.pictures import find_pictures, read_all, read_pictures
-from finetune.model.predictions import Predictions, describe
+from finetune.model.novelty import Novelty, read_novelty, write_novelty
+from finetune.model.pictures import read_all
+from finetune.model.predictions import Predictions, joined_predictions
 from finetune.reuse import extractor, pass_batch
 from finetune.support import check_number, first_not_finite, partial_beside
-
-# Unreadable files that are named where none can be read.
-_REASONS = 5
-
 
 @dataclass(frozen=True)
 class FineTunedModel:
@@ -44,17 +50,19 @@ class FineTunedModel:
         keras_model: From float pixels 0..255 (batch, height, width, 3) to predictions.
         card: What its inputs and outputs mean.
         known: Which images it was made with; None where that is not known.
+        novelty: What tells an image that is like none of these; likewise.
     """
 
     keras_model: keras.Model
     card: ModelCard
     known: KnownImages | None = None
+    novelty: Novelty | None = None
 
     def copy(self) -> "FineTunedModel":
         """The same model with weights of its own, which no training of this one changes."""
         copy = keras.models.clone_model(self.keras_model)
         copy.set_weights(self.keras_model.get_weights())
-        return FineTunedModel(copy, self.card, self.known)
+        return FineTunedModel(copy, self.card, self.known, self.novelty)
 
     def at_temperature(self, temperature: float) -> "FineTunedModel":
         """The same model with its logits divided by another temperature, see `calibrate`.
@@ -63,7 +71,8 @@ class FineTunedModel:
             temperature: Above 0: the lower, the surer the model is; 1 takes its calibration away.
 
         Returns:
-            A model with weights of its own that gives the same answers with other probabilities.
+            A model with weights of its own that gives the same answers with other probabilities,
+            and no prediction sets: these were of the probabilities before.
 
         Raises:
             ArgumentError: If the temperature is none, or the model gives no probabilities.
@@ -90,6 +99,7 @@ class FineTunedModel:
         batch_size: int = 32,
         threshold: float | None = None,
         flip: bool = False,
+        doubt: float | None = None,
     ) -> Predictions:
         """Classify files, pictures or arrays.
 
@@ -104,25 +114,22 @@ class FineTunedModel:
                 probable class whatever its probability, labels from one half on.
             flip: Whether each image is looked at mirrored left to right, too, and what the model
                 says averaged. Default False: no gain was measured (docs/predict.md).
+            doubt: Share of images whose set of classes is to hold the true one, such as 0.95, for
+                a model that was made with `calibration`; of images like those of the training one
+                less that share are called like nothing in it. Default: no doubt is told.
 
         Returns:
-            One label and its probabilities per image. Files that cannot be read are listed
-            in `skipped`.
+            One label and its probabilities per image, and doubts where these are asked. Files
+            that cannot be read are listed in `skipped`.
 
         Raises:
             DataError: If there is no readable image, or what is given is something else.
-            ArgumentError: If a threshold is none, or the model gives no probabilities.
+            ArgumentError: If a threshold is none, or the model gives no probabilities, or knows no
+                doubt.
         """
-        pieces = list(
-            self.predict_pieces(images, batch_size=batch_size, threshold=threshold, flip=flip)
-        )
-        return Predictions(
-            [path for piece in pieces for path in piece.paths],
-            [label for piece in pieces for label in piece.labels],
-            np.concatenate([piece.probabilities for piece in pieces]),
-            pieces[0].class_names,
-            tuple(file for piece in pieces for file in piece.skipped),
-        )
+        options: dict[str, Any] = {"threshold": threshold, "flip": flip, "doubt": doubt}
+        pieces = list(self.predict_pieces(images, batch_size=batch_size, **options))
+        return joined_predictions(pieces)
 
     def predict_pieces(
         self,
@@ -131,6 +138,7 @@ class FineTunedModel:
         batch_size: int = 32,
         threshold: float | None = None,
         flip: bool = False,
+        doubt: float | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Iterator[Predictions]:
         """Classify any number of files in constant memory: as `predict`, a hundred at a time.
@@ -140,6 +148,7 @@ class FineTunedModel:
             batch_size: Images in a batch.
             threshold: Least probability of an answer.
             flip: Whether each image is looked at mirrored, too.
+            doubt: Coverage of the prediction sets.
             progress: Called with the number of images that are done, and of all.
 
         Returns:
@@ -147,35 +156,19 @@ class FineTunedModel:
 
         Raises:
             DataError: If there is no readable image, or what is given is something else.
-            ArgumentError: If a threshold is none, or the model gives no probabilities.
+            ArgumentError: If a threshold is none, or the model gives no probabilities, or knows no
+                doubt.
         """
         check_batch_size(batch_size)
-        if threshold is not None:
-            check_number("threshold", threshold, least=0, most=1)
-            check_task(self.card.task)
-        pictures = find_pictures(images)
-        done, readable, reasons = 0, 0, []
-        for some in read_pictures(pictures, self.card.image_size, self.card.resize):
-            outputs = self._say(some.pixels, batch_size, flip)
-            said = describe(self.card, outputs, some.names, threshold)
-            done += len(some.names) + len(some.skipped)
-            readable += len(some.names)
-            reasons += some.skipped[: _REASONS - len(reasons)]
-            if progress is not None:
-                progress(done, len(pictures))
-            yield replace(said, skipped=some.skipped)
-        if not readable:
-            why = "; ".join(map(str, reasons)) or "nothing was given"
-            raise DataError(f"Expected at least one readable image, received none: {why}.")
-
-    def _say(self, pixels: np.ndarray, batch_size: int, flip: bool) -> np.ndarray:
-        if not len(pixels):
-            return np.empty((0, *self.keras_model.output_shape[1:]), "float32")
-        outputs = [
-            self.keras_model.predict(view.astype("float32"), batch_size=batch_size, verbose=0)
-            for view in ([pixels, pixels[:, :, ::-1]] if flip else [pixels])
-        ]
-        return np.mean(outputs, axis=0) if flip else np.asarray(outputs[0])
+        yield from answer_pieces(
+            self,
+            images,
+            batch_size=batch_size,
+            threshold=threshold,
+            flip=flip,
+            doubt=doubt,
+            progress=progress,
+        )
 
     def outputs_of(self, pixels: np.ndarray) -> np.ndarray:
         """What the model says of images of its own size, as numbers.
@@ -228,7 +221,7 @@ class FineTunedModel:
         Args:
             data: An `ImageData`; or an image folder, a TFDS name or (images, labels) arrays with
                 any of this model's classes.
-            split: "train", "validation" or "test": that part of the images, where they have one;
+            split: "train", "validation", "calibration" or "test": that part of the images, where they have one;
                 else those among them that the model was trained on, validated with or tested
                 on. Default: the test part, where there is one (or must be, of an
                 `ImageData`); else all.
@@ -325,6 +318,7 @@ class FineTunedModel:
             plain.save(partial)
             write_card(partial, self.card)
             write_known(partial, self.known)
+            write_novelty(partial, self.novelty)
             os.replace(partial, path)
         except OSError as error:
             raise StorageError(
@@ -336,7 +330,8 @@ class FineTunedModel:
 
     def __getstate__(self) -> dict[str, Any]:
         """What pickle and joblib take: all but the compiled function, which is made anew."""
-        return {"keras_model": self._plain(), "card": self.card, "known": self.known}
+        kept = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**kept, "keras_model": self._plain()}
 
     def _plain(self) -> keras.Model:
         """The model without its optimizer: a third of the size, and nothing of this package."""
@@ -356,7 +351,8 @@ def _at(model: FineTunedModel, temperature: float) -> FineTunedModel:
     """The same model at another temperature; its weights change."""
     card = model.card
     changed = set_temperature(model.keras_model, card.temperature, temperature, card.task)
-    return FineTunedModel(changed, replace(card, temperature=temperature), model.known)
+    card = replace(card, temperature=temperature, sets=None)
+    return FineTunedModel(changed, card, model.known, model.novelty)
 
 
 def load(path: str | os.PathLike[str]) -> FineTunedModel:
@@ -386,7 +382,13 @@ def load(path: str | os.PathLike[str]) -> FineTunedModel:
         card.check(model)
     except ArgumentError as error:
         raise ModelFileError(f"{path} contradicts itself. {error} Save the model again.") from error
-    return FineTunedModel(model, card, known)
+    novelty = read_novelty(path)
+    if novelty is not None and novelty.vectors.shape[1] != pooled_features(model):
+        raise ModelFileError(
+            f"{path} contradicts itself: what it knows of novelty is of {novelty.vectors.shape[1]} "
+            f"features, but the model pools {pooled_features(model)}. Save the model again."
+        )
+    return FineTunedModel(model, card, known, novelty)
 
 
 def _chunks(rows: np.ndarray) -> list[np.ndarray]:

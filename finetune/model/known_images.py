@@ -35,7 +35,7 @@ class KnownImages:
 
     def splits_of(self, digests: np.ndarray) -> np.ndarray:
         """For each digest the split that it is of: "train" first, "new" for none."""
-        found = np.full(len(digests), "new", dtype="U10")
+        found = np.full(len(digests), "new", dtype="U11")
         for split in reversed(SPLITS):
             if split in self.digests:
                 found[np.isin(digests, self.digests[split])] = split
@@ -44,7 +44,9 @@ class KnownImages:
     def count(self, digests: np.ndarray) -> dict[str, int]:
         """How many digests are of each split, and how many are "new"."""
         found = self.splits_of(digests)
-        return {name: int((found == name).sum()) for name in (*SPLITS, "new")}
+        # Most models were made with no images set aside.
+        names = [name for name in SPLITS if name != "calibration" or name in self.digests]
+        return {name: int((found == name).sum()) for name in (*names, "new")}
 
 
 def remember(

@@ -14,7 +14,15 @@ from rich.console import Console
 from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData
 from finetune.exceptions import OutOfTimeError, SearchError, StorageError, TrainingError
-from finetune.model import Answers, FineTunedModel, against_head, remember, scores
+from finetune.model import (
+    Answers,
+    FineTunedModel,
+    against_head,
+    learn_doubt,
+    measure_doubt,
+    remember,
+    scores,
+)
 from finetune.report import BEST_TRIAL, Gallery, evidence_of, look_at, report_run
 from finetune.reuse import Source, StoredSource
 from finetune.search.board import error_lines
@@ -139,7 +147,9 @@ def conclude(
         verdict = against_head(f"{folded.folds}-fold", data.task, tuned, alone)
     if work.trainer.calibrates(data.task):
         model = model.calibrated(*answers["validation"])
-        model.save(folder / "model.keras")
+    if "calibration" in data.splits:
+        model = learn_doubt(model, data)
+    model.save(folder / "model.keras")
     apart = {split: data.apart(split) for split in ("validation", "test")}
     quality = scores(model.card, answers["validation"], answers.get("test"), apart)
     result = SearchResult(
@@ -160,6 +170,7 @@ def conclude(
         combined,
         quality.calibration,
         folded,
+        measure_doubt(model, data, answers.get("test")),
     )
     if folded is not None:
         write_text(folder / "out_of_fold.csv", as_csv(folded.rows(data.class_names)))
@@ -361,4 +372,5 @@ def _facts(result: SearchResult) -> dict[str, Any]:
         "combined": asdict(result.combined),
         "cross_validation": folded.to_dict() if folded else None,
         "calibration": asdict(result.calibration) if result.calibration else None,
+        "doubt": asdict(result.doubt) if result.doubt else None,
     }

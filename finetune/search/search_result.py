@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.export import Export, export_model
-from finetune.model import Calibration, FineTunedModel, Predictions, Score, Verdict
+from finetune.model import (
+    Calibration,
+    DoubtMeasured,
+    FineTunedModel,
+    Predictions,
+    Score,
+    Verdict,
+)
 from finetune.report import BEST_TRIAL
 from finetune.search.board import board_rows, error_lines, render
 from finetune.search.combining import Combined
@@ -51,6 +58,7 @@ class SearchResult:
         cross_validation: What was said of every image by a model that was not trained on it, each
             of a training with the settings of the chosen trial; None where `validation` of the data
             did not ask for folds.
+        doubt: How often the model's doubt is right on test images; None where it knows none.
 
     Example:
         >>> import keras, tempfile
@@ -87,6 +95,7 @@ class SearchResult:
     combined: Combined = field(default_factory=partial(Combined, "best", ()))
     calibration: Calibration | None = None
     cross_validation: CrossValidation | None = None
+    doubt: DoubtMeasured | None = None
 
     @property
     def best(self) -> dict[str, Any]:
@@ -238,6 +247,8 @@ class SearchResult:
             lines.append(self.calibration.remark)
         if self.work.data.report.fixed:
             lines.append(str(self.work.data.report.fixed))
+        if self.doubt:
+            lines.append(f"doubt:      {self.doubt}")
         lines.append(f"{format_seconds(self.seconds)}, saved in {self.folder}")
         return "\n".join(lines)
 

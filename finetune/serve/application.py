@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from finetune.exceptions import ArgumentError
-from finetune.model import FineTunedModel, describe
+from finetune.model import FineTunedModel, describe, doubts, knows_doubt
 from finetune.serve.batching import Batcher, Busy
 from finetune.serve.counters import Counters
 from finetune.serve.interface import description
@@ -114,7 +114,7 @@ class _Server:
         card = self._model.card
         # Compiled before the first one asks, and known whether there are maps.
         empty = np.zeros((1, *card.image_size, 3), np.uint8)
-        await asyncio.to_thread(self._model.outputs_of, empty)
+        await asyncio.to_thread(self._model.observe, empty)
         try:
             await asyncio.to_thread(self._model.explain, empty)
         except ArgumentError as error:
@@ -126,16 +126,21 @@ class _Server:
             await self._batcher.stop()
             self._decoders.shutdown()
 
-    def _look(self, asked: list[_Asked]) -> list[tuple[np.ndarray, np.ndarray | None]]:
-        """What the model says of images, and the maps of those whose was asked for."""
+    def _look(self, asked: list[_Asked]) -> list[tuple[np.ndarray, Any, Any]]:
+        """What the model says of images, what it pools, and the maps of those whose was asked for.
+
+        Of an ensemble nothing is pooled; None is in its place, as in that of a map.
+        """
         pixels = np.stack([one.pixels for one in asked])
-        if not any(one.mapped for one in asked):
-            return [(said, None) for said in self._model.outputs_of(pixels)]
-        found = self._model.observe(pixels)
-        maps = self._model.explain(None, found=found).maps
+        mapped = any(one.mapped for one in asked)
+        found = self._model.observe(pixels, places=mapped)
+        pooled = [None] * len(asked) if found.pooled is None else found.pooled
+        maps = self._model.explain(None, found=found).maps if mapped else [None] * len(asked)
         return [
-            (said, strengths if one.mapped else None)
-            for said, strengths, one in zip(found.outputs, maps, asked, strict=True)
+            (said, features, strengths if one.mapped else None)
+            for said, features, strengths, one in zip(
+                found.outputs, pooled, maps, asked, strict=True
+            )
         ]
 
     async def predict(self, request: Request) -> Response:
@@ -165,10 +170,15 @@ class _Server:
         pixels = await asyncio.get_running_loop().run_in_executor(
             self._decoders, decode, body, card, self._limits
         )
-        outputs, strengths = await self._batcher.ask(_Asked(pixels, mapped))
+        outputs, pooled, strengths = await self._batcher.ask(_Asked(pixels, mapped))
         (said,) = describe(card, outputs[np.newaxis], ["image"], threshold)
         ordered = sorted(said.probabilities.items(), key=lambda entry: -entry[1])
         answer = {"label": said.label, "probabilities": dict(ordered[:top_k])}
+        if knows_doubt(self._model):
+            features = None if pooled is None else pooled[np.newaxis]
+            (doubt,) = doubts(card, self._model.novelty, outputs[np.newaxis], features)
+            told = doubt.said(said.label, said.probabilities)
+            answer["doubt"] = {"said": told, **doubt.to_dict()}
         if strengths is not None:
             answer["activation_map"] = np.round(strengths.astype(float), _DIGITS).tolist()
         return JSONResponse(answer)
@@ -184,6 +194,7 @@ class _Server:
                 "resize": card.resize,
                 "activation_map": not self._no_map,
                 "calibrated": card.temperature != 1.0,
+                "doubt": knows_doubt(self._model),
                 "limits": {"bytes": self._limits.bytes, "pixels": self._limits.pixels},
             }
         )

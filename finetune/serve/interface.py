@@ -38,6 +38,12 @@ def description(card: ModelCard, limits: Limits) -> dict[str, Any]:
         },
         "What the model says.",
         {
+            "doubt": {
+                "type": "object",
+                "description": "Only of a model that knows its doubt: the answer in words (said), "
+                "the classes that the image may be of (set, 95%), whether it is like nothing in "
+                "training (novel), and how far from it (distance).",
+            },
             "activation_map": {
                 "type": "array",
                 "items": {"type": "array", "items": {"type": "number"}},

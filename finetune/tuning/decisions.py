@@ -24,6 +24,7 @@ NOT_OF_TUNER = {
 # The same for `load_data`.
 NOT_OF_DATA = {
     "source": "the fingerprint tells which images they are",
+    "calibration": "likewise, and which of them are set aside",
     "augment": "stands with FineTuner's own, which takes its place",
     "fixes": "the fingerprint tells which images and labels there are then",
     "strict": "either there are the same images, or none",

@@ -14,6 +14,15 @@ function tell(answer, seconds) {
   const names = Object.keys(answer.probabilities);
   const label = Array.isArray(answer.label) ? answer.label.join(", ") || "none of them" : answer.label;
   find("label").textContent = label === null ? "Not sure" : String(label);
+  const doubt = answer.doubt ?? null;
+  find("label").classList.toggle("novel", doubt?.novel === true);
+  if (doubt?.novel) {
+    find("label").textContent = "Like nothing it was trained on";
+  } else if (doubt?.set?.length > 1) {
+    find("label").textContent = doubt.said.charAt(0).toUpperCase() + doubt.said.slice(1);
+  }
+  find("doubt").textContent = explained(doubt, label);
+  find("doubt").hidden = !find("doubt").textContent;
   const rows = names.slice(0, MOST_SHOWN).map((name) => {
     const row = document.createElement("tr");
     const bar = document.createElement("progress");
@@ -85,6 +94,13 @@ async function tellWhere(model, answer, mine) {
   if (mine !== latest) return;
   shade(model, answer.activation_map);
   find("map").hidden = !find("mapped").checked;
+}
+
+// Why the answer is not simply the most probable class.
+function explained(doubt, label) {
+  if (doubt?.novel) return `If it has to be one of its classes: ${label}.`;
+  if (doubt?.set?.length > 1) return "In 95 of 100 pictures the right class is among those named.";
+  return "";
 }
 
 function complain(reason) {
