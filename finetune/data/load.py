@@ -325,9 +325,9 @@ def _set_aside(
     if chosen.any():
         return ""
     return (
-        f"None of {len(rows)} validation images is set aside: {share:g} of those that are no copies "
-        f"of training images would be fewer than {FEWEST}, the least that prediction sets of 95% "
-        "need"
+        f"None of {len(rows)} validation images is set aside: {share:g} of those that are no "
+        f"copies of training images would be fewer than {FEWEST}, the least that prediction sets "
+        "of 95% need"
     )
 
 
@@ -360,7 +360,9 @@ def _check_calibration(calibration: float | None, source: Any, validation: Any) 
         return
     check_fraction("calibration", calibration)
     if isinstance(source, tf.data.Dataset) or validation is None:
-        what = "a tf.data.Dataset, whose images are not stored" if validation is not None else "none"
+        what = (
+            "a tf.data.Dataset, whose images are not stored" if validation is not None else "none"
+        )
         raise ArgumentError(
             "Expected validation images to set a share of aside as `calibration`, received "
             f"{what}. Leave `calibration` out, or give images that can be split."

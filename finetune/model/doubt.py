@@ -1,4 +1,4 @@
-"""Doubt: what a model says of its own answers: that it is not sure, or was shown nothing like it."""
+"""Doubt: where a model says that it is not sure, or was shown nothing like an image."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,8 @@ class Doubt:
         if self.novel:
             return "like nothing in training"
         if label is None or (self.classes is not None and len(self.classes) > 1):
-            return f"not sure: {in_words(self.classes or [max(probabilities, key=probabilities.__getitem__)])}"
+            names = self.classes or [max(probabilities, key=probabilities.__getitem__)]
+            return f"not sure: {in_words(names)}"
         chance = probabilities.get(label) if isinstance(label, str) else None
         return f"{label}" if chance is None else f"{label} ({chance:.2f})"
 

@@ -42,6 +42,7 @@ from finetune.model.predictions import Predictions, joined_predictions
 from finetune.reuse import extractor, pass_batch
 from finetune.support import check_number, first_not_finite, partial_beside
 
+
 @dataclass(frozen=True)
 class FineTunedModel:
     """A model and its card. Made by `fine_tune` and `load`.
@@ -170,17 +171,6 @@ class FineTunedModel:
             progress=progress,
         )
 
-    def outputs_of(self, pixels: np.ndarray) -> np.ndarray:
-        """What the model says of images of its own size, as numbers.
-
-        Args:
-            pixels: (n, height, width, 3), 0..255.
-
-        Returns:
-            float32 (n, units): see `finetune.model.describe` for what they mean.
-        """
-        return np.asarray(self._run(pixels.astype("float32"))[0])
-
     def explain(
         self, images: Any, labels: Sequence[Any] | None = None, *, found: Seen | None = None
     ) -> ActivationMaps:
@@ -221,8 +211,8 @@ class FineTunedModel:
         Args:
             data: An `ImageData`; or an image folder, a TFDS name or (images, labels) arrays with
                 any of this model's classes.
-            split: "train", "validation", "calibration" or "test": that part of the images, where they have one;
-                else those among them that the model was trained on, validated with or tested
+            split: "train", "validation", "calibration" or "test": that part of the images, where
+                they have one; else those among them that the model was trained on, validated with or tested
                 on. Default: the test part, where there is one (or must be, of an
                 `ImageData`); else all.
             **options: `data_dir`, `download` and `memory_budget` of `load_data`.

@@ -1,4 +1,4 @@
-"""Novelty: whether an image is like those that a model was trained on, by its nearest neighbours."""
+"""Novelty: whether an image is like those of the training, by its nearest neighbours."""
 
 import json
 import zipfile

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.exceptions import DamagedFileError
-from finetune.model import Calibration
+from finetune.model import Calibration, DoubtMeasured
 from finetune.report.evidence import EVIDENCE, Evidence, read_evidence
 from finetune.support import AnyFloat, read_json
 
@@ -80,6 +80,7 @@ class Figures:
     refitted: int = 0
     cross_validation: Folded | None = None
     calibration: Calibration | None = None
+    doubt: DoubtMeasured | None = None
     best_phase: str = ""
     best_epoch: int = 0
     best: BestTrial | None = None

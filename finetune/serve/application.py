@@ -114,7 +114,6 @@ class _Server:
         card = self._model.card
         # Compiled before the first one asks, and known whether there are maps.
         empty = np.zeros((1, *card.image_size, 3), np.uint8)
-        await asyncio.to_thread(self._model.observe, empty)
         try:
             await asyncio.to_thread(self._model.explain, empty)
         except ArgumentError as error:

@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from finetune.cli import app
-from finetune.model import FineTunedModel, ModelCard, pictures
+from finetune.model import FineTunedModel, ModelCard, PredictionSets, pictures
 from tiny import build_colour_model
 
 COLOURS = {"blue": (0, 0, 255), "red": (255, 0, 0)}
@@ -33,6 +33,14 @@ def photos(tmp_path_factory):
     for name, colour in COLOURS.items():
         Image.new("RGB", (8, 8), colour).save(folder / f"{name}.png")
     return folder
+
+
+@pytest.fixture(scope="module")
+def doubting(tmp_path_factory):
+    sets = PredictionSets(tuple(np.linspace(0.3, 0.99, 39)))
+    card = ModelCard("multiclass", ("red", "green", "blue"), (8, 8), "squash", sets=sets)
+    path = tmp_path_factory.mktemp("doubting") / "model.keras"
+    return FineTunedModel(build_colour_model(), card).save(path)
 
 
 # softmax of (1, 0, 0)
@@ -139,3 +147,46 @@ def test_a_name_cannot_command_the_terminal(model, photos, tmp_path):
     path = tmp_path / "a\x1b[2Jb\n.png"
     path.write_bytes((photos / "red.png").read_bytes())
     assert call(model, path).stdout == f"{tmp_path}/a?[2Jb?.png  red  57.6%\n"
+
+
+def test_doubt_is_told_in_every_format(doubting, photos, tmp_path):
+    Image.new("RGB", (8, 8), (255, 200, 0)).save(tmp_path / "mixed.png")
+    images = (photos / "red.png", tmp_path / "mixed.png")
+    assert call(doubting, *images, "--doubt").stdout.splitlines() == [
+        f"{images[0]}  red (0.58)",
+        f"{images[1]}  not sure: red or green",
+    ]
+    shown = call(doubting, images[1], "--doubt", "--top-k", 1).stdout
+    assert shown.startswith(f"{images[1]}  not sure: red or green  red ")
+    one, two = map(json.loads, call(doubting, *images, "--doubt", "--json").stdout.splitlines())
+    assert (one["said"], one["set"], one["novel"]) == ("red (0.58)", ["red"], None)
+    assert (two["label"], two["set"]) == ("red", ["red", "green"])
+    rows = list(
+        csv.DictReader(io.StringIO(call(doubting, *images, "--doubt", "--format", "csv").stdout))
+    )
+    assert [row["set"] for row in rows] == ["red", "red; green"]
+    assert [row["novel"] for row in rows] == ["", ""] and "probability of blue" in rows[0]
+
+
+def test_another_coverage_names_other_classes(doubting, photos, tmp_path):
+    Image.new("RGB", (8, 8), (255, 200, 0)).save(tmp_path / "mixed.png")
+    sure = call(doubting, tmp_path / "mixed.png", "--doubt", "--coverage", 0.8).stdout
+    assert sure.endswith("red (0.46)\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--coverage", 0.9], "Expected --doubt with --coverage, received the one alone."),
+        (["--doubt", "--coverage", 0.999], "Expected a coverage of at most 0.975, received 0.999"),
+        (["--doubt", "--flip"], "Expected doubt or flip, received both"),
+    ],
+)
+def test_doubt_that_cannot_be_told_is_an_error(doubting, photos, options, text):
+    result = call(doubting, photos, *options)
+    assert result.exit_code == 1 and text in " ".join(result.stderr.split())
+
+
+def test_a_model_that_knows_no_doubt_says_how_to_train_one_that_does(model, photos):
+    result = call(model, photos, "--doubt")
+    assert result.exit_code == 1 and "--calibration 0.5" in " ".join(result.stderr.split())

@@ -15,6 +15,7 @@ from finetune import export_model
 from finetune.data import find_images, read_image
 from finetune.exceptions import UnreadableImageError
 from finetune.export import portable
+from finetune.model import PredictionSets
 
 require("onnxruntime")
 require("tf2onnx")
@@ -74,7 +75,8 @@ def odd(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model():
-    return classifier(resize="crop", temperature=1.2)
+    sets = PredictionSets(tuple(np.linspace(0.3, 0.99, 39)))
+    return classifier(resize="crop", temperature=1.2, sets=sets)
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +147,22 @@ def test_it_says_what_the_model_says_without_tensorflow(model, exported, odd):
     row = next(row for row in rows if row["path"].endswith("odd.png"))
     sure = max(row["probabilities"].values())
     assert first == f"{odd / 'odd.png'}  {row['label']}  {sure:.1%}\n"
+
+
+def test_it_names_the_same_classes_where_it_is_not_sure(model, exported, odd):
+    done = call(exported, odd, "--doubt", "--json")
+    assert done.returncode == 0, done.stderr
+    sets = [json.loads(line)["set"] for line in done.stdout.splitlines()]
+    assert sets == [[*doubt.classes] for doubt in model.predict(odd, doubt=0.95).doubts]
+    assert {len(one) for one in sets} >= {1, 2}
+    unsure = next(one for one in sets if len(one) > 1)
+    assert f"not sure: {' or '.join(unsure)}\n" in call(exported, odd, "--doubt").stdout
+
+
+def test_doubt_that_a_model_does_not_know_is_refused(odd, tmp_path):
+    folder = export_model(classifier(), "folder", out=tmp_path / "to").folder
+    done = call(folder, odd, "--doubt")
+    assert done.returncode == 2 and "no images set aside for --doubt" in done.stderr
 
 
 def test_the_folder_holds_all_that_is_needed(exported):

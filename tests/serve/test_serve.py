@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from extras import require
-from finetune.model import FineTunedModel, ModelCard
+from finetune.model import FineTunedModel, ModelCard, PredictionSets
 from serve_running import Running
 from tiny import build_colour_model, build_colour_model_with_places
 
@@ -21,6 +21,9 @@ require("starlette")
 from finetune.serve import Limits, create_app  # noqa: E402
 
 SURE = np.e / (np.e + 2)
+
+
+SETS = PredictionSets(tuple(np.linspace(0.3, 0.99, 39)))
 
 
 def png(colour="red", size=(8, 8)):
@@ -192,10 +195,10 @@ def test_labels_and_values_are_answered_as_predict_gives_them(task, names, label
 class Slow(FineTunedModel):
     """A model that takes its time, and notes how many images it looks at together."""
 
-    def outputs_of(self, pixels):
+    def observe(self, pixels, *, places=True):
         self.__dict__.setdefault("sizes", []).append(len(pixels))
         time.sleep(0.2)
-        return super().outputs_of(pixels)
+        return super().observe(pixels, places=places)
 
 
 def slow_model():
@@ -240,12 +243,23 @@ def test_what_is_under_way_when_it_is_stopped_is_answered():
 
 def test_a_model_that_fails_concerns_those_who_asked_and_no_others():
     class Failing(FineTunedModel):
-        def outputs_of(self, pixels):
+        def observe(self, pixels, *, places=True):
             if pixels.mean() > 200:
                 raise RuntimeError("too bright")
-            return super().outputs_of(pixels)
+            return super().observe(pixels, places=places)
 
     card = ModelCard("multiclass", ("red", "green", "blue"), (8, 8), "squash")
     with Running(create_app(Failing(build_colour_model(), card))) as server:
         assert server.ask("POST", "/predict", png("white"))[0] == 500
         assert server.post(png())[0] == 200
+
+
+def test_a_model_that_knows_its_doubt_tells_it():
+    card = ModelCard("multiclass", ("red", "green", "blue"), (8, 8), "squash", sets=SETS)
+    with Running(create_app(FineTunedModel(build_colour_model(), card))) as server:
+        _, clear = server.post(png())
+        _, mixed = server.post(png((255, 200, 0)))
+        about = json.loads(server.ask("GET", "/model")[2])
+    assert about["doubt"] is True
+    assert clear["doubt"] == {"said": "red (0.58)", "set": ["red"], "novel": None, "distance": None}
+    assert (mixed["label"], mixed["doubt"]["said"]) == ("red", "not sure: red or green")
