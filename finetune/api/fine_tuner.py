@@ -120,6 +120,10 @@ class FineTuner(keras_tuner.HyperModel):
             `tf.distribute.Strategy`. Default None: one device.
         seed: Seed of head, order, dropout, and of random weights. Default 0. Further executions
             of one trial count up from it.
+        deterministic: Whether the same seed gives the same weights to the bit in another process,
+            after a resume, and with other workers or cores: TensorFlow computes with one thread an
+            operation from then on in this process, which takes longer (docs/performance.md).
+            Default False: the same but for rounding.
 
     Raises:
         ArgumentError: If an argument is not allowed.
@@ -173,6 +177,7 @@ class FineTuner(keras_tuner.HyperModel):
         cache_dtype: str = "float32",
         distribution: str | tf.distribute.Strategy | None = None,
         seed: Searchable[int] = 0,
+        deterministic: bool = False,
     ) -> None:
         given = dict(locals())
         del given["self"], given["__class__"]

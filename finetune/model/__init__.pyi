@@ -12,12 +12,8 @@ from .class_by_class import by_class as by_class
 from .class_by_class import classes_of as classes_of
 from .class_by_class import confusion as confusion
 from .class_by_class import most_confused as most_confused
-from .doubt import DoubtMeasured as DoubtMeasured
 from .doubt import doubts as doubts
 from .doubt import knows_doubt as knows_doubt
-from .doubt import learn_doubt as learn_doubt
-from .doubt import learn_sets as learn_sets
-from .doubt import measure_doubt as measure_doubt
 from .evaluation import Evaluation as Evaluation
 from .evaluation import Score as Score
 from .evaluation import in_order_of as in_order_of
@@ -26,6 +22,10 @@ from .evaluation import score as score
 from .fine_tuned_model import FineTunedModel as FineTunedModel
 from .fine_tuned_model import load as load
 from .known_images import remember as remember
+from .learning_doubt import DoubtMeasured as DoubtMeasured
+from .learning_doubt import learn_doubt as learn_doubt
+from .learning_doubt import learn_sets as learn_sets
+from .learning_doubt import measure_doubt as measure_doubt
 from .prediction_sets import COVERAGE as COVERAGE
 from .prediction_sets import PredictionSets as PredictionSets
 from .predictions import Prediction as Prediction

@@ -2,26 +2,50 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+import keras
 import numpy as np
 
 from finetune.exceptions import ArgumentError, DataError
+from finetune.model.activation_map import Seen
 from finetune.model.calibration import check_task
+from finetune.model.card import ModelCard
 from finetune.model.doubt import check_doubt, doubts
+from finetune.model.novelty import Novelty
 from finetune.model.pictures import find_pictures, read_pictures
 from finetune.model.predictions import Predictions, describe
 from finetune.support import check_number
-
-if TYPE_CHECKING:
-    from finetune.model.fine_tuned_model import FineTunedModel
 
 # Unreadable files that are named where none can be read.
 _REASONS = 5
 
 
+class Answering(Protocol):
+    """What answers: a `FineTunedModel`."""
+
+    @property
+    def keras_model(self) -> keras.Model:
+        """From pixels to predictions."""
+        ...
+
+    @property
+    def card(self) -> ModelCard:
+        """What these mean."""
+        ...
+
+    @property
+    def novelty(self) -> Novelty | None:
+        """What tells an image that is like nothing in training."""
+        ...
+
+    def observe(self, pixels: np.ndarray, *, places: bool = True) -> Seen:
+        """What is computed of images."""
+        ...
+
+
 def answer_pieces(
-    model: "FineTunedModel",
+    model: Answering,
     images: Any,
     *,
     batch_size: int,
@@ -35,7 +59,7 @@ def answer_pieces(
         check_number("threshold", threshold, least=0, most=1)
         check_task(model.card.task)
     if doubt is not None:
-        check_doubt(model, doubt)
+        check_doubt(model.card, model.novelty, doubt)
         if flip:
             raise ArgumentError(
                 "Expected doubt or flip, received both: what doubt was learned from was not "
@@ -61,7 +85,7 @@ def answer_pieces(
 
 
 def _doubting(
-    model: "FineTunedModel",
+    model: Answering,
     pixels: np.ndarray,
     names: list[str],
     threshold: float | None,
@@ -76,16 +100,17 @@ def _doubting(
     return replace(said, doubts=tuple(found))
 
 
-def _say(model: "FineTunedModel", pixels: np.ndarray, batch_size: int, flip: bool) -> np.ndarray:
+def _say(model: Answering, pixels: np.ndarray, batch_size: int, flip: bool) -> np.ndarray:
     if not len(pixels):
         return _none(model)
+    network: Any = model.keras_model
     outputs = [
-        model.keras_model.predict(view.astype("float32"), batch_size=batch_size, verbose=0)
+        network.predict(view.astype("float32"), batch_size=batch_size, verbose=0)
         for view in ([pixels, pixels[:, :, ::-1]] if flip else [pixels])
     ]
     return np.mean(outputs, axis=0) if flip else np.asarray(outputs[0])
 
 
-def _none(model: "FineTunedModel") -> np.ndarray:
+def _none(model: Answering) -> np.ndarray:
     """What is said of no image."""
     return np.empty((0, *model.keras_model.output_shape[1:]), "float32")

@@ -212,8 +212,8 @@ class FineTunedModel:
             data: An `ImageData`; or an image folder, a TFDS name or (images, labels) arrays with
                 any of this model's classes.
             split: "train", "validation", "calibration" or "test": that part of the images, where
-                they have one; else those among them that the model was trained on, validated with or tested
-                on. Default: the test part, where there is one (or must be, of an
+                they have one; else those among them that the model was trained on, validated with
+                or tested on. Default: the test part, where there is one (or must be, of an
                 `ImageData`); else all.
             **options: `data_dir`, `download` and `memory_budget` of `load_data`.
 

@@ -282,8 +282,11 @@ def _runner(work: Work, place: _Place) -> Runner:
     if place.key not in _RUNNERS:
         import tensorflow as tf
 
+        # Else the trainer has set it to one already, as it was unpacked here.
+        several = not work.trainer.arguments["deterministic"]
         with contextlib.suppress(RuntimeError):  # this process has trained before
-            tf.config.threading.set_intra_op_parallelism_threads(place.threads)
+            if several:
+                tf.config.threading.set_intra_op_parallelism_threads(place.threads)
             tf.config.threading.set_inter_op_parallelism_threads(place.threads)
         work.trainer.share_memory(place.neighbours)
         _RUNNERS.clear()

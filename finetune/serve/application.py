@@ -173,7 +173,7 @@ class _Server:
         (said,) = describe(card, outputs[np.newaxis], ["image"], threshold)
         ordered = sorted(said.probabilities.items(), key=lambda entry: -entry[1])
         answer = {"label": said.label, "probabilities": dict(ordered[:top_k])}
-        if knows_doubt(self._model):
+        if knows_doubt(card, self._model.novelty):
             features = None if pooled is None else pooled[np.newaxis]
             (doubt,) = doubts(card, self._model.novelty, outputs[np.newaxis], features)
             told = doubt.said(said.label, said.probabilities)
@@ -193,7 +193,7 @@ class _Server:
                 "resize": card.resize,
                 "activation_map": not self._no_map,
                 "calibrated": card.temperature != 1.0,
-                "doubt": knows_doubt(self._model),
+                "doubt": knows_doubt(card, self._model.novelty),
                 "limits": {"bytes": self._limits.bytes, "pixels": self._limits.pixels},
             }
         )

@@ -11,6 +11,7 @@ from .config_file import write_config as write_config
 from .deadlines import Deadline as Deadline
 from .deadlines import current_deadline as current_deadline
 from .deadlines import time_limit as time_limit
+from .determinism import use_one_order as use_one_order
 from .durations import format_seconds as format_seconds
 from .figures import BLUE as BLUE
 from .figures import GREY as GREY

@@ -128,9 +128,11 @@ def train(
     if not record.epochs:
         raise TrainingError("Expected at least one epoch in one of the phases, received none.")
     if record.best < 0:
+        tried = {row["phase"]: row["learning_rate"] for row in reversed(record.epochs)}
+        rates = ", ".join(f"{rate:.3g} in phase {phase!r}" for phase, rate in tried.items())
         raise TrainingError(
-            "Expected a finite loss, but no epoch ended with one. Lower the learning rate, or "
-            "limit the gradients with clip_norm=1.0."
+            f"Expected a finite loss, but no epoch ended with one (learning rate {rates}). Lower "
+            "the learning rate, or limit the gradients with clip_norm=1.0."
         )
     model.stop_training = False
     # Compiled for callbacks alone: who saves it now wants the model, not its optimizer.

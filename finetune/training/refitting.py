@@ -178,7 +178,10 @@ def _again(
             shown.end_phase(TrainingRecord())
     lost = first_not_finite(shared.assembly(training.head).model.variables)
     if lost is not None:
-        raise TrainingError(f"Expected a finite loss on all images, but {lost} is lost.")
+        raise TrainingError(
+            f"Expected a finite loss on all images, but {lost} is lost (learning rate "
+            f"{phase.learning_rate:.3g})."
+        )
     return program
 
 

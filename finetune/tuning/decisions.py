@@ -19,6 +19,7 @@ NOT_OF_TUNER = {
     "cache_dir": "where features are kept",
     "refit": "done when all trainings are over",
     "calibrate": "likewise",
+    "deterministic": "how exactly the same comes out again",
 }
 
 # The same for `load_data`.

@@ -13,7 +13,7 @@ from finetune.backbones import apply_freeze_depth, resolve_depth
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError
 from finetune.reuse import FeatureCache, Source
-from finetune.support import check_number
+from finetune.support import check_number, use_one_order
 from finetune.training import (
     CALIBRATED,
     LOSS,
@@ -62,6 +62,13 @@ class Trainer:
             raise ArgumentError(
                 f"Expected calibrate to be True or False, received {arguments['calibrate']!r}."
             )
+        if not isinstance(arguments["deterministic"], bool):
+            raise ArgumentError(
+                "Expected deterministic to be True or False, received "
+                f"{arguments['deterministic']!r}."
+            )
+        if arguments["deterministic"]:
+            use_one_order()
         if not isinstance(arguments["refit"], bool):  # True is once
             check_number("refit", arguments["refit"], least=0, most=100, whole=True, optional=True)
         self._inputs = Inputs(task, classes, reuse)

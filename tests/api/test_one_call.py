@@ -277,11 +277,13 @@ def test_a_loss_that_was_lost_in_fine_tuning_is_said(tune, data):
             epochs.append(epoch)
 
     epochs = []
-    result = tune(data, callbacks=[Poison()], head_epochs=1)
+    result = tune(data, callbacks=[Poison()], head_epochs=1, epochs=3, learning_rate=2e-2)
     assert (
-        "in phase 'fine_tune' the loss was not finite from epoch 1 on: lower the learning rate, or "
-        "limit the gradients with clip_norm"
+        "in phase 'fine_tune' the loss was not finite from epoch 1 on, which ended it, at a "
+        "learning rate of 0.02: lower that, or limit the gradients with clip_norm"
     ) in result.summary().splitlines()
+    assert len(result.record.phase("fine_tune")) == 1
+    assert result.record.best_epoch["phase"] == "head"
 
 
 def test_ctrl_c_keeps_the_best_epoch_and_writes_the_run(tune, data):
