@@ -21,7 +21,7 @@ function tell(answer, seconds) {
   } else if (doubt?.set?.length > 1) {
     find("label").textContent = doubt.said.charAt(0).toUpperCase() + doubt.said.slice(1);
   }
-  find("doubt").textContent = explained(doubt, label);
+  find("doubt").textContent = explained(doubt, names);
   find("doubt").hidden = !find("doubt").textContent;
   const rows = names.slice(0, MOST_SHOWN).map((name) => {
     const row = document.createElement("tr");
@@ -97,9 +97,11 @@ async function tellWhere(model, answer, mine) {
 }
 
 // Why the answer is not simply the most probable class.
-function explained(doubt, label) {
-  if (doubt?.novel) return `If it has to be one of its classes: ${label}.`;
-  if (doubt?.set?.length > 1) return "In 95 of 100 pictures the right class is among those named.";
+function explained(doubt, names) {
+  if (doubt?.novel && names.length) return `If it has to be one of its classes: ${names[0]}.`;
+  if (doubt?.set?.length > 1) {
+    return "In 95 of 100 pictures like those of the training the right class is among those named.";
+  }
   return "";
 }
 
