@@ -41,7 +41,7 @@ def find_rate(
 ) -> None:
     """Suggest a learning rate: train some steps with a growing one, see where the loss falls."""
     with notes(as_json):
-        start_tensorflow()
+        start_tensorflow(deterministic=given.get("deterministic", False))
         from finetune.api import FineTuner, find_learning_rate
         from finetune.data import load_data
         from finetune.tuning import FREEZE_DEPTH

@@ -56,7 +56,7 @@ def fit(
     quiet = quiet or as_json
     with notes(quiet):
         images, options = with_config(config, OPTIONS, data, given)
-        start_tensorflow()
+        start_tensorflow(deterministic=options.get("deterministic", False))
         from finetune.api import check_mlflow, fine_tune, log_to_mlflow
         from finetune.api import explain as explained
 

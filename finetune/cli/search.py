@@ -85,7 +85,7 @@ def _search(
     mlflow: str | None,
     quiet: bool,
 ) -> "SearchResult":
-    start_tensorflow()
+    start_tensorflow(deterministic=options.get("deterministic", False))
     from finetune.api import FineTuner, check_mlflow
     from finetune.checks import quick_remarks
     from finetune.data import load_data

@@ -11,17 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from finetune.cli.flags import as_flags
-from finetune.support import bars_on, new_console, printable, text_width
+from finetune.support import bars_on, new_console, printable, text_width, use_one_order
 
 
-def start_tensorflow() -> None:
-    """Load TensorFlow without the notes that would bury what the command has to say."""
+def start_tensorflow(*, deterministic: bool = False) -> None:
+    """Load TensorFlow without the notes that would bury what the command has to say.
+
+    Args:
+        deterministic: Whether it is to compute as `FineTuner(deterministic=True)` wants it, which
+            cannot be said later.
+    """
     if "tensorflow" in sys.modules:
         return
     # Until TensorFlow has started up, its C++ code heeds no log level.
     with without_notes(), _waiting("Starting TensorFlow"):
         import tensorflow as tf
 
+        if deterministic:
+            use_one_order()
         tf.config.list_logical_devices()
 
 

@@ -35,7 +35,7 @@ class PredictionSets:
         origin: "set aside": the images had no part in the making of the model, so that of new
             images like them the stated share has the true class in its set, on average over such
             images. "folds": it was said by models that were trained like this one on four fifths
-            of the images, or so: that is no guarantee, but measured (docs/doubt.md).
+            of the images, or so: close, but no guarantee (docs/doubt.md).
 
     Raises:
         ArgumentError: If they are not sorted probabilities, or of another origin.
