@@ -27,6 +27,9 @@ _MOBILENET_WIDTHS = {"2_5": 0.25, "5_0": 0.5, "7_5": 0.75, "1_0": 1.0}
 # Letters of what Keras says of a file, which may hold all of its values.
 _LONGEST = 300
 
+# How Keras' warning begins where a file has nothing for some layers.
+_LEFT_OUT = "Skipping nested container"
+
 # In file names of Keras' own the size of the images comes after the width.
 _WIDTH_AND_SIZE = re.compile(r"(?<![\d.])(\d\.\d+)_\d{2,3}(?!\d)")
 
@@ -76,7 +79,13 @@ def build_with_weights(
         )
     model = constructor(weights=None, **arguments)
     try:
-        model.load_weights(path)
+        # Of layers without values Keras only warns; mostly an error follows that says more.
+        with warnings.catch_warnings(record=True) as told:
+            warnings.filterwarnings("always", message=_LEFT_OUT)
+            model.load_weights(path)
+        left_out = [str(one.message) for one in told if str(one.message).startswith(_LEFT_OUT)]
+        if left_out:
+            raise ValueError(left_out[0])
     except Exception as error:
         raise WeightsError(
             f"The weights in '{path}' cannot be loaded into {name}"

@@ -58,7 +58,7 @@ class Score:
         if self.apart is None:
             return self._told()
         kind = "images without a near copy among those that were trained on"
-        return f"{self._told()}; {self.apart._told()} on the {kind}"
+        return f"{self._told()}; {self.apart} on the {kind}"
 
     def _told(self) -> str:
         if self.accuracy is None:

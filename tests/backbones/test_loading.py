@@ -414,8 +414,9 @@ def test_the_first_layer_that_weights_do_not_fit_is_named_without_its_values(tmp
     save_weights(path, alpha=0.35)
     with pytest.raises(WeightsError) as caught:
         load_backbone("mobilenet_v2", weights=path, image_size=32)
-    assert str(caught.value) == (
-        f"The weights in '{path}' cannot be loaded into mobilenet_v2: 104 of its layers differ, "
+    # What Keras counts besides layers differs between its versions.
+    assert re.sub(r"\d+ of its layers", "N of its layers", str(caught.value)) == (
+        f"The weights in '{path}' cannot be loaded into mobilenet_v2: N of its layers differ, "
         "the first of them Conv1 (Conv2D): expected (3, 3, 3, 32), in the file (3, 3, 3, 16). "
         "Expected weights of the same architecture and options, saved without the top layers."
     )

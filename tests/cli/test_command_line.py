@@ -19,7 +19,7 @@ from tiny import build_backbone
 
 RUN = [
     *("config.json", "config.toml", "environment.json", "events.jsonl", "evidence.npz"),
-    *("figures", "history.csv", "learning_rates.csv", "metrics.json", "model.keras"),
+    *("history.csv", "learning_rates.csv", "metrics.json", "model.keras"),
     *("report.html", "run.json"),
 ]
 
