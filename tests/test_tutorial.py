@@ -19,6 +19,7 @@ def notebooks():
     return module
 
 
+@pytest.mark.thorough
 def test_every_cell_runs_and_shows_what_it_is_about(notebooks, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     notebook = json.loads(notebooks.TUTORIAL.read_text("utf-8"))

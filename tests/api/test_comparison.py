@@ -339,6 +339,7 @@ def on_disk(keras_cache):
     return keras_cache
 
 
+@pytest.mark.thorough
 def test_auto_takes_what_is_suggested_and_the_run_says_which(
     on_disk, arrays, tmp_path, monkeypatch, capsys
 ):

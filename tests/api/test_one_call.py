@@ -347,6 +347,7 @@ def test_a_place_that_cannot_be_written_is_known_before_any_work(tune, arrays, t
         tune(arrays, out=tmp_path / "file" / "run")
 
 
+@pytest.mark.thorough
 def test_classes_are_smoothed_by_default_and_regressed_values_are_not(tune, folder, tmp_path):
     smoothed = tune(folder, label_smoothing=None, out=tmp_path / "classes")
     assert smoothed.config["label_smoothing"] == 0.1
@@ -451,6 +452,7 @@ def test_the_verdict_compares_with_the_head_alone_trained_on_the_same_images(tun
     assert alone.verdict is None, "it is the head alone"
 
 
+@pytest.mark.thorough
 def test_without_test_images_the_validation_images_judge_and_it_is_said(tune, folder):
     result, alone = (tune(folder, refit=1, epochs=epochs, **BEATEN) for epochs in (4, 0))
     verdict = result.verdict

@@ -168,6 +168,7 @@ def test_overwriting_spares_what_is_not_of_the_run(tune, tmp_path):
     assert bytes_of(folder) == before
 
 
+@pytest.mark.thorough
 def test_a_failed_replacement_leaves_the_old_run_whole(tune, tmp_path, monkeypatch):
     folder = tune().folder
     before = bytes_of(folder)
@@ -245,6 +246,7 @@ def test_a_state_that_cannot_be_written_stops_no_training(tune, tmp_path, monkey
     assert "File too large" in str(failed.value)
 
 
+@pytest.mark.thorough
 def test_a_run_that_was_killed_goes_on_from_its_last_epoch(tune, tmp_path):
     whole = tune(out=tmp_path / "whole")
     with pytest.raises(RuntimeError):
@@ -264,6 +266,7 @@ def test_a_run_that_was_killed_goes_on_from_its_last_epoch(tune, tmp_path):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_a_run_that_the_user_stopped_has_a_model_and_goes_on(tune):
     stopped = tune(callbacks=[Watch(end_in=3, error=KeyboardInterrupt)])
     assert stopped.record.interrupted
@@ -277,6 +280,7 @@ def test_a_run_that_the_user_stopped_has_a_model_and_goes_on(tune):
     assert len(rows) == 1 + len(result.history)
 
 
+@pytest.mark.thorough
 def test_an_unfinished_run_of_something_else_is_refused_by_name(tune, data):
     stopped = tune(callbacks=[Watch(end_in=3, error=KeyboardInterrupt)])
     before = bytes_of(stopped.folder)
@@ -293,6 +297,7 @@ def test_an_unfinished_run_of_something_else_is_refused_by_name(tune, data):
     assert finished(tune(seed=3, dropout=0.5, overwrite=True).folder)
 
 
+@pytest.mark.thorough
 def test_a_replacement_that_was_stopped_goes_on_beside_the_old_run(tune, tmp_path):
     folder = tune().folder
     before = bytes_of(folder)

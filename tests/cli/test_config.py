@@ -69,6 +69,7 @@ def test_the_file_is_resolved_and_a_flag_beats_it(place):
     assert {**beaten, "epochs": 2, "reuse": "auto"} == content
 
 
+@pytest.mark.thorough
 def test_the_file_of_a_study_does_the_same_search_again(place):
     root, options = place
     space = ("--strategy", "grid", "--freeze-depth", "7,10", "--learning-rate", "1e-3,1e-2")

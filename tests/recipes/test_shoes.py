@@ -111,6 +111,7 @@ def test_the_same_command_goes_on_with_what_is_there(printed, folder):
     assert run(folder, out, *tiny, DEPTHS=[140, 154], RATES=[1e-4, 1e-5]) == lines
 
 
+@pytest.mark.thorough
 def test_draws_both_figures(printed):
     _, out = printed
     paths = sorted(out.glob("*.png"))
