@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 
@@ -18,7 +19,8 @@ def check_fraction(name: str, fraction: float) -> float:
         >>> check_fraction("validation", 0.2)
         0.2
     """
-    if isinstance(fraction, bool) or not 0 < fraction < 1:
+    number = isinstance(fraction, Real) and not isinstance(fraction, bool)
+    if not number or not 0 < fraction < 1:
         raise ArgumentError(
             f"`{name}` as a number is the share of images to hold back: expected between 0 and 1, "
             f"both excluded, got {fraction!r}."

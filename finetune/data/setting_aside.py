@@ -40,7 +40,7 @@ def set_aside(
         >>> names = [str(number) for number in range(60)]
         >>> aside = set_aside(names, None, ["0", "1"], 0.5)
         >>> int(aside.sum()), bool(aside[:2].any())
-        (30, False)
+        (24, False)
         >>> int(set_aside(names[:30], None, [], 0.5).sum())
         0
     """

@@ -528,7 +528,7 @@ def test_bad_arguments_are_refused_at_once(arguments, text):
             FineTuner,
             # What holds for all trials of a tuner.
             {"num_classes", "task", "preprocess", "select", "refit", "calibrate", "reuse"}
-            | {"distribution"}
+            | {"distribution", "deterministic"}
             | {"cache_budget", "cache_dir", "cache_dtype"},
         ),
         (SearchOptions, FineTuner.search, {"self", "data"}),
