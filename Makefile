@@ -17,7 +17,7 @@ ONE_THREAD := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=
 # versions than the oldest.)
 FILES := tf2onnx onnx onnxruntime ai_edge_litert
 SERVER := starlette uvicorn
-EXTRAS := FINETUNE_EXPECTED_EXTRAS="ray pandas cleanlab.filter keras_hub selenium $(FILES) $(SERVER)"
+EXTRAS := FINETUNE_EXPECTED_EXTRAS="ray pandas cleanlab.filter mapie.classification keras_hub selenium $(FILES) $(SERVER)"
 OLDEST_EXTRAS := FINETUNE_EXPECTED_EXTRAS="ray pandas $(FILES) $(SERVER)"
 
 VENV := .venv

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extras import require
 from finetune.exceptions import ArgumentError
 from finetune.model.prediction_sets import SET_ASIDE, PredictionSets, members, sets_from
 
@@ -68,7 +69,7 @@ def test_a_share_of_few_images_may_lie_far_from_what_is_meant():
 @pytest.mark.parametrize("images", [39, 100, 157])
 @pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
 def test_mapie_makes_the_same_sets(images, coverage):
-    classification = pytest.importorskip("mapie.classification", reason="MAPIE is not installed")
+    classification = require("mapie.classification")
     from sklearn.linear_model import LogisticRegression
 
     rng = np.random.default_rng(images)
