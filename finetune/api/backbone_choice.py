@@ -18,11 +18,10 @@ from finetune.api.comparison import (
 )
 from finetune.api.contenders import Contender, contenders
 from finetune.api.fine_tuner import FineTuner
-from finetune.api.sized_images import LOADING, SizedImages, announce
+from finetune.api.sized_images import SizedImages, announce, refuse_unknown, with_loading
 from finetune.backbones import UNSET
 from finetune.data import ImageData
 from finetune.exceptions import (
-    ArgumentError,
     DataError,
     FineTuneError,
     OutOfTimeError,
@@ -30,33 +29,19 @@ from finetune.exceptions import (
     WeightsError,
 )
 from finetune.reuse import TRAIN, VALIDATION, pass_batch
-from finetune.support import did_you_mean, expected_tracing, new_console
+from finetune.support import expected_tracing, new_console
 from finetune.training import out_of_fold, partition
 from finetune.tuning import Settings, Trainer
 
 _TUNER = inspect.signature(FineTuner).parameters
 
-# Of `load_data`, what `compare` has itself, or does without.
-_OWN = ("image_size", "seed", "augment")
 
 # Batches that are timed, after two that are not.
 _TIMED = 9
 
 
-def _with_loading(function: Callable[..., Comparison]) -> Callable[..., Comparison]:
-    """Show editors and `help` the arguments that arrive as `**loading`."""
-    signature = inspect.signature(function)
-    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    further = [
-        parameter.replace(kind=parameter.KEYWORD_ONLY)
-        for name, parameter in LOADING.items()
-        if name not in _OWN
-    ]
-    vars(function)["__signature__"] = signature.replace(parameters=[*own, *further])
-    return function
-
-
-@_with_loading
+# Of `load_data`, what `compare` has itself, or does without.
+@with_loading("image_size", "seed", "augment")
 def compare(
     data: Any,
     backbones: Sequence[str] | Sequence[Any] | Mapping[str, Any] | None = None,
@@ -120,12 +105,7 @@ def compare(
     Source: S. Kornblith et al., "Do Better ImageNet Models Transfer Better?" (2019), for logistic
     regression on fixed features as the measure.
     """
-    for name in loading:
-        if name not in LOADING or name in _OWN:
-            hint = did_you_mean(name, inspect.signature(compare).parameters)
-            raise ArgumentError(
-                f"compare has no argument {name!r}.{hint} Expected one of its own or of load_data."
-            )
+    refuse_unknown(compare, loading)
     cache = {"budget": cache_budget, "dir": cache_dir, "dtype": cache_dtype}
     options = {"seed": seed, **{f"cache_{name}": value for name, value in cache.items()}}
     if isinstance(data, ImageData):

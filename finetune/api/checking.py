@@ -13,39 +13,25 @@ import keras
 import numpy as np
 
 from finetune.api.fine_tuner import FineTuner
-from finetune.api.sized_images import LOADING, SizedImages
+from finetune.api.sized_images import SizedImages, refuse_unknown, with_loading
 from finetune.backbones import UNSET
 from finetune.checks import CheckResult, LookedThrough, look_through
 from finetune.data import ImageData, read_fixes, write_fixes
 from finetune.exceptions import ArgumentError, WeightsError
 from finetune.report import CHECK_PAGE, render_check
-from finetune.support import check_outside, did_you_mean, new_console, new_folder, write_text
+from finetune.support import check_outside, new_console, new_folder, write_text
 from finetune.tuning import Trainer
 
 CHECK, FIXES = "check.json", "fixes.csv"
 
 _TUNER = {name: one.default for name, one in inspect.signature(FineTuner).parameters.items()}
-# Of `load_data`, what `check` has itself, or does without.
-_OWN = ("image_size", "batch_size", "seed", "augment", "validation")
 
 # The size of images that no backbone is there for.
 _SIZE = 224
 
 
-def _with_loading(function: Callable[..., CheckResult]) -> Callable[..., CheckResult]:
-    """Show editors and `help` the arguments that arrive as `**loading`."""
-    signature = inspect.signature(function)
-    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    further = [
-        parameter.replace(kind=parameter.KEYWORD_ONLY)
-        for name, parameter in LOADING.items()
-        if name not in _OWN
-    ]
-    vars(function)["__signature__"] = signature.replace(parameters=[*own, *further])
-    return function
-
-
-@_with_loading
+# Of `load_data`, what `check` has itself, or does without.
+@with_loading("image_size", "batch_size", "seed", "augment", "validation")
 def check(
     data: Any,
     *,
@@ -110,12 +96,7 @@ def check(
         [('blank', [(9,)]), ('copies', [(3, 7)])]
     """
     started = time.perf_counter()
-    for name in loading:
-        if name not in LOADING or name in _OWN:
-            hint = did_you_mean(name, inspect.signature(check).parameters)
-            raise ArgumentError(
-                f"check has no argument {name!r}.{hint} Expected one of its own or of load_data."
-            )
+    refuse_unknown(check, loading)
     loading = {**loading, "validation": validation, "seed": seed}
     check_outside(
         out, data.arguments if isinstance(data, ImageData) else {**loading, "source": data}

@@ -2,13 +2,17 @@
 
 import inspect
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from rich.console import Console
 
 from finetune.checks import quick_remarks
 from finetune.data import ImageData, load_data, scan_folder
+from finetune.exceptions import ArgumentError
+from finetune.support import did_you_mean
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # The arguments of `load_data` but for the images themselves.
 LOADING = {
@@ -16,6 +20,38 @@ LOADING = {
     for name, parameter in inspect.signature(load_data).parameters.items()
     if name != "source"
 }
+
+
+def with_loading(*own: str) -> Callable[[F], F]:
+    """Show editors and `help` the arguments of `load_data` that arrive as `**loading`.
+
+    Args:
+        *own: Of these, what the function has itself, or does without.
+    """
+
+    def show(function: F) -> F:
+        signature = inspect.signature(function)
+        kept = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        further = [
+            parameter.replace(kind=parameter.KEYWORD_ONLY)
+            for name, parameter in LOADING.items()
+            if name not in own
+        ]
+        vars(function)["__signature__"] = signature.replace(parameters=[*kept, *further])
+        return function
+
+    return show
+
+
+def refuse_unknown(function: Callable[..., Any], loading: Mapping[str, Any]) -> None:
+    """Refuse what arrived as `**loading` and is no argument that `with_loading` shows."""
+    known = inspect.signature(function).parameters
+    for name in loading:
+        if name not in known:
+            raise ArgumentError(
+                f"{function.__name__} has no argument {name!r}.{did_you_mean(name, known)} "
+                "Expected one of its own or of load_data."
+            )
 
 
 class SizedImages:
