@@ -214,7 +214,7 @@ def _trainings(
     """What is trained again: so many trainings of as many members as there are, or of the best.
 
     Several trainings of the best trial differ in the order of the images. Their weights are
-    averaged; or what they say, where the user has the time for that: it was never worse.
+    averaged; or what they say, where the user has the time for that.
 
     Returns:
         What is trained, how that is combined, and how often each is trained.
