@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
-from finetune.checks import quick_remarks
+from finetune.checks import remarks_on
 from finetune.data import ImageData, load_data, scan_folder
 from finetune.exceptions import ArgumentError
 from finetune.support import did_you_mean
@@ -102,5 +102,5 @@ def announce(data: ImageData, console: Console) -> None:
     console.print(f"Images: {', '.join(parts)}{classes}")
     if console.quiet:
         return
-    for line in [*str(data.report).splitlines(), *quick_remarks(data)]:
+    for line in remarks_on(data):
         console.print(line, style="yellow")

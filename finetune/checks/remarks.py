@@ -1,5 +1,7 @@
 """What can be told of images before they are trained on, without a backbone and at once."""
 
+from weakref import WeakKeyDictionary
+
 from finetune.checks.class_counts import find_imbalance
 from finetune.checks.findings import NOTE
 from finetune.checks.looked_through import LookedThrough
@@ -9,6 +11,24 @@ from finetune.support import as_text
 
 # Looking at them takes a third of a second for a thousand.
 _MOST = 20_000
+
+
+# Told when images are loaded and once more in the report of a run: looked at once.
+_known: WeakKeyDictionary[ImageData, list[str]] = WeakKeyDictionary()
+
+
+def remarks_on(data: ImageData) -> list[str]:
+    """What is to be told of images before they are trained on, a line each.
+
+    Args:
+        data: The images.
+
+    Returns:
+        What loading them told, see `DataReport`, and what `quick_remarks` finds.
+    """
+    if data not in _known:
+        _known[data] = quick_remarks(data)
+    return [*str(data.report).splitlines(), *_known[data]]
 
 
 def quick_remarks(data: ImageData) -> list[str]:

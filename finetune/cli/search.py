@@ -87,7 +87,7 @@ def _search(
 ) -> "SearchResult":
     start_tensorflow(deterministic=options.get("deterministic", False))
     from finetune.api import FineTuner, check_mlflow
-    from finetune.checks import quick_remarks
+    from finetune.checks import remarks_on
     from finetune.data import load_data
 
     if mlflow is not None:
@@ -100,7 +100,7 @@ def _search(
     size = tuner.trainer.shared(tuner.trainer.settings()).backbone.image_size
     images = load_data(source, image_size=size, **loading)
     if not quiet:
-        for line in [*str(images.report).splitlines(), *quick_remarks(images)]:
+        for line in remarks_on(images):
             say(line)
     of_search = with_tensorboard(_of(options, *_SEARCH, "seed"), tensorboard)
     return tuner.search(images, **of_search, verbose=0 if quiet else 1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from finetune.checks import quick_remarks
+from finetune.checks import remarks_on
 from finetune.data import ImageData
 from finetune.exceptions import FineTuneError, RunFolderError
 from finetune.model import FineTunedModel
@@ -92,7 +92,7 @@ def evidence_of(
         data.resize,
         temperature,
         data.counts,
-        (*str(data.report).splitlines(), *quick_remarks(data)),
+        tuple(remarks_on(data)),
         backbone,
         model,
         depth,
