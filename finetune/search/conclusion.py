@@ -17,6 +17,7 @@ from finetune.exceptions import OutOfTimeError, SearchError, StorageError, Train
 from finetune.model import (
     Answers,
     FineTunedModel,
+    Verdict,
     against_head,
     learn_doubt,
     measure_doubt,
@@ -108,18 +109,7 @@ def conclude(
     # Test images are looked at by the model in the end, the others before it is trained on them.
     pooled = partial(work.trainer.pooled, settings, source)
     gallery = look_at(model, data, last, answers[last], pooled) if last == "validation" else None
-    verdict = None
-    if data.task in ("binary", "multiclass") and settings.head_epochs and _is_time_for(took):
-        split = [*answers][-1]
-        # The shared model becomes the head alone for a moment.
-        with suppress(OutOfTimeError):
-            if work.trainer.head_alone(settings, source):
-                alone = (
-                    work.trainer.head_says(settings, source, split)
-                    if source.stored
-                    else single.outputs(data, split)[1]
-                )
-                verdict = against_head(split, data.task, answers[split], (answers[split][0], alone))
+    verdict = _verdict(work, settings, source, single, answers) if _is_time_for(took) else None
     used = members if combined.how != BEST else members[:1]
     refitted = 0
     states: list[Values] = []
@@ -206,6 +196,29 @@ def _report(
 
     board = partial(board_of, result.ranking, result.monitor)
     report_run(result.folder, evidence, board)
+
+
+def _verdict(
+    work: Work,
+    settings: Settings,
+    source: Source,
+    single: FineTunedModel,
+    answers: dict[str, Answers],
+) -> Verdict | None:
+    """What was handed over against the head alone, which the shared model becomes for a moment."""
+    data = source.data if isinstance(source, StoredSource) else work.data
+    if data.task not in ("binary", "multiclass") or not settings.head_epochs:
+        return None
+    split = [*answers][-1]
+    with suppress(OutOfTimeError):
+        if work.trainer.head_alone(settings, source):
+            alone = (
+                work.trainer.head_says(settings, source, split)
+                if source.stored
+                else single.outputs(data, split)[1]
+            )
+            return against_head(split, data.task, answers[split], (answers[split][0], alone))
+    return None
 
 
 def _trainings(
