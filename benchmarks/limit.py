@@ -202,7 +202,10 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
         importlib.import_module("finetune.api.one_call")
 
     for place, name in (
-        ("finetune.api.one_call:load_data", "reading the images"),
+        ("finetune.api.sized_images:load_data", "reading the images"),
+        ("finetune.api.one_call:announce", "looking for what is odd about the images"),
+        ("finetune.api.finishing:look_at", "what the report shows"),
+        ("finetune.api.one_call:report_result", "the report"),
         ("finetune.tuning.pool:load_backbone", "backbone and its weights"),
         ("finetune.reuse.frozen:identity", "digest of the weights"),
         ("finetune.training.shared:SharedBackbone.reset", "building and compiling"),
@@ -234,21 +237,23 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _watch_extractors(watch: Stopwatch) -> None:
+    import finetune.model.fine_tuned_model as whole
     import finetune.reuse.frozen as frozen
 
     plain = frozen.extractor
 
-    def extractor(prefix):
-        return watch.traced(plain(prefix), "pass of the frozen part", "frozen part")
+    def watched(name, what):
+        return lambda model: watch.traced(plain(model), name, what)
 
-    frozen.extractor = extractor
+    frozen.extractor = watched("pass of the frozen part", "frozen part")
+    whole.extractor = watched("scores of the whole model", "whole model")
 
 
 def _watch_fit(watch: Stopwatch, trainer: Any) -> None:
     """Tells apart what happens in Keras' fit; the head needs none, it is solved."""
     phase = "fine_tune"
     fit, evaluate, symbolic = trainer.fit, trainer.evaluate, trainer._symbolic_build
-    makers = {kind: getattr(trainer, f"make_{kind}_function") for kind in ("train", "predict")}
+    make_train_function = trainer.make_train_function
 
     def watched_fit(self, *args, callbacks=None, **kwargs):
         self.evaluate = watch.traced(
@@ -265,25 +270,17 @@ def _watch_fit(watch: Stopwatch, trainer: Any) -> None:
         finally:
             del self.evaluate
 
-    def watched_maker(kind):
-        def make(self, *args, **kwargs):
-            attribute = f"{kind}_function"
-            known = getattr(self, attribute)
-            makers[kind](self, *args, **kwargs)
-            made = getattr(self, attribute)
-            if made is not known:
-                name = "scores of the whole model"
-                if kind == "train":
-                    name = f"{phase}: training steps"
-                what = f"{phase}: training step" if kind == "train" else "whole model"
-                setattr(self, attribute, watch.traced(made, name, what))
-
-        return make
+    def watched_maker(self, *args, **kwargs):
+        known = self.train_function
+        make_train_function(self, *args, **kwargs)
+        made = self.train_function
+        if made is not known:
+            names = f"{phase}: training steps", f"{phase}: training step"
+            self.train_function = watch.traced(made, *names)
 
     trainer.fit = watched_fit
     trainer._symbolic_build = watch.timed(symbolic, TRACING + "Keras' symbolic build")
-    for kind in makers:
-        setattr(trainer, f"make_{kind}_function", watched_maker(kind))
+    trainer.make_train_function = watched_maker
 
 
 def without_start_up(seconds: dict[str, list[float]], index: int) -> float:

@@ -14,7 +14,7 @@ from finetune.data.finding import Ignored
 from finetune.data.fixes import Fixed
 from finetune.data.images import SkippedFile
 from finetune.exceptions import ArgumentError
-from finetune.support import as_html, check_number, in_one_line
+from finetune.support import as_html, check_number, in_one_line, ready_ahead
 
 SPLITS = ("train", "validation", "calibration", "test")
 
@@ -231,7 +231,9 @@ class ImageData:
         if augment is not None:
             # One batch at a time: parallel calls would draw from the seed in any order.
             batches = batches.map(lambda images, labels: (augment(images, training=True), labels))
-        return batches.prefetch(tf.data.AUTOTUNE)
+        if split in self.streams:  # which the user made, and may have left something to tune in
+            return batches.prefetch(tf.data.AUTOTUNE)
+        return ready_ahead(batches)
 
     def at_size(self, image_size: int | tuple[int, int]) -> "ImageData":
         """Reads the same source again at another size; every image stays in its split.

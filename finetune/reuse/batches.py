@@ -11,6 +11,7 @@ import tensorflow as tf
 from finetune.data import augment_batch
 from finetune.reuse.entries import Shards
 from finetune.reuse.joined import JoinedRows, PickedRows
+from finetune.support import ready_ahead
 
 
 class RowBatches:
@@ -89,11 +90,7 @@ class RowBatches:
         numbers = tf.data.Dataset.range(
             first_epoch * self.steps, (first_epoch + epochs) * self.steps
         )
-        options = tf.data.Options()
-        # There is nothing to tune, and an iterator that is let go of may wait for the tuner's
-        # thread to wake up: seconds at the end of an epoch, in 6 of 40 cases measured.
-        options.autotune.enabled = False
-        return numbers.map(load).prefetch(2).with_options(options)
+        return ready_ahead(numbers.map(load))
 
     def _order(self, epoch: int) -> np.ndarray:
         if self._seed is None:

@@ -47,6 +47,7 @@ from .numbers import LARGEST_SEED as LARGEST_SEED
 from .numbers import check_number as check_number
 from .output import SteadyOutput as SteadyOutput
 from .output import new_console as new_console
+from .pipelines import ready_ahead as ready_ahead
 from .places import check_outside as check_outside
 from .statistics import accuracy_interval as accuracy_interval
 from .statistics import bootstrap_interval as bootstrap_interval
