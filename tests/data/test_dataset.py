@@ -22,6 +22,19 @@ def order(dataset: tf.data.Dataset) -> list[float]:
     return [float(pixel) for images, _ in dataset for pixel in np.asarray(images)[:, 0, 0, 0]]
 
 
+def test_no_pass_over_stored_images_waits_for_a_tuner_that_has_nothing_to_tune(data: ImageData):
+    assert data.dataset("train", training=True).options().autotune.enabled is False
+    assert data.dataset("validation").options().autotune.enabled is False
+
+
+def test_what_a_dataset_of_the_users_leaves_to_the_tuner_is_tuned():
+    images, labels = arrays()
+    streamed = load_data(
+        tf.data.Dataset.from_tensor_slices((images, labels)), image_size=8, validation=None
+    )
+    assert streamed.dataset("train").options().autotune.enabled is None
+
+
 def test_batches_have_known_length_shape_and_type(data: ImageData):
     assert data.validation is not None
     count = len(data.splits["train"])
