@@ -16,6 +16,7 @@ import h5py
 import keras
 
 from finetune.compat import declared_bytes
+from finetune.support import read_member
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 
@@ -72,7 +73,7 @@ def check_archive(archive: zipfile.ZipFile, size: int) -> None:
     names = archive.namelist()
     if CONFIG not in names or WEIGHTS not in names:
         raise ValueError(f"expected {CONFIG} and {WEIGHTS} in it")
-    config = _read_config(archive)
+    config = json.loads(read_member(archive, CONFIG, _MOST_CONFIG))
     for described in _objects(config):
         _check_object(described)
     with archive.open(WEIGHTS) as file:
@@ -82,14 +83,6 @@ def check_archive(archive: zipfile.ZipFile, size: int) -> None:
     with archive.open(WEIGHTS) as file:
         held = _bytes_of_weights(file, declared)
     _check_room(config, held)
-
-
-def _read_config(archive: zipfile.ZipFile) -> Any:
-    with archive.open(CONFIG) as file:
-        content = file.read(_MOST_CONFIG + 1)
-    if len(content) > _MOST_CONFIG:
-        raise ValueError(f"expected at most {_MOST_CONFIG:,} bytes of {CONFIG}")
-    return json.loads(content)
 
 
 def check_config(config: Any) -> None:

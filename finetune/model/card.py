@@ -12,7 +12,7 @@ import numpy as np
 from finetune.data import RESIZE_MODES
 from finetune.exceptions import ArgumentError, DamagedFileError, ModelFileError
 from finetune.model.prediction_sets import PredictionSets
-from finetune.support import read_archive, read_json
+from finetune.support import read_archive, read_json, read_member
 from finetune.training import TASKS
 
 # A member of the .keras archive that Keras itself passes over.
@@ -113,8 +113,7 @@ def read_card(path: Path) -> ModelCard:
                     "saved by this package, or was saved again by Keras. Load it with "
                     "keras.models.load_model."
                 )
-            with archive.open(_MEMBER) as file:
-                content = file.read(_MOST_BYTES + 1)
+            content = read_member(archive, _MEMBER, _MOST_BYTES)
         return read_json(content, ModelCard, name=f"{_MEMBER} in {path}", most_bytes=_MOST_BYTES)
     except DamagedFileError as error:
         raise ModelFileError(f"{error} Save the model again.") from error

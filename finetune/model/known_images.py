@@ -8,7 +8,7 @@ import numpy as np
 
 from finetune.data import SPLITS, ImageData, pixel_digests
 from finetune.exceptions import DamagedFileError, ModelFileError
-from finetune.support import read_archive
+from finetune.support import read_archive, read_member
 
 # Members of the .keras archive that Keras itself passes over: 8 bytes an image, no image can be
 # made of them.
@@ -98,7 +98,7 @@ def read_known(path: Path) -> KnownImages | None:
         with read_archive(path) as archive:
             members = {split: _MEMBER.format(split) for split in SPLITS}
             found = {
-                split: _read(archive, member, path)
+                split: _read(archive, member)
                 for split, member in members.items()
                 if member in archive.namelist()
             }
@@ -107,12 +107,8 @@ def read_known(path: Path) -> KnownImages | None:
     return KnownImages(found) if found else None
 
 
-def _read(archive: zipfile.ZipFile, member: str, path: Path) -> np.ndarray:
-    with archive.open(member) as file:
-        content = file.read(_MOST * _BYTES + 1)
-    if len(content) > _MOST * _BYTES or len(content) % _BYTES:
-        raise DamagedFileError(
-            f"{member} in {path} cannot be used: expected {_BYTES} bytes for each of at most "
-            f"{_MOST:,} images, received others."
-        )
+def _read(archive: zipfile.ZipFile, member: str) -> np.ndarray:
+    content = read_member(archive, member, _MOST * _BYTES)
+    if len(content) % _BYTES:
+        raise ValueError(f"expected {_BYTES} bytes for each image in {member}")
     return np.frombuffer(content, "<u8").astype(np.uint64)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from finetune.exceptions import DamagedFileError, ModelFileError
-from finetune.support import read_archive, read_json
+from finetune.support import read_archive, read_json, read_member
 
 # Members of the .keras archive that Keras itself passes over: plain numbers.
 _MEMBER = "finetune.novelty.{}"
@@ -18,6 +18,7 @@ _ABOUT, _VECTORS, _DISTANCES = (_MEMBER.format(n) for n in ("json", "vectors", "
 MOST_IMAGES = 2000
 _MOST_VALUES = 4_000_000
 _MOST_DISTANCES = 2000
+_MOST_BYTES_ABOUT = 1000
 
 # The distance to the fifth: one odd training image makes nothing familiar.
 NEIGHBOURS = 5
@@ -138,7 +139,7 @@ def read_novelty(path: Path) -> Novelty | None:
         with read_archive(path) as archive:
             if _ABOUT not in archive.namelist():
                 return None
-            about = read_json(_member(archive, _ABOUT, most=1000), _About, name=_ABOUT)
+            about = read_json(read_member(archive, _ABOUT, _MOST_BYTES_ABOUT), _About, name=_ABOUT)
             vectors, distances = (
                 np.frombuffer(_exactly(archive, name, count * np.dtype(kind).itemsize), kind)
                 for name, count, kind in (
@@ -158,17 +159,8 @@ def read_novelty(path: Path) -> Novelty | None:
     return Novelty(shaped, distances.astype("float32"))
 
 
-def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-    """A member of a file, if it is not larger than that."""
-    with archive.open(name) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise DamagedFileError(f"{name} cannot be used: expected at most {most:,} bytes.")
-    return content
-
-
 def _exactly(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
-    content = _member(archive, name, size)
+    content = read_member(archive, name, size)
     if len(content) != size:
-        raise DamagedFileError(f"{name} cannot be used: expected {size:,} bytes, received others.")
+        raise ValueError(f"expected {size:,} bytes of {name}, received {len(content):,}")
     return content

@@ -1,4 +1,5 @@
 from .archives import read_archive as read_archive
+from .archives import read_member as read_member
 from .array_files import read_arrays as read_arrays
 from .array_files import write_arrays as write_arrays
 from .bars import bars_on as bars_on

@@ -44,3 +44,23 @@ def read_archive(path: Path) -> Iterator[zipfile.ZipFile]:
             raise
         except _DAMAGED as error:
             raise DamagedFileError(f"{path} cannot be used: {error}.") from error
+
+
+def read_member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """What a member of a zip file holds, if that is no more than it may be.
+
+    What the archive says of its size is not believed.
+
+    Args:
+        archive: The opened file.
+        name: Of the member.
+        most: Bytes that it may have.
+
+    Raises:
+        ValueError: If it has more; `read_archive` says of which file.
+    """
+    with archive.open(name) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"expected at most {most:,} bytes of {name}, received more")
+    return content
