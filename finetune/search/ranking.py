@@ -8,7 +8,7 @@ from scipy import stats
 
 from finetune.search.trials import FAILED, Outcome, Trial
 from finetune.support import accuracy_interval
-from finetune.training import lower_is_better
+from finetune.training import epoch_score
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,9 @@ class Ranked:
 
 
 def better(monitor: str, outcome: Outcome) -> tuple[float, ...]:
-    """What outcomes are compared by, higher is better: the score, then the loss."""
+    """What outcomes are compared by, higher is better: as epochs are, see `epoch_score`."""
     assert outcome.score is not None  # those without are sorted out before
-    sign = -1 if lower_is_better(monitor) else 1
-    return sign * outcome.score, -outcome.metrics.get("val_loss", 0.0)
+    return epoch_score({"val_loss": 0.0, **outcome.metrics, monitor: outcome.score}, monitor)
 
 
 def promising(outcome: Outcome) -> tuple[float, ...]:

@@ -40,6 +40,7 @@ from .records import FINE_TUNE as FINE_TUNE
 from .records import HEAD as HEAD
 from .records import TrainingRecord as TrainingRecord
 from .records import best_row as best_row
+from .records import epoch_score as epoch_score
 from .records import merged_history as merged_history
 from .records import was_solved as was_solved
 from .refitting import describe_refit as describe_refit

@@ -13,12 +13,13 @@ from finetune.compat import SwapAverages
 from finetune.exceptions import DamagedFileError, OutOfTimeError, TrainingError
 from finetune.reuse import Source
 from finetune.support import assign, current_deadline, expected_tracing, values_of
+from finetune.training.chance import standard_error
 from finetune.training.head import loss_of
 from finetune.training.head_store import TrainedHead
 from finetune.training.plan import Phase, Training
 from finetune.training.program import Program
 from finetune.training.progress import PhaseCallback
-from finetune.training.records import BestEpoch, TrainingRecord, logs_of
+from finetune.training.records import HEAD, BestEpoch, TrainingRecord, logs_of
 from finetune.training.relays import InTime, Pause, Replay, StateKeeper, StopRelay
 from finetune.training.schedules import StepRates, rate_table, schedule_callbacks
 from finetune.training.session import Session, refuse_callbacks
@@ -119,6 +120,10 @@ def train(
                 )
             best.restore()
             state = None
+        alone = phase.name == HEAD and head_only and unchanged == shared.head_only
+        if alone and not over and record.finished and record.best >= 0:
+            error = standard_error(shared, training.head, source, record.monitor)
+            best.allow_for_chance(error)
         first_epoch += 1 if shares_head else phase.epochs
         unchanged = min(unchanged, phase.freeze_depth)
         if record.interrupted or not (over or record.finished):

@@ -17,6 +17,10 @@ from finetune.training.head_store import TrainedHead
 HEAD = "head"
 FINE_TUNE = "fine_tune"
 
+# What the epochs of a head have beside what others have.
+STANDARD_ERROR = "standard_error"
+_NOT_SHOWN = ("phase", "epoch", "seconds", STANDARD_ERROR)
+
 
 @dataclass
 class TrainingRecord:
@@ -25,7 +29,8 @@ class TrainingRecord:
     Args:
         epochs: One entry per epoch: "phase", "epoch" (counted from 1 within the phase),
             "loss", the metrics, the same with "val_" before them, "learning_rate" and
-            "seconds".
+            "seconds"; of a head also "standard_error": how far chance moves what decides, over the
+            validation images.
         rates: The learning rate of every optimizer step, by phase.
         best: Index in `epochs` of the epoch whose weights were kept.
         monitor: The quantity that decided.
@@ -55,12 +60,20 @@ class TrainingRecord:
 
 def logs_of(row: dict[str, Any]) -> dict[str, Any]:
     """What callbacks are shown of an epoch: its measurements."""
-    return {name: value for name, value in row.items() if name not in ("phase", "epoch", "seconds")}
+    return {name: value for name, value in row.items() if name not in _NOT_SHOWN}
 
 
 def epoch_score(row: dict[str, Any], monitor: str) -> tuple[float, float]:
-    """What epochs are compared by, higher is better: the monitored quantity, then the loss."""
-    return (-row[monitor] if lower_is_better(monitor) else row[monitor]), -row["val_loss"]
+    """What epochs are compared by, higher is better: the monitored quantity, then the loss.
+
+    A head counts for one standard error less than it was measured: it is kept where fine-tuning is
+    shown to be worse, not where few images make it look so. (docs/results.md has what that brings.)
+
+    Source: the one-standard-error rule of L. Breiman et al., "Classification and Regression Trees"
+    (1984), with the fine-tuned model in the place of the simplest one.
+    """
+    score = -row[monitor] if lower_is_better(monitor) else row[monitor]
+    return score - row.get(STANDARD_ERROR, 0.0), -row["val_loss"]
 
 
 def best_row(rows: Sequence[dict[str, Any]], monitor: str) -> dict[str, Any] | None:
@@ -137,6 +150,19 @@ class BestEpoch(keras.callbacks.Callback):
         self._score = epoch_score(head.epochs[head.best], self.record.monitor)
         self._variables = list(variables)
         self._keep()
+
+    def allow_for_chance(self, error: float) -> None:
+        """Note how far chance moves what a head that is trained was measured by.
+
+        Args:
+            error: Its standard error, see `finetune.training.chance`.
+        """
+        epochs = self.record.epochs
+        epochs[:] = [
+            {**row, STANDARD_ERROR: error} if row["phase"] == HEAD else row for row in epochs
+        ]
+        if self.record.best >= 0:
+            self._score = epoch_score(self.record.best_epoch, self.record.monitor)
 
     def resume(self, record: TrainingRecord, values: Sequence[np.ndarray]) -> None:
         """Go on with an earlier record, in which the best epoch left these values.

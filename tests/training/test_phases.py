@@ -12,6 +12,7 @@ from finetune.training.head import Head
 from finetune.training.optimizers import OptimizerSettings
 from finetune.training.phases import train
 from finetune.training.plan import Phase, Training
+from finetune.training.records import BestEpoch, TrainingRecord
 from finetune.training.shared import SharedBackbone
 
 HEAD = Head("multiclass", 3)
@@ -132,6 +133,38 @@ def test_the_best_epoch_is_kept_over_all_phases(shared, source, data):
     loss, accuracy = model.evaluate(data.validation, verbose=0)
     assert loss == pytest.approx(record.best_epoch["val_loss"], rel=1e-4)
     assert accuracy == pytest.approx(record.best_epoch["val_accuracy"])
+
+
+@pytest.mark.parametrize(("error", "kept"), [(0.3, "fine_tune"), (0.1, "head")])
+def test_a_head_is_kept_where_chance_does_not_explain_that_fine_tuning_is_worse(error, kept):
+    record = TrainingRecord(monitor="val_loss")
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    best = BestEpoch(record)
+    model.stop_training = False
+    best.set_model(model)
+    for phase, loss in (("head", 0.5), ("fine_tune", 0.7)):
+        best.start_phase(phase, 0, 1, model.variables)
+        best.on_epoch_begin(0)
+        model.layers[0].bias.assign([loss])
+        best.on_epoch_end(0, {"val_loss": loss})
+        if phase == "head":
+            best.allow_for_chance(error)
+    best.restore()
+    assert record.best_epoch["phase"] == kept
+    assert model.layers[0].bias.numpy() == np.float32(record.best_epoch["val_loss"])
+
+
+@pytest.mark.parametrize("monitor", ["val_loss", "val_accuracy"])
+def test_a_head_tells_how_far_chance_moves_what_decides(shared, source, data, monitor):
+    phases = [head_phase(shared, solve=True), Phase("fine_tune", 10, 1e-9, 1)]
+    model, record, _ = run(shared, source, phases, monitor=monitor)
+    outputs, labels = model.predict(data.validation, verbose=0), data.splits["validation"].labels
+    each = -np.log(outputs[np.arange(len(labels)), labels])
+    if monitor == "val_accuracy":
+        each = (outputs.argmax(axis=1) == labels).astype(float)
+    error = np.std(each, ddof=1) / np.sqrt(len(each))
+    assert record.epochs[0]["standard_error"] == pytest.approx(error, rel=1e-4)
+    assert "standard_error" not in record.epochs[1]
 
 
 def test_among_equal_accuracies_the_lower_loss_wins(shared, source):
