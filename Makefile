@@ -30,7 +30,7 @@ WHEEL := $(CURDIR)/build/wheel
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-thorough test-slow test-oldest test-wheel wheel lint format types docs clean
+.PHONY: help demo test test-thorough test-slow coverage test-oldest test-wheel wheel lint format types docs clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,13 @@ test-thorough: $(VENV)/dev.stamp ## the tests that train for longer
 
 test-slow: $(VENV)/dev.stamp ## the slow tests, before a release
 	$(EXTRAS) $(BIN)/python -m pytest -m slow
+
+coverage: $(VENV)/dev.stamp ## which share of the code the tests run, by room; what they do not, into build/coverage
+	$(EXTRAS) $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+	  -m "not slow" --cov --cov-report=html:build/coverage
+	@for room in finetune/*/ finetune; do \
+	  echo "$$($(BIN)/coverage report --format=total --include="$$room*")% $$room"; \
+	done
 
 test-oldest: ## the tests on the oldest versions that pyproject.toml allows, in a venv of their own
 	@if $(OLDEST_PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 14))'; then \
@@ -86,7 +93,7 @@ docs: $(VENV)/dev.stamp ## the documentation, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## remove what was made, the venvs too
-	rm -rf $(VENV) $(OLDEST) build dist site .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) build dist site .pytest_cache .ruff_cache .hypothesis .coverage*
 
 # pip, not python: a venv that could not be completed has no pip, and is made again.
 $(BIN)/pip:
