@@ -253,6 +253,33 @@ def test_an_encoder_that_holds_most_layers_is_not_one_block():
     assert [block.name for block in blocks(model)] == ["tokens", "part_0", "part_1", "part_2"]
 
 
+class Half(keras.layers.Layer):
+    """Two dense layers."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.first = keras.layers.Dense(4, name="first")
+        self.second = keras.layers.Dense(4, name="second")
+
+    def call(self, x):
+        return self.second(self.first(x))
+
+
+def test_what_holds_half_of_the_layers_is_a_block():
+    inputs = keras.Input((4,))
+    model = keras.Sequential([Half(name="lower"), Half(name="upper")])
+    model.build((None, 4))
+    assert blocks(model) == [Block("lower", 2), Block("upper", 4)]
+    named = keras.Model(inputs, Half(name="upper")(Half(name="lower")(inputs)))
+    assert blocks(named) == [Block("lower", 3), Block("upper", 5)]  # with the input
+
+
+def test_a_sequential_model_is_cut_where_one_tensor_crosses_within_the_model_in_it():
+    inner = build_residual()
+    model = keras.Sequential([keras.Input((8, 8, 3)), inner])
+    assert [block.end for block in blocks(model)] == [2, 7, 12]  # without the input of the inner
+
+
 def test_blocks_without_names_end_where_one_tensor_crosses():
     assert blocks(shared("residual")) == [
         Block("block_1", 3),

@@ -101,6 +101,27 @@ def test_the_share_that_is_run_again(again, frozen, share):
     assert Option("a", MEMORY, 1, again, frozen).share == share
 
 
+@pytest.mark.parametrize(
+    ("place", "options", "size", "seconds"),
+    [
+        # 20 epochs of 50 rows: 30 multiply-adds again, 100 bytes from memory; 70 once for 80 rows.
+        (MEMORY, {}, 8000, 20 * 50 * (30 * 1 + 100 * 2) + 80 * 70),
+        # From disk, and 8000 bytes written to it.
+        (DISK, {}, 8000, 20 * 50 * (30 * 1 + 100 * 3) + 80 * 70 + 8000 * 5),
+        (MEMORY, {"kept": True}, 0, 20 * 50 * (30 * 1 + 100 * 2)),
+        (DISK, {"kept": True}, 0, 20 * 50 * (30 * 1 + 100 * 3)),
+        # A pass that begins at other features has less to do, and takes a while to begin.
+        (MEMORY, {"spared": 60}, 8000, 20 * 50 * (30 * 1 + 100 * 2) + 80 * 10 + 1000),
+        (PIXELS, {}, 0, 20 * 50 * (30 * 1 + 100 * 2)),
+    ],
+)
+def test_what_an_option_costs(place, options, size, seconds):
+    prices = Prices(multiply_add=1, load=2, disk_load=3, disk_write=5, another_pass=1000)
+    demand = Demand(kept=80, loaded=50, epochs=20)
+    option = Option("a", place, 100, again=30, frozen=100, **options)
+    assert (option.size(demand), option.seconds(demand, prices)) == (size, seconds)
+
+
 POINTS = st.tuples(
     st.sampled_from("abcd"), st.sampled_from([MEMORY, DISK]), st.integers(1, 50), st.integers(0, 9)
 )

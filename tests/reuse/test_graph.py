@@ -41,6 +41,11 @@ def test_flatten_returns_a_flat_model_as_it_is():
     assert flatten(model) is model
 
 
+def test_flatten_keeps_the_name_of_the_model():
+    x = keras.Input((4,))
+    assert flatten(keras.Model(x, inner_model()(x), name="mine")).name == "mine"
+
+
 def test_flatten_turns_a_sequential_model_into_a_functional_one():
     model = keras.Sequential([keras.Input((4,)), dense("a"), dense("b")])
     flat = flatten(model)

@@ -7,6 +7,7 @@ import pytest
 
 from finetune.backbones import load_backbone
 from finetune.reuse import FeatureCache, starts
+from finetune.reuse.choice import Demand
 from finetune.training import SharedBackbone
 
 MB = 10**6
@@ -83,6 +84,36 @@ def test_that_images_are_run_whole_for_lack_of_room_is_said(make_shared, caplog)
         "quick enough, for features of 1000 images. Raise cache_budget, or train with a larger "
         "freeze depth or a smaller image size."
     ]
+
+
+def test_every_start_is_told_from_the_pixels_on_and_why_it_is_not_taken(make_shared):
+    roomy, narrow = make_shared(1000), make_shared(4)
+    told = roomy.candidates(Rows(), 100)
+    assert told[0].where == "the pixels" and told[0].option.share == 1.0
+    order = [(-one.option.again, one.option.row_bytes) for one in told]
+    assert order == sorted(order)
+    assert [one.remark for one in told].count("chosen") == 1
+    assert {one.remark for one in told} == {"chosen", ""}
+    chosen = roomy.start(Rows(), 100)
+    (taken,) = [one for one in told if one.remark]
+    assert taken.option.point == chosen.point
+    assert taken.seconds == min(one.seconds for one in told)
+    # The same starts, of which those that take more than 4 MB are out of reach.
+    cramped = narrow.candidates(Rows(), 100)
+    assert [one.where for one in cramped] == [one.where for one in told]
+    beyond = [one.option.row_bytes * 1000 > 4 * MB for one in cramped[1:]]
+    assert [one.remark == "no room in memory" for one in cramped[1:]] == beyond
+    assert True in beyond
+
+
+def test_rows_whose_number_is_not_known_count_as_one(make_shared):
+    demand = make_shared(1)._starts.demand(Rows(train=None, validation=None), 0)
+    assert demand == Demand(kept=2, loaded=2, epochs=1)
+
+
+def test_views_are_all_kept_and_one_of_them_is_loaded_in_an_epoch(make_shared):
+    demand = make_shared(1)._starts.demand(Rows(train=800, validation=200, views=4), 15)
+    assert demand == Demand(kept=1000, loaded=400, epochs=15)
 
 
 def test_where_a_start_is_and_what_it_costs_is_said_once(make_shared, caplog):

@@ -82,6 +82,8 @@ HOSTILE = {
     "clock before": (lambda t: t["steps"][0].update(clock=-1e9), "clock is -1000000000.0"),
     "status": (lambda t: t.update(status="[red]evil[/]"), "there is no status '[red]evil[/]'"),
     "seconds text": (lambda t: outcome_of(t).update(seconds="x"), "seconds"),
+    "epochs negative": (lambda t: outcome_of(t).update(epochs=-1), "epochs is -1"),
+    "seconds negative": (lambda t: outcome_of(t).update(seconds=-1.0), "seconds is -1.0"),
     "n negative": (lambda t: outcome_of(t).update(n=-5), "n is -5"),
     "history": (lambda t: outcome_of(t).update(history=[{"phase": 1}]), "history[0] is no epoch"),
     "history of text": (

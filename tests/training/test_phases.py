@@ -1,5 +1,8 @@
 """Phases: what trains in each, which epoch is kept, and the rate of every step."""
 
+import itertools
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from finetune.reuse.features import FeatureCache
 from finetune.reuse.sources import StoredSource
 from finetune.training.head import Head
 from finetune.training.optimizers import OptimizerSettings
-from finetune.training.phases import train
+from finetune.training.phases import seconds_per_epoch, train
 from finetune.training.plan import Phase, Training
 from finetune.training.records import BestEpoch, TrainingRecord
 from finetune.training.shared import SharedBackbone
@@ -277,6 +280,40 @@ def test_equal_trials_are_equal_and_other_seeds_differ(shared, source):
     assert first[0] != other[0]
 
 
+def test_the_seed_of_a_training_is_that_of_the_order_of_the_images(shared, source):
+    losses = [
+        run(shared, source, [head_phase(shared, 1, rate=0.5)], seed=seed)[1].epochs[0]["val_loss"]
+        for seed in (0, 1, 0)
+    ]
+    assert losses[0] == losses[2] != losses[1]
+
+
+def test_a_callback_that_stops_training_in_mid_epoch_ends_it_there(shared, source):
+    class StopAtOnce(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = True
+
+    phases = [Phase("fine_tune", 10, 1e-2, 2)]
+    _, record, _ = run(shared, source, phases, callbacks=[StopAtOnce()])
+    assert len(record.epochs) == 1
+    assert len(record.rates["fine_tune"]) == 1  # of three steps
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(4, 2.0), (3, 2.0), (2, 2.5)])
+def test_an_epoch_is_measured_on_a_few_of_its_steps(shared, source, monkeypatch, steps, expected):
+    """On a clock that goes on by a second with every look, so that each stretch takes one."""
+    clock = SimpleNamespace(perf_counter=itertools.count().__next__)
+    monkeypatch.setattr("finetune.training.phases.time", clock)
+    shared.reset(HEAD)
+    training = Training((head_phase(shared, 1), Phase("fine_tune", 10, 1e-2, 1)), HEAD)
+    assert seconds_per_epoch(shared, training, source, steps) == pytest.approx(expected)
+
+
+def test_a_last_phase_without_epochs_takes_no_time(shared, source):
+    training = Training((head_phase(shared, 1), Phase("fine_tune", 10, 1e-2, 0)), HEAD)
+    assert seconds_per_epoch(shared, training, source) == 0.0
+
+
 def test_a_second_trial_computes_no_feature_head_or_program_again(shared, source, monkeypatch):
     phases = [head_phase(shared, 1), Phase("fine_tune", 10, 1e-2, 1)]
     run(shared, source, phases)
@@ -348,6 +385,17 @@ def test_a_head_that_never_has_a_finite_loss_is_an_error(shared, source):
     phases = [head_phase(shared, 2, rate=1e30), Phase("fine_tune", 10, 1e-2, 1)]
     with pytest.raises(TrainingError, match=r"no epoch of the head phase .* head_learning_rate"):
         run(shared, source, phases, label_smoothing=0.0, class_weight={0: 1e30, 1: 1e30, 2: 1e30})
+
+
+def test_a_training_in_which_no_loss_is_finite_names_the_rate_of_every_phase(shared, source):
+    phases = [Phase("fine_tune", 10, 1e30, 2), Phase("more", 13, 2e30, 1)]
+    with pytest.raises(TrainingError) as caught:
+        run(shared, source, phases)
+    assert str(caught.value) == (
+        "Expected a finite loss, but no epoch ended with one (learning rate 2e+30 in phase "
+        "'more', 1e+30 in phase 'fine_tune'). Lower the learning rate, or limit the gradients "
+        "with clip_norm=1.0."
+    )
 
 
 def test_a_fine_tuning_without_a_finite_loss_leaves_the_head(shared, source):
