@@ -294,6 +294,29 @@ def test_who_has_no_home_has_weights_where_keras_keeps_them(monkeypatch):
     assert keras_home() == Path(loaded["keras_home"]()) == Path("/tmp/.keras")
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            {"weights": None},
+            "`weights` is for named architectures; the model 'own' keeps its own. Received: "
+            "weights=None. Call `model.load_weights(...)` before handing the model over.",
+        ),
+        (
+            {"classes": 3, "alpha": 0.5},
+            "The model 'own' takes no options. Received: alpha, classes. Options such as alpha are "
+            "for named architectures.",
+        ),
+    ],
+)
+def test_what_only_a_named_architecture_has_is_refused_for_a_model_of_ones_own(options, told):
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs), name="own")
+    with pytest.raises(ArgumentError) as caught:
+        load_backbone(model, preprocess="tf", **options)
+    assert str(caught.value) == told
+
+
 def save_weights(path, **options) -> np.ndarray:
     """Saves random MobileNetV2 weights; returns what they make of a picture."""
     model = load_backbone("mobilenet_v2", weights=None, image_size=32, **options).model

@@ -75,6 +75,10 @@ def test_a_table_that_excel_saved_is_read(tmp_path):
         ("content,action\nab,relabel\n", "row 2: expected a label, the name of the class"),
         ("content,action\n,keep\n", "row 2: expected a content"),
         (
+            "content,action\n" + "a" * 200_000 + ",keep\n",
+            "fixes.csv is no table: field larger than",
+        ),
+        (
             "content,action\nab,keep\nab,leave out\n",
             "row 3: ab is to be left out, but a row before",
         ),

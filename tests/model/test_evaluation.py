@@ -126,6 +126,19 @@ def test_columns_of_several_labels_are_matched_by_name(model):
         assert several.evaluate(data, "train").accuracy == 1
 
 
+def test_columns_of_several_labels_that_are_missing_are_named(model):
+    several = FineTunedModel(
+        model.keras_model, ModelCard("multilabel", NAMES, (8, 8), "pad"), model.known
+    )
+    images = np.concatenate([noise(name, 4) for name in NAMES[:2]])
+    labels = np.repeat(np.eye(2), 4, axis=0)
+    data = load_data((images, labels), task="multilabel", image_size=8, class_names=NAMES[:2])
+    known, given = (", ".join(f"'{name}'" for name in names) for names in (NAMES, NAMES[:2]))
+    with pytest.raises(MissingClassError) as caught:
+        several.evaluate(data, "train")
+    assert str(caught.value) == f"Expected a column for each of {known}, got {given}."
+
+
 def test_a_plain_folder_is_scored_as_a_whole_and_one_with_a_test_part_by_that(model, write):
     assert model.evaluate(write({"dark": 5, "gray": 6})).n == 11
     parts = write({"train/dark": 3, "train/gray": 2, "test/gray": 4, "val/dark": 1}, at="parts")

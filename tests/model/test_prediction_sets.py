@@ -55,6 +55,12 @@ def test_a_coverage_is_a_share(coverage):
         PredictionSets((0.5,) * 30).least(coverage)
 
 
+def test_sets_say_how_their_images_were_had():
+    with pytest.raises(ArgumentError) as caught:
+        PredictionSets((0.5,) * 30, origin="guessed")
+    assert str(caught.value) == "Expected an origin of sets, received 'guessed'."
+
+
 @pytest.mark.parametrize("values", [(), (0.5, 0.4), (0.5, 1.5), (-0.1, 0.5), (0.1, float("nan"))])
 def test_what_are_no_sorted_probabilities_is_refused(values):
     with pytest.raises(ArgumentError, match="Expected sorted probabilities"):

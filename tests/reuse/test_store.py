@@ -10,6 +10,7 @@ import signal
 import stat
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,33 @@ def array(make):
     return lambda path: np.save(path, make(np.load(path)))
 
 
+def resealed(change):
+    """A change that the checksum tells nothing of: it is that of the changed file."""
+
+    def apply(path: Path) -> None:
+        change(path)
+        entry = path.parent / "entry.json"
+        content = json.loads(entry.read_text())
+        content["arrays"][0][0]["crc32"] = zlib.crc32(path.read_bytes())
+        entry.write_text(json.dumps(content))
+
+    return apply
+
+
 DAMAGE = {
+    "other shape, resealed": (
+        resealed(array(lambda rows: rows.reshape(-1, 1))),
+        "holds another array than is said of it",
+    ),
+    "doubles, resealed": (
+        resealed(array(lambda rows: rows.astype("float64"))),
+        "holds another array than is said of it",
+    ),
+    "objects, resealed": (
+        resealed(lambda path: np.save(path, np.array([{}, []], object), allow_pickle=True)),
+        "holds no array",
+    ),
+    "text, resealed": (resealed(lambda path: path.write_text("rows")), "holds no array"),
     "one bit": (change_bit, "does not have the checksum"),
     "NaN": (array(lambda rows: rows * np.nan), "does not have the checksum"),
     "fewer rows": (array(lambda rows: rows[:5]), "does not have the checksum"),
