@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from finetune.data.finding import find_images, walk
+from finetune.data.finding import entries, find_images, walk
 from finetune.data.folder import scan_folder
-from finetune.exceptions import DataError
+from finetune.exceptions import DataError, DataNotFoundError
 
 
 @pytest.fixture
@@ -79,6 +79,21 @@ def test_a_pipe_that_is_named_is_neither_file_nor_folder(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(DataError, match=r"Expected files or folders, but .*pipe\.png is neither\."):
         find_images(tmp_path / "pipe.png")
+
+
+def test_a_pattern_that_nothing_is_like_is_told(tmp_path: Path):
+    with pytest.raises(DataNotFoundError) as caught:
+        find_images(tmp_path / "*.png")
+    assert str(caught.value) == f"No file or folder is as the pattern {tmp_path / '*.png'} says."
+
+
+def test_what_cannot_be_listed_is_told_with_its_reason(classes: Path):
+    with pytest.raises(DataError) as caught:
+        entries(classes / "a" / "1.png")
+    assert str(caught.value) == (
+        f"The folder {classes / 'a' / '1.png'} cannot be read: Not a directory. Allow it, or leave "
+        "it out."
+    )
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")

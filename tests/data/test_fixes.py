@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from finetune.data import load_data
+from finetune.data import fixes, load_data
 from finetune.data.fixes import Fix, read_fixes, write_fixes
 from finetune.exceptions import ArgumentError, DataError, DataNotFoundError
 
@@ -89,6 +90,27 @@ def test_a_table_that_cannot_be_understood_is_told_with_its_row(text, told, tmp_
     file.write_text(text)
     with pytest.raises(DataError, match=told):
         read_fixes(file)
+
+
+def test_a_file_that_is_too_large_to_be_a_table_is_not_read_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(fixes, "_MOST_BYTES", 2 * 10**6)
+    file = tmp_path / "fixes.csv"
+    file.write_bytes(b"content,action\n" + b"ab,keep\n" * 250_000)
+    with pytest.raises(DataError) as caught:
+        read_fixes(file)
+    assert str(caught.value) == f"{file} has more than 2 MB: it is no table of fixes."
+
+
+def test_images_that_come_one_after_the_other_cannot_be_fixed(images, tmp_path):
+    file = tmp_path / "fixes.csv"
+    write_fixes(file, [Fix("ab", "leave out")])
+    dataset = tf.data.Dataset.from_tensor_slices((images, [0, 1] * 6))
+    with pytest.raises(ArgumentError) as caught:
+        load_data(dataset, image_size=8, fixes=file)
+    assert str(caught.value) == (
+        "Expected stored images for fixes (a folder, arrays, a TFDS name), received a "
+        "tf.data.Dataset. Filter it instead."
+    )
 
 
 def test_what_cannot_be_done_is_told(images, tmp_path):

@@ -284,6 +284,8 @@ def test_a_class_number_that_no_image_has():
         ({"validation": 20}, ArgumentError, "`validation` as a number is the share of images"),
         ({"test": 1.0}, ArgumentError, "`test` as a number is the share"),
         ({"task": "detect"}, ArgumentError, "`task` must be one of"),
+        ({"validation": "1-fold"}, ArgumentError, "in 2 to 100 folds.* received '1-fold'"),
+        ({"validation": "101-fold"}, ArgumentError, "in 2 to 100 folds.* received '101-fold'"),
         ({"validation": [1, 2, 3]}, ArgumentError, "The validation images must be a folder, a TF"),
     ],
 )

@@ -54,6 +54,12 @@ def test_pictures_that_show_nothing_are_copies_of_none():
     assert pairs_in(np.concatenate([pictures(10), flat])) == []
 
 
+def test_where_no_picture_shows_anything_there_is_nothing_to_measure():
+    flat = np.full((2, 64, 64, 3), 255, np.uint8)
+    limits = copy_limits(flat, looks_of(flat))
+    assert (limits.bits, limits.shade) == (0, 0.0)
+
+
 def test_where_all_pictures_look_alike_only_the_closest_are_copies():
     random = np.random.default_rng(0)
     one = pictures(1)[0].astype(int)

@@ -176,6 +176,15 @@ def test_a_damaged_shard_is_told_with_how_far_it_could_be_read(alone: Path, dama
     assert "prepare the dataset again" in str(caught.value)
 
 
+def test_a_damaged_description_is_told(alone: Path):
+    (path,) = alone.rglob("features.json")
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(DataError) as caught:
+        load_data("tfds:foreign/all", image_size=8, data_dir=alone, download=False)
+    assert str(caught.value).startswith(f"{path} cannot be used: ")
+    assert str(caught.value).endswith(" Prepare the TFDS dataset 'foreign' again.")
+
+
 @pytest.mark.parametrize("key", ["pythonClassName", "python_class_name"])
 def test_a_prepared_dataset_has_no_module_imported(alone: Path, key: str):
     options: dict[str, Any] = {"image_size": 8, "data_dir": alone, "download": False}
