@@ -127,6 +127,14 @@ def test_where_a_start_is_and_what_it_costs_is_said_once(make_shared, caplog):
     ]
 
 
+def test_why_a_model_that_cannot_be_split_is_trained_whole_is_said(twice_named, tmp_path, caplog):
+    backbone = load_backbone(twice_named, preprocess="tf")
+    shared = SharedBackbone(backbone, FeatureCache(1000 * MB, tmp_path))
+    with caplog.at_level(logging.INFO, logger="finetune"):
+        assert shared.start(Rows(), 2).point == "pixels"
+    assert caplog.messages == ["Training the whole model: more than one layer is named 'conv'."]
+
+
 def test_features_that_one_epoch_cannot_pay_for_are_not_computed(make_shared, caplog):
     with caplog.at_level(logging.INFO, logger="finetune"):
         augmented = Rows(train=3200, views=4)  # to be computed four times, to be used once

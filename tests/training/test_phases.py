@@ -364,6 +364,28 @@ def test_stopping_a_shared_head_keeps_its_best_epoch_but_shares_it_not(shared, s
     assert shared.heads.known == before
 
 
+def test_a_head_that_is_stopped_while_it_is_kept_goes_on_and_leaves_one_file(
+    shared, source, press, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(shared.heads, "folder", tmp_path)
+    phases = [head_phase(shared, 4, rate=3e-2), Phase("fine_tune", 10, 1e-2, 1)]
+    training = Training(tuple(phases), HEAD)
+    shared.reset(HEAD)
+    assert train(shared, training, source, progress=[press(2)]).interrupted
+    assert [path.name.partition(".")[2] for path in tmp_path.iterdir()] == ["state.npz"]
+    shared.reset(HEAD)
+    record = train(shared, training, source)
+    assert [row["epoch"] for row in record.phase("head")] == [1, 2, 3, 4]
+    assert [path.name.partition(".")[2] for path in tmp_path.iterdir()] == ["npz"]
+    monkeypatch.setattr(shared.heads, "folder", None)
+    monkeypatch.setattr(shared.heads, "known", {})
+    shared.reset(HEAD)
+    unbroken = train(shared, training, source)
+    assert [row["val_loss"] for row in unbroken.epochs] == [
+        row["val_loss"] for row in record.epochs
+    ]
+
+
 @pytest.fixture
 def press():
     """Ctrl-C at the start of an epoch, seen by nothing but what shows progress."""

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from finetune import FineTuner
-from finetune.training.records import FINE_TUNE
-from finetune.training.states import StateFile
+from finetune.exceptions import StorageError
+from finetune.training.records import FINE_TUNE, TrainingRecord
+from finetune.training.states import SpareStateFile, StateFile, TrainingState
 from tiny import rewrite_arrays
 
 
@@ -127,6 +128,21 @@ def test_state_that_does_not_fit_is_set_aside_and_training_begins_anew(
     assert len(record.phase(FINE_TUNE)) == 4
     assert reason in caplog.text and "state.npz.damaged" in caplog.text
     assert (tmp_path / "state.npz.damaged").exists()
+
+
+def test_a_training_that_can_do_without_its_state_says_once_that_it_cannot_be_written(
+    tmp_path: Path, caplog
+):
+    (tmp_path / "held").write_text("a file in the place of the folder")
+    file = SpareStateFile(tmp_path / "held" / "state.npz")
+    state = TrainingState("fine_tune", 1, TrainingRecord(), [], [], [])
+    for _ in range(2):
+        file.save(state)
+    (said,) = caplog.messages
+    assert said.startswith("Training goes on, but cannot be taken up again if it ends: ")
+    assert str(file.path) in said
+    with pytest.raises(StorageError):
+        StateFile(file.path).save(state)
 
 
 def test_damaged_file_is_set_aside_by_name(backbone, data, tmp_path: Path, caplog):
