@@ -80,6 +80,13 @@ class Stop(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+class StopAtOnce(keras.callbacks.Callback):
+    """Asks for the end after a step."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = True
+
+
 def test_the_head_trains_alone_then_what_lies_above_the_freeze_depth(shared, source):
     head = head_phase(shared, rate=1e-6)  # hardly moves, so that an epoch after it is kept
     _, record, changed = run(shared, source, [head, Phase("fine_tune", 10, 1e-2, 2)])
@@ -289,10 +296,6 @@ def test_the_seed_of_a_training_is_that_of_the_order_of_the_images(shared, sourc
 
 
 def test_a_callback_that_stops_training_in_mid_epoch_ends_it_there(shared, source):
-    class StopAtOnce(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            self.model.stop_training = True
-
     phases = [Phase("fine_tune", 10, 1e-2, 2)]
     _, record, _ = run(shared, source, phases, callbacks=[StopAtOnce()])
     assert len(record.epochs) == 1
@@ -300,13 +303,16 @@ def test_a_callback_that_stops_training_in_mid_epoch_ends_it_there(shared, sourc
 
 
 @pytest.mark.parametrize(("steps", "expected"), [(4, 2.0), (3, 2.0), (2, 2.5)])
-def test_an_epoch_is_measured_on_a_few_of_its_steps(shared, source, monkeypatch, steps, expected):
+def test_an_epoch_is_measured_on_a_few_of_its_steps(
+    shared, source, monkeypatch, capsys, steps, expected
+):
     """On a clock that goes on by a second with every look, so that each stretch takes one."""
     clock = SimpleNamespace(perf_counter=itertools.count().__next__)
     monkeypatch.setattr("finetune.training.phases.time", clock)
     shared.reset(HEAD)
     training = Training((head_phase(shared, 1), Phase("fine_tune", 10, 1e-2, 1)), HEAD)
     assert seconds_per_epoch(shared, training, source, steps) == pytest.approx(expected)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_last_phase_without_epochs_takes_no_time(shared, source):
@@ -338,6 +344,37 @@ def test_another_batch_size_is_another_head(shared, source, data):
     _, record, _ = run(shared, StoredSource(data.with_options(batch_size=64), True), phases)
     assert len(shared.heads) == before + 1
     assert len(record.rates["head"]) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"class_weight": {0: 2.0, 1: 1.0, 2: 1.0}},
+        {"label_smoothing": 0.25},
+        {"seed": 7},
+        {"monitor": "val_accuracy"},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_trials_share_a_head_only_where_it_would_be_the_same(shared, source, options):
+    head = head_phase(shared, 1)
+    run(shared, source, [head, Phase("fine_tune", 10, 1e-2, 1)])
+    before = len(shared.heads)
+    run(shared, source, [head, Phase("fine_tune", 10, 1e-3, 2)])  # another rate, more epochs
+    assert len(shared.heads) == before
+    run(shared, source, [head, Phase("fine_tune", 10, 1e-2, 1)], **options)
+    assert len(shared.heads) == before + 1
+
+
+def test_the_end_of_a_training_is_told_with_its_last_epoch_and_nothing_is_left(shared, source):
+    ends = []
+    callback = keras.callbacks.LambdaCallback(on_train_end=ends.append)
+    phases = [head_phase(shared, 2, patience=1), Phase("fine_tune", 10, 1e-2, 2)]
+    model, record, _ = run(shared, source, phases, callbacks=[callback, StopAtOnce()])
+    (logs,) = ends
+    last = {k: v for k, v in record.epochs[-1].items() if k not in ("phase", "epoch", "seconds")}
+    assert logs == last
+    assert (model.stop_training, model.compiled) == (False, False)
 
 
 def test_stopping_keeps_the_best_epoch_until_then(shared, source):

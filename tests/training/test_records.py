@@ -1,5 +1,8 @@
 """Which epoch is kept, and what is recorded of all of them."""
 
+import itertools
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -51,6 +54,20 @@ def test_the_weights_of_the_epoch_with_the_lowest_loss_are_put_back(model):
     assert [value.item() for value in best.best_values()] == [2.0]
 
 
+def test_of_epochs_with_the_same_loss_the_first_is_kept(model):
+    best = BestEpoch(TrainingRecord())
+    go_through(best, model, [2.0, 1.0, 1.0])
+    assert best.record.best == 1
+
+
+def test_an_epoch_takes_from_its_beginning_to_its_end(model, monkeypatch):
+    clock = SimpleNamespace(perf_counter=itertools.count(5.0, 2.0).__next__)
+    monkeypatch.setattr("finetune.training.records.time", clock)
+    best = BestEpoch(TrainingRecord())
+    go_through(best, model, [1.0, 1.0])
+    assert [row["seconds"] for row in best.record.epochs] == [2.0, 2.0]
+
+
 def test_epochs_are_counted_from_1_within_their_phase_and_measured_as_plain_numbers(model):
     best = BestEpoch(TrainingRecord())
     go_through(best, model, [1.0, 1.0], first=7)
@@ -58,7 +75,6 @@ def test_epochs_are_counted_from_1_within_their_phase_and_measured_as_plain_numb
     assert {type(row[name]) for row in best.record.epochs for name in ("loss", "val_loss")} == {
         float
     }
-    assert all(row["seconds"] >= 0 for row in best.record.epochs)
 
 
 @pytest.mark.parametrize("loss", [np.nan, np.inf, -np.inf])

@@ -1,11 +1,16 @@
 """Callbacks with which training is stopped and gone on with."""
 
+from types import SimpleNamespace
+
 import keras
 import pytest
 
 from finetune.exceptions import OutOfTimeError
 from finetune.support import current_deadline, time_limit
-from finetune.training.relays import InTime, Pause, Replay, StopRelay
+from finetune.training import relays
+from finetune.training.records import BestEpoch, TrainingRecord
+from finetune.training.relays import InTime, Pause, Replay, StateKeeper, StopRelay
+from finetune.training.states import StateFile
 
 
 @pytest.fixture
@@ -64,6 +69,40 @@ def test_where_time_is_up_an_epoch_is_the_last_and_no_step_begins(model):
         assert model.stop_training
         with pytest.raises(OutOfTimeError, match="no epoch was over yet"):
             in_time.on_train_batch_begin(1)
+
+
+@pytest.mark.parametrize(
+    ("at", "stopped", "epoch", "written"),
+    [
+        (109.9, False, 6, False),
+        (110.0, False, 6, True),
+        (100.1, False, 7, True),  # the last one
+        (100.1, True, 6, True),
+    ],
+)
+def test_a_state_is_written_every_ten_seconds_and_at_the_end(
+    model, tmp_path, monkeypatch, at, stopped, epoch, written
+):
+    now = [100.0]
+    monkeypatch.setattr(relays, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(relays, "SECONDS_BETWEEN_STATES", 10.0)
+    best = BestEpoch(TrainingRecord())
+    best.start_phase("fine_tune", 5, 3, model.variables)
+    file = StateFile(tmp_path / "state.npz")
+    keeper = StateKeeper(file, SimpleNamespace(trainee=model), best, "fine_tune", first_epoch=5)
+    keeper.set_model(model)
+    keeper.set_params({"epochs": 8})
+    now[0], model.stop_training = at, stopped
+    keeper.on_epoch_end(epoch)
+    assert file.path.exists() == written
+    if written:
+        held = model.variables, model.optimizer.variables, model.variables
+        state = file.load(lambda saved: held)
+        assert (state.phase, state.epochs) == ("fine_tune", epoch - 4)
+        now[0], model.stop_training = at + 9.9, False
+        file.path.unlink()
+        keeper.on_epoch_end(6)
+        assert not file.path.exists()  # ten seconds from the last one
 
 
 def test_others_are_shown_the_epochs_before_and_the_rate_stays_what_it_was(model):

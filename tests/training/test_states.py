@@ -8,7 +8,7 @@ import pytest
 from finetune import FineTuner
 from finetune.exceptions import StorageError
 from finetune.training.records import FINE_TUNE, TrainingRecord
-from finetune.training.states import SpareStateFile, StateFile, TrainingState
+from finetune.training.states import SavedState, SpareStateFile, StateFile, TrainingState
 from tiny import rewrite_arrays
 
 
@@ -78,6 +78,16 @@ def test_finished_training_is_not_trained_again(backbone, data, tmp_path: Path):
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_pause_that_is_over_already_trains_nothing(backbone, data, tmp_path: Path):
+    file = StateFile(tmp_path / "state.npz")
+    _, first = train(tune(backbone), data, until=1, file=file)
+    before = file.path.stat().st_mtime_ns
+    _, again = train(tune(backbone), data, until=1, file=file)
+    assert len(first.phase(FINE_TUNE)) == 1 and not first.finished
+    assert again == first
+    assert file.path.stat().st_mtime_ns == before
+
+
 @pytest.mark.thorough
 def test_training_goes_on_from_the_file_of_another(backbone, data, tmp_path: Path):
     tuner = tune(backbone)
@@ -128,6 +138,12 @@ def test_state_that_does_not_fit_is_set_aside_and_training_begins_anew(
     assert len(record.phase(FINE_TUNE)) == 4
     assert reason in caplog.text and "state.npz.damaged" in caplog.text
     assert (tmp_path / "state.npz.damaged").exists()
+
+
+def test_a_state_has_no_fewer_than_0_epochs():
+    assert SavedState("head", 0, TrainingRecord(), (0, 0, 0)).epochs == 0
+    with pytest.raises(ValueError, match="expected epochs to be 0 or more, received -1"):
+        SavedState("head", -1, TrainingRecord(), (0, 0, 0))
 
 
 def test_a_training_that_can_do_without_its_state_says_once_that_it_cannot_be_written(
