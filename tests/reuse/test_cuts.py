@@ -11,7 +11,7 @@ from keras import layers
 from cutting import find_cut
 from finetune.backbones.freezing import apply_freeze_depth, leaf_layers
 from finetune.compat import all_layers, calls_of
-from finetune.reuse.cuts import CannotSplit, Cut, extractor, flatten, split
+from finetune.reuse.cuts import CannotSplit, Cut, extractor, find_cuts, flatten, split
 from tiny import Hidden
 
 
@@ -327,6 +327,19 @@ def test_nested_model_that_was_not_inlined_is_one_unit():
     apply_freeze_depth(model, len(leaves) - 1)
     cut = find_cut(model, len(leaves) - 1)
     assert (cut.depth, cut.values) == (len(leaves) - 1, 2)
+
+
+def test_of_a_model_within_that_is_frozen_in_part_that_part_is_run_again():
+    inner_input = keras.Input((6,))
+    lower = layers.Dense(5, name="lower")(inner_input)
+    inner = keras.Model(inner_input, layers.Dense(4, name="upper")(lower), name="inner")
+    x = keras.Input((6,))
+    model = keras.Model(x, inner(layers.Dense(6, name="first")(x)))
+    assert [layer.name for layer in leaf_layers(model)][1:] == ["first", "lower", "upper"]
+    apply_freeze_depth(model, 3)
+    cut = find_cuts(model, 3)[-1]
+    assert (cut.depth, cut.values) == (2, 6)
+    assert (cut.again, cut.frozen) == (6 * 5, 6 * 6 + 6 * 5)
 
 
 def test_extractor_computes_what_the_prefix_does(mobilenet):

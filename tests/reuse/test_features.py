@@ -300,6 +300,47 @@ def test_a_disk_that_fills_when_memory_has_no_room_is_a_clear_error(source, tmp_
     assert not list(tmp_path.rglob("entry.json"))
 
 
+def _denied(store, *arguments):
+    raise OSError(errno.EACCES, "Permission denied")
+
+
+def test_kept_features_that_cannot_be_read_are_computed_again_and_it_is_said_why(
+    source, tmp_path, monkeypatch, caplog
+):
+    held = FeatureCache(folder=tmp_path).get(source, "train", "a", [], means([]))
+    monkeypatch.setattr(FeatureStore, "read", _denied)
+    calls: list[int] = []
+    again = FeatureCache(folder=tmp_path).get(source, "train", "a", [], means(calls))
+    np.testing.assert_array_equal(again.inputs[0], held.inputs[0])
+    assert sum(calls) == len(held.inputs[0])
+    assert "Kept features cannot be used: [Errno 13] Permission denied." in caplog.messages
+
+
+def test_features_that_are_on_disk_alone_and_cannot_be_read_back_are_a_clear_error(
+    source, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(FeatureStore, "read", _denied)
+    cache = FeatureCache(budget=10, folder=tmp_path)
+    with pytest.raises(StorageError) as caught:
+        cache.get(source, "train", "a", [], means([]))
+    assert str(caught.value) == (
+        f"The features written to {cache._store.folder} cannot be read back. Name another place "
+        "with cache_dir."
+    )
+
+
+def test_earlier_features_that_cannot_be_removed_end_no_training(
+    source, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(FeatureStore, "prune", _denied)
+    kept = FeatureCache(folder=tmp_path).get(source, "train", "a", [], means([]))
+    assert len(kept.inputs[0]) == len(source.data.splits["train"])
+    assert (
+        "Features of earlier runs cannot be removed: [Errno 13] Permission denied."
+        in caplog.messages
+    )
+
+
 def test_who_has_no_home_keeps_features_among_temporary_files(source, tmp_path, monkeypatch):
     pwd = pytest.importorskip("pwd")
     monkeypatch.delenv("FINETUNE_CACHE")

@@ -2,9 +2,18 @@
 
 import json
 import shutil
+from dataclasses import asdict
+from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
+
+from finetune.exceptions import DamagedFileError, StorageError
+from finetune.search.kept_weights import kept_weights
+from finetune.search.study import weights_file
+from finetune.search.trials import KeptWeights, Outcome, Step, Trial
+from finetune.support import values_of, write_arrays
 
 
 def lose(path, other):
@@ -75,6 +84,41 @@ def test_the_trial_that_the_model_is_of_is_named_where_there_is_no_time_to_train
     assert any(f"trial {used.trial}" in line and "gone" not in line for line in lines)
     facts = json.loads((tmp_path / "study" / "result.json").read_text())
     assert facts["best"]["id"] == used.trial
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Weights of a trial after 3 epochs, what knows where they are, and what they are of."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    meta = asdict(KeptWeights("0004", epochs=3))
+    write_arrays(weights_file(tmp_path, "0004"), meta, values_of(model.variables))
+    return SimpleNamespace(folder=tmp_path), model
+
+
+def test_weights_are_those_of_the_trial_and_of_as_many_epochs(kept):
+    work, model = kept
+    trial = Trial("0004", {}, steps=[Step(None, 1, 2, Outcome(epochs=3))])
+    for value, expected in zip(kept_weights(work, trial, model), model.variables, strict=True):
+        np.testing.assert_array_equal(value, expected)
+    same = Trial("0009", {}, same_as="0004", steps=trial.steps)  # it took over the other's outcome
+    assert len(kept_weights(work, same, model)) == 2
+
+
+@pytest.mark.parametrize(
+    ("trial", "error", "told"),
+    [
+        (
+            Trial("0004", {}, steps=[Step(None, 1, 2, Outcome(epochs=5))]),
+            DamagedFileError,
+            "expected weights after 5 epochs, received them after 3",
+        ),
+        (Trial("0004", {}), DamagedFileError, "weights after 0 epochs, received them after 3"),
+        (Trial("0005", {}), StorageError, "No such file"),
+    ],
+)
+def test_other_weights_are_refused(kept, trial, error, told):
+    with pytest.raises(error, match=told):
+        kept_weights(kept[0], trial, kept[1])
 
 
 def test_more_weights_can_be_kept_afterwards(search, trained, tmp_path):
