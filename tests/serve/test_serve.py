@@ -17,8 +17,9 @@ from serve_running import Running
 from tiny import build_colour_model, build_colour_model_with_places
 
 require("starlette")
+uvicorn = require("uvicorn")
 
-from finetune.serve import Limits, create_app  # noqa: E402
+from finetune.serve import Limits, create_app, serve  # noqa: E402
 
 SURE = np.e / (np.e + 2)
 
@@ -134,6 +135,35 @@ def test_a_body_that_does_not_tell_its_length_is_cut_off(running):
 def test_a_page_elsewhere_cannot_reach_it_by_another_name(running):
     assert running.ask("GET", "/healthz", Host="evil.example")[0] == 400
     assert running.ask("GET", "/healthz", Host="localhost")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status", "warned"),
+    [
+        ("127.0.0.1", 400, []),
+        ("localhost", 400, []),
+        (
+            "0.0.0.0",
+            200,
+            [
+                "Everybody who reaches 0.0.0.0 may ask: there is no password. Put a proxy with one "
+                "before it, or leave host out."
+            ],
+        ),
+    ],
+)
+def test_a_server_for_others_goes_by_any_name_and_warns_of_it(
+    monkeypatch, caplog, host, status, warned
+):
+    begun = []
+    monkeypatch.setattr(uvicorn, "run", lambda app, **options: begun.append((app, options)))
+    serve(model_of(), host=host, port=8123)
+    ((app, options),) = begun
+    assert (options["host"], options["port"]) == (host, 8123)
+    assert caplog.messages == warned
+    with Running(app) as server:
+        assert server.ask("GET", "/healthz", Host="elsewhere.example")[0] == status
+        assert server.ask("GET", "/healthz", Host="localhost")[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/page.js", "/page.css", "/predict", "/nowhere"])
