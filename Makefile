@@ -51,7 +51,7 @@ test-slow: $(VENV)/dev.stamp ## the slow tests, before a release
 coverage: $(VENV)/dev.stamp ## which share of the code the tests run, by room; what they do not, into build/coverage
 	$(EXTRAS) $(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
 	  -m "not slow" --cov --cov-report=html:build/coverage
-	@for room in finetune/*/ finetune; do \
+	@for room in finetune/*/ finetune/; do \
 	  echo "$$($(BIN)/coverage report --format=total --include="$$room*")% $$room"; \
 	done
 

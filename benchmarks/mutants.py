@@ -65,6 +65,8 @@ also_copy = ["recipes"]
 process_isolation = "forkserver"
 forkserver_warmup = "import"
 preload_modules_file = "preloaded.txt"
+timeout_constant = 20.0 # seconds: a worker collects its tests first, and the machine may be busy
+timeout_multiplier = 5.0
 only_mutate = {files}
 pytest_add_cli_args_test_selection = {tests}
 """
