@@ -25,7 +25,7 @@ from finetune.model import (
     scores,
 )
 from finetune.report import BEST_TRIAL, Gallery, evidence_of, look_at, report_run
-from finetune.reuse import Source, StoredSource
+from finetune.reuse import TRAIN, VALIDATION, Source, Spared, StoredSource
 from finetune.search.board import error_lines
 from finetune.search.combining import BEST, ENSEMBLE, Combined, Maker, Member, members_of
 from finetune.search.kept_weights import kept_weights
@@ -45,7 +45,15 @@ from finetune.support import (
     values_of,
     write_text,
 )
-from finetune.training import TrainingProgress, TrainingRecord, Values, best_row, describe_refit
+from finetune.training import (
+    HEAD,
+    TrainingProgress,
+    TrainingRecord,
+    Values,
+    best_row,
+    describe_refit,
+    was_solved,
+)
 from finetune.tuning import CrossValidation, Settings, cross_validate, write_arguments
 
 log = logging.getLogger("finetune")
@@ -161,6 +169,7 @@ def conclude(
         quality.calibration,
         folded,
         measure_doubt(model, data, answers.get("test")),
+        _spared(work, settings, source, ranking, seconds),
     )
     if folded is not None:
         write_text(folder / "out_of_fold.csv", as_csv(folded.rows(data.class_names)))
@@ -168,6 +177,23 @@ def conclude(
     write_text(folder / "result.json", json.dumps(_facts(result), indent=2, default=str) + "\n")
     _report(result, data, answers, gallery)
     return result
+
+
+def _spared(
+    work: Work, settings: Settings, source: Source, ranking: list[Ranked], seconds: float
+) -> Spared | None:
+    """What reuse spared, where that is known.
+
+    It is not where trials were trained in other processes, or before the study was gone on with.
+    """
+    shared = work.trainer.shared(settings)
+    histories = [outcome.history for entry in ranking for outcome in entry.outcomes]
+    epochs = sum(row["phase"] != HEAD for history in histories for row in history)
+    images = sum(source.rows(split) or 0 for split in (TRAIN, VALIDATION)) // source.views
+    if shared.began.total() < epochs * images:
+        return None
+    solved = any(row["phase"] == HEAD and was_solved(row) for rows in histories for row in rows)
+    return shared.spared(seconds, pass_anyway=solved)
 
 
 def _decided(settings: Settings) -> dict[str, Any]:
@@ -386,4 +412,5 @@ def _facts(result: SearchResult) -> dict[str, Any]:
         "cross_validation": folded.to_dict() if folded else None,
         "calibration": asdict(result.calibration) if result.calibration else None,
         "doubt": asdict(result.doubt) if result.doubt else None,
+        "spared": asdict(result.spared) if result.spared else None,
     }

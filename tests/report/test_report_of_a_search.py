@@ -40,10 +40,21 @@ def test_every_number_of_result_json_is_in_the_report_as_it_is(result, read_fact
     facts = read_facts(result.report())
     written = json.loads((result.folder / "result.json").read_text())
     assert facts["metrics"] == written
-    for name in ("validation", "test", "verdict", "calibration", "combined", "best"):
+    for name in ("validation", "test", "verdict", "calibration", "combined", "best", "spared"):
         for key, value in written[name].items():
             assert facts["figures"][name][key] == value, (name, key)
     assert facts["figures"]["seconds"] == written["seconds"]
+
+
+def test_a_search_counts_what_all_its_trials_were_spared(result, tuner, data):
+    splits = data.splits
+    images = len(splits["train"]) + len(splits["validation"])
+    epochs = sum(row["epochs"] for row in result.trials)
+    assert result.spared is not None
+    assert result.spared.images == epochs * images
+    assert result.spared.whole == pytest.approx(result.seconds + result.spared.seconds, abs=0.02)
+    gone_on_with = tuner.search(data, strategy="grid", out=result.folder, verbose=0)
+    assert gone_on_with.spared is None  # its trials were trained by the search before
 
 
 def test_the_trials_are_those_of_the_board(result, read_facts, read_page):
