@@ -64,7 +64,7 @@ class Spared:
         seconds: So much longer.
         whole: Seconds that it would have taken in all.
         images: Images that frozen layers were not run for, those of every epoch counted.
-        image_ms: Milliseconds that they would have taken for each of them.
+        image_ms: Milliseconds that each of them would have taken longer.
         pass_ms: Milliseconds that the whole backbone took for an image, in the pass of this run
             that features were computed in: what the estimate is made from.
     """

@@ -268,23 +268,28 @@ class FrozenModel:
                 known.update(id(tensor) for tensor in call.outputs)
         return known
 
-    def work_to(self, places: Sequence[str]) -> int:
-        """What it takes to come from the pixels of an image to marked places, see `work_of`.
+    def work_spared(self, place: str) -> int:
+        """What a training step spares of an image that begins at a marked place, see `work_of`.
+
+        That is what all layers take as Keras runs them, less what those behind the place take with
+        frozen batch norm folded, as it is where features are kept.
 
         Args:
-            places: Their names.
+            place: Its name.
         """
-        return work_of(self._calls_to(places))
+        before, behind = self._parted([place])
+        norms = {id(norm) for _, norm in foldable_pairs(self.graph)}
+        return work_of([*before, *behind]) - work_of(behind, norms)
 
-    def _calls_to(self, places: Sequence[str]) -> list[Call]:
-        """The calls of layers between the pixels and places."""
+    def _parted(self, places: Sequence[str]) -> tuple[list[Call], list[Call]]:
+        """The calls of layers between the pixels and places, and the others."""
         reached = {id(tensor) for place in places for tensor in self._places[place]}
         beyond = set.intersection(*map(self._behind, places)) - reached
-        return [
-            call
-            for call in calls_of(self.graph)
-            if any(id(tensor) not in beyond for tensor in call.outputs)
-        ]
+        before, behind = [], []
+        for call in calls_of(self.graph):
+            further = all(id(tensor) in beyond for tensor in call.outputs)
+            (behind if further else before).append(call)
+        return before, behind
 
     def _extractor(self, begin: str, places: Sequence[str]) -> tuple[Any, int]:
         """Computes the values at places from those at another one, or from pixels; and its work."""
@@ -295,7 +300,7 @@ class FrozenModel:
                 self.graph.inputs, [t for place in places for t in self._places[place]]
             )
             folded = {id(norm) for _, norm in foldable_pairs(body)}
-            work = work_of(self._calls_to(places), folded)
+            work = work_of(self._parted(places)[0], folded)
             if begin == PIXELS:
                 pixels = self._prepare.inputs[0]
                 body = keras.Model(pixels, body(self._prepare(pixels)))

@@ -287,7 +287,7 @@ class SharedBackbone:
             return None
         pace = self.frozen.pace
         unit = pace.seconds / pace.work
-        work = sum(n * self.frozen.work_to([point]) for point, n in images.items())
+        work = sum(n * self.frozen.work_spared(point) for point, n in images.items())
         more = max(0.0, work * unit - (0.0 if pass_anyway else pace.seconds))
         count = sum(images.values())
         return Spared(

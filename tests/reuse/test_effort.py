@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from finetune.backbones import load_backbone
+from finetune.backbones import apply_freeze_depth, load_backbone
 from finetune.compat import calls_of
 from finetune.data import load_data
 from finetune.reuse import FeatureCache, StoredSource
@@ -33,14 +33,22 @@ def test_work_is_multiply_adds_and_thirty_for_each_value():
     assert work_of(calls_of(model), {id(norm)}) == 8 * 4 + 30 * 4
 
 
-def test_the_work_to_a_place_is_that_of_the_layers_before_it(shared, source):
+def test_what_is_spared_grows_with_the_depth_up_to_the_whole_network(shared, source):
     shared.freeze_depths.update([5, 10])
     near, far = (shared.start(source, depth).point for depth in (5, 10))
     frozen = shared.frozen
-    whole = frozen.work_to([shared.mark_pooled()])
-    assert 0 < frozen.work_to([near]) < frozen.work_to([far]) < whole
-    assert frozen.work_to([near, far]) == frozen.work_to([far])
+    whole = frozen.work_spared(shared.mark_pooled())
+    assert 0 < frozen.work_spared(near) < frozen.work_spared(far) < whole
     assert whole == work_of(calls_of(frozen.graph))
+
+
+def test_batch_norm_that_is_folded_behind_a_cut_is_spared_too(shared, source):
+    point = shared.start(source, 5).point
+    frozen = shared.frozen
+    apply_freeze_depth(shared.backbone.model, 5, batch_norm="adapt")
+    adapting = frozen.work_spared(point)
+    apply_freeze_depth(shared.backbone.model, 5, batch_norm="frozen")
+    assert frozen.work_spared(point) > adapting
 
 
 def test_passes_are_timed_but_for_the_batches_that_functions_are_traced_in(shared, source):
@@ -51,7 +59,7 @@ def test_passes_are_timed_but_for_the_batches_that_functions_are_traced_in(share
     assert pace.images == train - 16 + max(0, validation - 16)
     assert pace.seconds > 0
     # Batch norm is folded in a pass, so it does without what that would write.
-    assert 0 < pace.work < pace.images * shared.frozen.work_to([shared.mark_pooled()])
+    assert 0 < pace.work < pace.images * shared.frozen.work_spared(shared.mark_pooled())
 
 
 def test_nothing_is_estimated_where_nothing_was_trained_from_features(shared, source):
@@ -67,7 +75,7 @@ def test_the_estimate_is_the_work_not_done_at_the_pace_of_the_pass(shared, sourc
     shared.began[point] += 1000
     found, pace = shared.spared(10.0, pass_anyway=True), shared.frozen.pace
     assert found is not None
-    expected = 1000 * shared.frozen.work_to([point]) * pace.seconds / pace.work
+    expected = 1000 * shared.frozen.work_spared(point) * pace.seconds / pace.work
     assert found.seconds == pytest.approx(expected, abs=0.01)
     assert found.whole == pytest.approx(10 + expected, abs=0.01)
     assert found.image_ms == pytest.approx(expected, abs=0.001)  # of 1000 images
