@@ -269,7 +269,9 @@ def _cost(saved: Saved, evidence: Evidence | None, board: Board | None) -> list[
 
 def _spared(board: Board) -> str:
     """What a search did without, as far as its trials tell."""
-    epochs = [int(trial["epochs"]) for trial in board.trials]
+    # Of a trial of the head alone there are no epochs to be ended.
+    trained = [one for one in board.trials if one["epochs"] or one["status"] != "completed"]
+    epochs = [int(trial["epochs"]) for trial in trained]
     whole, done = max(epochs, default=0) * len(epochs), sum(epochs)
     lines = []
     if done < whole:

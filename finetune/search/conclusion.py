@@ -95,6 +95,7 @@ def conclude(
     chosen, trained = _best(work, _scored(ranking, stopped))
     settings = work.settings(chosen.trial.values)
     source = work.trainer.source_of(work.data, settings)
+    spared = _spared(work, settings, source, ranking, seconds)  # up to here, as the seconds are
     # At the size of the model, as the trial had them: nothing has to be decoded again.
     data = source.data if isinstance(source, StoredSource) else work.data
     card = card_of(trained, data)
@@ -169,7 +170,7 @@ def conclude(
         quality.calibration,
         folded,
         measure_doubt(model, data, answers.get("test")),
-        _spared(work, settings, source, ranking, seconds),
+        spared,
     )
     if folded is not None:
         write_text(folder / "out_of_fold.csv", as_csv(folded.rows(data.class_names)))

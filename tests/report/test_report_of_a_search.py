@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from finetune import FineTuner
 from finetune.cli.main import app
 from finetune.exceptions import StorageError, StudyError
+from finetune.report.facts import Board, _spared
 from finetune.report.plots import shade_of
 from finetune.search import report_study, reporting
 from finetune.search.reporting import LivePage
@@ -44,6 +45,15 @@ def test_every_number_of_result_json_is_in_the_report_as_it_is(result, read_fact
         for key, value in written[name].items():
             assert facts["figures"][name][key] == value, (name, key)
     assert facts["figures"]["seconds"] == written["seconds"]
+
+
+def test_a_trial_of_the_head_alone_is_not_told_to_have_been_ended_early():
+    def told(*trials):
+        rows = [{"epochs": epochs, "status": status} for epochs, status in trials]
+        return _spared(Board("val_loss", rows))
+
+    assert "ended early" not in told((10, "completed"), (0, "completed"))
+    assert told((10, "completed"), (3, "pruned"), (0, "completed")).startswith("13 of 20 epochs")
 
 
 def test_a_search_counts_what_all_its_trials_were_spared(result, tuner, data):
