@@ -215,11 +215,9 @@ class FineTuneResult:
             lines.append(str(self.data.report.fixed))
         if self.doubt:
             lines.append(f"doubt:      {self.doubt}")
-        took = [
-            f"{self.seconds:.0f} s",
-            *([str(self.spared)] if self.spared and self.spared.seconds >= 1 else ()),
-        ]
-        lines.append(f"{'; '.join(took)}; saved in {self.folder}")
+        worth_telling = self.spared is not None and self.spared.seconds >= 1
+        spared = f" ({self.spared})" if worth_telling else ""
+        lines.append(f"{self.seconds:.0f} s{spared}, saved in {self.folder}")
         return "\n".join(lines)
 
     def __str__(self) -> str:

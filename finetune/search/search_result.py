@@ -254,11 +254,9 @@ class SearchResult:
             lines.append(str(self.work.data.report.fixed))
         if self.doubt:
             lines.append(f"doubt:      {self.doubt}")
-        took = [
-            format_seconds(self.seconds),
-            *([str(self.spared)] if self.spared and self.spared.seconds >= 1 else ()),
-        ]
-        lines.append(f"{'; '.join(took)}; saved in {self.folder}")
+        worth_telling = self.spared is not None and self.spared.seconds >= 1
+        spared = f" ({self.spared})" if worth_telling else ""
+        lines.append(f"{format_seconds(self.seconds)}{spared}, saved in {self.folder}")
         return "\n".join(lines)
 
     def __str__(self) -> str:

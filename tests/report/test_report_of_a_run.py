@@ -309,7 +309,7 @@ def test_the_summary_tells_what_was_spared_from_a_second_on(result):
         for seconds in (0.9, 41.0)
     ]
     assert "spared" not in told[0]
-    assert "; reuse spared about 41 s of 1 min 03 s; saved in" in told[1]
+    assert " s (reuse spared about 41 s of 1 min 03 s), saved in" in told[1]
 
 
 def test_a_run_without_reuse_spared_nothing(tune, data, read_facts):
