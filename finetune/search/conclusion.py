@@ -25,7 +25,7 @@ from finetune.model import (
     scores,
 )
 from finetune.report import BEST_TRIAL, Gallery, evidence_of, look_at, report_run
-from finetune.reuse import TRAIN, VALIDATION, Source, Spared, StoredSource
+from finetune.reuse import Source, StoredSource
 from finetune.search.board import error_lines
 from finetune.search.combining import BEST, ENSEMBLE, Combined, Maker, Member, members_of
 from finetune.search.kept_weights import kept_weights
@@ -35,6 +35,7 @@ from finetune.search.reporting import board_of
 from finetune.search.rows import card_of
 from finetune.search.runner import Work
 from finetune.search.search_result import SearchResult
+from finetune.search.sparing import spared_by_search
 from finetune.search.trials import Trial
 from finetune.support import (
     LARGEST_SEED,
@@ -45,15 +46,7 @@ from finetune.support import (
     values_of,
     write_text,
 )
-from finetune.training import (
-    HEAD,
-    TrainingProgress,
-    TrainingRecord,
-    Values,
-    best_row,
-    describe_refit,
-    was_solved,
-)
+from finetune.training import TrainingProgress, TrainingRecord, Values, best_row, describe_refit
 from finetune.tuning import CrossValidation, Settings, cross_validate, write_arguments
 
 log = logging.getLogger("finetune")
@@ -95,7 +88,9 @@ def conclude(
     chosen, trained = _best(work, _scored(ranking, stopped))
     settings = work.settings(chosen.trial.values)
     source = work.trainer.source_of(work.data, settings)
-    spared = _spared(work, settings, source, ranking, seconds)  # up to here, as the seconds are
+    spared = spared_by_search(
+        work, settings, source, ranking, seconds
+    )  # up to here, as the seconds are
     # At the size of the model, as the trial had them: nothing has to be decoded again.
     data = source.data if isinstance(source, StoredSource) else work.data
     card = card_of(trained, data)
@@ -178,23 +173,6 @@ def conclude(
     write_text(folder / "result.json", json.dumps(_facts(result), indent=2, default=str) + "\n")
     _report(result, data, answers, gallery)
     return result
-
-
-def _spared(
-    work: Work, settings: Settings, source: Source, ranking: list[Ranked], seconds: float
-) -> Spared | None:
-    """What reuse spared, where that is known.
-
-    It is not where trials were trained in other processes, or before the study was gone on with.
-    """
-    shared = work.trainer.shared(settings)
-    histories = [outcome.history for entry in ranking for outcome in entry.outcomes]
-    epochs = sum(row["phase"] != HEAD for history in histories for row in history)
-    images = sum(source.rows(split) or 0 for split in (TRAIN, VALIDATION)) // source.views
-    if shared.began.total() < epochs * images:
-        return None
-    solved = any(row["phase"] == HEAD and was_solved(row) for rows in histories for row in rows)
-    return shared.spared(seconds, pass_anyway=solved)
 
 
 def _decided(settings: Settings) -> dict[str, Any]:
