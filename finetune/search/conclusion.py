@@ -88,9 +88,8 @@ def conclude(
     chosen, trained = _best(work, _scored(ranking, stopped))
     settings = work.settings(chosen.trial.values)
     source = work.trainer.source_of(work.data, settings)
-    spared = spared_by_search(
-        work, settings, source, ranking, seconds
-    )  # up to here, as the seconds are
+    # Up to here, as the seconds are.
+    spared = spared_by_search(work, settings, source, ranking, seconds)
     # At the size of the model, as the trial had them: nothing has to be decoded again.
     data = source.data if isinstance(source, StoredSource) else work.data
     card = card_of(trained, data)
