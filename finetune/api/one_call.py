@@ -24,7 +24,7 @@ from finetune.data import ImageData
 from finetune.exceptions import ArgumentError
 from finetune.reuse import TRAIN, VALIDATION
 from finetune.support import Laps, bars_on, check_outside, did_you_mean, new_console
-from finetune.training import EventLog, TrainingProgress
+from finetune.training import HEAD, EventLog, TrainingProgress, was_solved
 from finetune.tuning import (
     FREEZE_DEPTH,
     LEARNING_RATE,
@@ -143,6 +143,8 @@ def fine_tune(
         laps.end(TRAINING_LAP)
         training = Training(trainer, values, images, source, trained, record, console)
         finished = finish(training, laps)
+        seconds = time.perf_counter() - started
+        head = record.phase(HEAD)
         depth = resolve_depth(used.backbone.model, freeze_depth)
         result = FineTuneResult(
             model=finished.model,
@@ -150,7 +152,7 @@ def fine_tune(
             record=record,
             validation=finished.quality.validation,
             test=finished.quality.test,
-            seconds=time.perf_counter() - started,
+            seconds=seconds,
             config=_config(data, images, values, loading, used.backbone.name),
             folder=folder.shown,
             freeze=str(describe(used.backbone.model, depth, batch_norm=values.batch_norm)),
@@ -159,6 +161,7 @@ def fine_tune(
             cross_validation=finished.cross_validation,
             verdict=finished.verdict,
             doubt=finished.doubt,
+            spared=used.spared(seconds, pass_anyway=bool(head) and was_solved(head[0])),
         )
         result.folder = folder.finish(
             partial(write_files, result, trainer), over=not record.interrupted

@@ -18,6 +18,7 @@ from finetune.model import (
     Verdict,
 )
 from finetune.report import draw_training, make_report
+from finetune.reuse import Spared
 from finetune.support import as_html, format_seconds, save_figure, to_frame
 from finetune.training import HEAD, TrainingRecord, was_solved
 from finetune.tuning import CrossValidation
@@ -50,6 +51,8 @@ class FineTuneResult:
             and labels that do not exclude each other, where no head was trained alone, and where
             it is what was kept.
         doubt: How often the model's doubt is right on test images; None where it knows none.
+        spared: What it would have taken longer without reuse, estimated; None where nothing was
+            spared, or that is not known.
 
     Example:
         >>> import keras, tempfile
@@ -81,6 +84,7 @@ class FineTuneResult:
     cross_validation: CrossValidation | None = None
     verdict: Verdict | None = None
     doubt: DoubtMeasured | None = None
+    spared: Spared | None = None
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -171,6 +175,7 @@ class FineTuneResult:
             "cross_validation": folded.to_dict() if folded else None,
             "calibration": asdict(self.calibration) if self.calibration else None,
             "doubt": asdict(self.doubt) if self.doubt else None,
+            "spared": asdict(self.spared) if self.spared else None,
         }
 
     def summary(self) -> str:
@@ -210,7 +215,9 @@ class FineTuneResult:
             lines.append(str(self.data.report.fixed))
         if self.doubt:
             lines.append(f"doubt:      {self.doubt}")
-        lines.append(f"{self.seconds:.0f} s, saved in {self.folder}")
+        worth_telling = self.spared is not None and self.spared.seconds >= 1
+        spared = f" ({self.spared})" if worth_telling else ""
+        lines.append(f"{self.seconds:.0f} s{spared}, saved in {self.folder}")
         return "\n".join(lines)
 
     def __str__(self) -> str:

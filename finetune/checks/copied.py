@@ -1,7 +1,7 @@
 """Copies of one image, exact and near ones, by where they do harm."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +49,7 @@ def pairs_of_copies(
     Returns:
         (pairs, 2): row numbers, the lower one first.
     """
-    exact = _same_content(images.content)
+    exact = same_key(images.content)
     if len(images.content) > _MOST:
         return exact
     looks = images.looks
@@ -116,15 +116,22 @@ def find_copies(images: LookedThrough, pairs: np.ndarray) -> list[Finding]:
     ]
 
 
-def _same_content(content: Sequence[str]) -> np.ndarray:
-    """Pairs of the first image of each content with each other one."""
+def same_key(keys: Iterable[str]) -> np.ndarray:
+    """Pairs of the first image of each key with each other one.
+
+    Args:
+        keys: Of each image, such as the digest of its content.
+
+    Returns:
+        (pairs, 2): row numbers, the lower one first.
+
+    Example:
+        >>> same_key(["a", "b", "a"]).tolist()
+        [[0, 2]]
+    """
     first: dict[str, int] = {}
-    pairs = [
-        (first[digest], row)
-        for row, digest in enumerate(content)
-        if first.setdefault(digest, row) != row
-    ]
-    return np.array(pairs, int).reshape(-1, 2)
+    rows = [(first.setdefault(key, row), row) for row, key in enumerate(keys)]
+    return np.array([pair for pair in rows if pair[0] != pair[1]], int).reshape(-1, 2)
 
 
 def _close_in_both(images: LookedThrough, limits: FeatureLimits) -> np.ndarray:

@@ -42,7 +42,12 @@ def find_poor_pictures(images: LookedThrough) -> list[Finding]:
                 bright,
                 lambda row: f"nothing is brighter than {bright[row]:.0f} of 255",
             ),
-            ("blurred", blurred, sharp, lambda row: f"{sharp[row] / limit:.0%} of a blurred one's"),
+            (
+                "blurred",
+                blurred,
+                sharp,
+                lambda row: f"{sharp[row] / limit:.0%} as sharp as blurred ones",
+            ),
         )
         if len(rows := np.flatnonzero(chosen))
     ]

@@ -3,7 +3,8 @@
 from weakref import WeakKeyDictionary
 
 from finetune.checks.class_counts import find_imbalance
-from finetune.checks.findings import NOTE
+from finetune.checks.copied import find_copies, same_key
+from finetune.checks.findings import ERROR, LOOK, Finding
 from finetune.checks.looked_through import LookedThrough
 from finetune.checks.picture_quality import find_poor_pictures
 from finetune.data import ImageData
@@ -12,9 +13,12 @@ from finetune.support import as_text
 # Looking at them takes a third of a second for a thousand.
 _MOST = 20_000
 
+# What a picture may lack.
+_POOR = ("blank", "dark", "blurred")
 
-# Told when images are loaded and once more in the report of a run: looked at once.
-_known: WeakKeyDictionary[ImageData, list[str]] = WeakKeyDictionary()
+
+# Told when images are loaded and shown in the report of a run: looked at once.
+_known: WeakKeyDictionary[ImageData, tuple[Finding, ...]] = WeakKeyDictionary()
 
 
 def remarks_on(data: ImageData) -> list[str]:
@@ -26,9 +30,35 @@ def remarks_on(data: ImageData) -> list[str]:
     Returns:
         What loading them told, see `DataReport`, and what `quick_remarks` finds.
     """
+    return [*str(data.report).splitlines(), *quick_remarks(data)]
+
+
+def quick_findings(data: ImageData) -> tuple[Finding, ...]:
+    """Looks through images as far as that takes next to no time.
+
+    Args:
+        data: The images.
+
+    Returns:
+        Copies of one image, as far as loading found them, and poor pictures; those that matter
+        most first. Nothing of more than 20,000 images.
+
+    Example:
+        >>> import numpy as np
+        >>> from finetune.data import load_data
+        >>> pixels = np.random.default_rng(0).integers(0, 256, (60, 16, 16, 3), "uint8")
+        >>> pixels[5] = 0
+        >>> [finding.kind for finding in quick_findings(load_data((pixels, [0, 1] * 30)))]
+        ['blank']
+    """
     if data not in _known:
-        _known[data] = quick_remarks(data)
-    return [*str(data.report).splitlines(), *_known[data]]
+        images = LookedThrough(data)
+        found: list[Finding] = []
+        if data.splits and len(images.ids) <= _MOST:
+            found += find_copies(images, same_key(images.together))
+            found += find_poor_pictures(images)
+        _known[data] = tuple(one for one in found if one.weight in (ERROR, LOOK))
+    return _known[data]
 
 
 def quick_remarks(data: ImageData) -> list[str]:
@@ -52,27 +82,23 @@ def quick_remarks(data: ImageData) -> list[str]:
     """
     images = LookedThrough(data)
     told = []
-    if data.splits and len(images.ids) <= _MOST:
-        together: dict[str, list[int]] = {}
-        for row, key in enumerate(images.together):
-            together.setdefault(key, []).append(row)
-        exact = {*data.report.contradicting}
-        near = [
-            row
-            for rows in together.values()
-            if len({images.class_of(row) for row in rows}) > 1
-            and any(images.ids[row] not in exact for row in rows)
-            for row in rows
-        ]
-        if near:
-            names = ", ".join(as_text(images.ids[row]) for row in near[:4])
-            told.append(f"Near copies of one image under different labels: {len(near)}: {names}")
-        told += [
-            f"{finding.title}: {len(finding.groups)}, such as "
-            f"{as_text(images.ids[finding.groups[0].rows[0]])}"
-            for finding in find_poor_pictures(images)
-            if finding.weight != NOTE
-        ]
+    exact = {*data.report.contradicting}
+    for finding in quick_findings(data):
+        if finding.kind in _POOR:
+            name = as_text(images.ids[finding.groups[0].rows[0]])
+            told.append(f"{finding.title}: {len(finding.groups)}, such as {name}")
+        elif finding.kind == "two labels":
+            near = [
+                row
+                for group in finding.groups
+                if any(images.ids[row] not in exact for row in group.rows)
+                for row in group.rows
+            ]
+            if near:
+                names = ", ".join(as_text(images.ids[row]) for row in near[:4])
+                told.append(
+                    f"Near copies of one image under different labels: {len(near)}: {names}"
+                )
     if images.exclusive:
         told += [
             as_text(group.why)

@@ -5,7 +5,7 @@ It is written to `evidence.npz` when a run ends, so that a report can be made of
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,55 @@ class ShownImage:
     similar: tuple[Similar, ...] = ()
 
 
+@dataclass(frozen=True)
+class OddImage:
+    """An image of a group that is odd.
+
+    Args:
+        picture: Its number among the pictures.
+        id: Its name.
+        label: Its class.
+        split: The split that it is of.
+    """
+
+    picture: int
+    id: str
+    label: str
+    split: str
+
+
+@dataclass(frozen=True)
+class OddGroup:
+    """Images that are odd together, or a single one.
+
+    Args:
+        why: What is odd.
+        images: Some of them.
+        further: How many more there are.
+    """
+
+    why: str
+    images: tuple[OddImage, ...]
+    further: int = 0
+
+
+@dataclass(frozen=True)
+class Odd:
+    """What was found of one kind among the images of a run, see `finetune.checks.Finding`.
+
+    Args:
+        kind: Such as "two labels" or "dark".
+        title: What it is called.
+        count: How many groups there are.
+        groups: Some of them.
+    """
+
+    kind: str
+    title: str
+    count: int
+    groups: tuple[OddGroup, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Gallery:
     """The images that the report shows, errors first.
@@ -81,6 +130,7 @@ class Gallery:
             strongest, 0 where it does not; no rows where there are none.
         compared: Number of training images that the similar ones were looked for among.
         note: What is missing, and why, as sentences.
+        odd: What was found among all images before they were trained on.
     """
 
     split: str = ""
@@ -89,6 +139,7 @@ class Gallery:
     maps: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0), np.uint8))
     compared: int = 0
     note: str = ""
+    odd: tuple[Odd, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -169,6 +220,7 @@ class _Record:
     ids: dict[str, list[str]]
     content: dict[str, list[str]]
     arrays: list[_Array]
+    odd: list[Odd] = field(default_factory=list)
 
 
 def write_evidence(folder: Path, evidence: Evidence) -> None:
@@ -196,6 +248,7 @@ def write_evidence(folder: Path, evidence: Evidence) -> None:
         "ids": {split: said.ids for split, said in evidence.answers.items()},
         "content": {split: said.content for split, said in evidence.answers.items()},
         "arrays": [{"shape": array.shape, "dtype": array.dtype.name} for array in arrays],
+        "odd": [asdict(odd) for odd in gallery.odd],
     }
     write_arrays(folder / EVIDENCE, meta, arrays)
 
@@ -219,7 +272,8 @@ def read_evidence(folder: Path) -> Evidence:
     ends = np.cumsum([0, *record.sizes])
     pictures = tuple(blob[first:last].tobytes() for first, last in itertools.pairwise(ends))
     gallery = Gallery(
-        *(record.split, tuple(record.images), pictures, maps, record.compared, record.note)
+        *(record.split, tuple(record.images), pictures, maps, record.compared, record.note),
+        tuple(record.odd),
     )
     evidence = Evidence(record.about, answers, gallery)
     _check(evidence, path)
@@ -241,6 +295,7 @@ def _check(evidence: Evidence, path: Path) -> None:
     rows = len(evidence.answers[gallery.split].labels) if gallery.split in evidence.answers else 0
     named = [image.picture for image in gallery.images]
     named += [one.picture for image in gallery.images for one in image.similar]
+    named += [one.picture for odd in gallery.odd for group in odd.groups for one in group.images]
     sound = (
         all(0 <= number < len(gallery.pictures) for number in named)
         and all(0 <= image.row < rows for image in gallery.images)

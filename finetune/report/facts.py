@@ -82,6 +82,7 @@ def facts_of(folder: Path, board: Board | None = None) -> tuple[dict[str, Any], 
         "reliability": None,
         "values": None,
         "images": [],
+        "odd": [asdict(odd) for odd in evidence.gallery.odd] if evidence else [],
         "cost": _cost(saved, evidence, board),
         "spared": _spared(board) if board else evidence.about.spared if evidence else "",
         "environment": saved.environment,
@@ -268,7 +269,9 @@ def _cost(saved: Saved, evidence: Evidence | None, board: Board | None) -> list[
 
 def _spared(board: Board) -> str:
     """What a search did without, as far as its trials tell."""
-    epochs = [int(trial["epochs"]) for trial in board.trials]
+    # Of a trial of the head alone there are no epochs to be ended.
+    trained = [one for one in board.trials if one["epochs"] or one["status"] != "completed"]
+    epochs = [int(trial["epochs"]) for trial in trained]
     whole, done = max(epochs, default=0) * len(epochs), sum(epochs)
     lines = []
     if done < whole:

@@ -1,8 +1,8 @@
-"""The pictures of a page: each in it once, errors first, and no more than there is room for."""
+"""The pictures of a page: each in it once, what matters most first, and as many as have room."""
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,7 @@ def pictures_of(
     images: Sequence[Mapping[str, Any]],
     maps: np.ndarray = _NO_MAPS,
     budget: int = BUDGET,
+    first: Iterable[int] = (),
 ) -> Pictures:
     """The pictures that a page has room for: those of the images in their order, then similar ones.
 
@@ -49,6 +50,7 @@ def pictures_of(
         images: What the report says of the images, see `facts_of`.
         maps: See `Gallery`. Default: none.
         budget: Characters that all may take together.
+        first: Numbers of pictures that come before all others. Default: none.
     """
     found = Pictures()
 
@@ -63,6 +65,8 @@ def pictures_of(
         into[key] = address
         return True
 
+    for number in first:
+        take(found.photos, number, "webp", pictures[number])
     for image in images:
         place = image["place"]
         number = image["picture"]

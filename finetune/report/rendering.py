@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,14 @@ def render(facts: Mapping[str, Any], evidence: Evidence | None) -> str:
         evidence: Holds the pictures.
     """
     gallery = evidence.gallery if evidence else Gallery()
-    pictures = pictures_of(gallery.pictures, facts["images"], gallery.maps)
+    odd = [one.picture for odd in gallery.odd for group in odd.groups for one in group.images]
+    taken = partial(pictures_of, gallery.pictures, facts["images"], gallery.maps, first=odd)
+    pictures = taken()
     page = _page(facts, gallery, pictures)
     beyond = len(page.encode()) - MOST_BYTES
     if beyond <= 0:
         return page
-    room = max(0, pictures.size - beyond)
-    return _page(facts, gallery, pictures_of(gallery.pictures, facts["images"], gallery.maps, room))
+    return _page(facts, gallery, taken(budget=max(0, pictures.size - beyond)))
 
 
 def _page(facts: Mapping[str, Any], gallery: Gallery, pictures: Pictures) -> str:

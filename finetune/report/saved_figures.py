@@ -9,6 +9,7 @@ from typing import Any
 from finetune.exceptions import DamagedFileError
 from finetune.model import Calibration, DoubtMeasured
 from finetune.report.evidence import EVIDENCE, Evidence, read_evidence
+from finetune.reuse import Spared
 from finetune.support import AnyFloat, read_json
 
 METRICS, RESULT = "metrics.json", "result.json"
@@ -81,6 +82,7 @@ class Figures:
     cross_validation: Folded | None = None
     calibration: Calibration | None = None
     doubt: DoubtMeasured | None = None
+    spared: Spared | None = None
     best_phase: str = ""
     best_epoch: int = 0
     best: BestTrial | None = None

@@ -14,6 +14,7 @@ from finetune.model import FineTunedModel
 from finetune.report.evidence import EVIDENCE, About, Answers, Evidence, Gallery, write_evidence
 from finetune.report.facts import Board, facts_of
 from finetune.report.looking import Pooled, look
+from finetune.report.odd_images import with_odd_images
 from finetune.report.rendering import render
 from finetune.report.saved_figures import METRICS, Saved, read_saved
 from finetune.report.training_curves import draw_training
@@ -102,7 +103,7 @@ def evidence_of(
     answers = {
         split: Answers(*found, *_names(data, split)) for split, found in said.items() if found
     }
-    return Evidence(about, answers, gallery)
+    return Evidence(about, answers, with_odd_images(gallery, data))
 
 
 def report_run(

@@ -6,6 +6,7 @@ from .code import UnknownCode as UnknownCode
 from .code import code_of as code_of
 from .cuts import extractor as extractor
 from .cuts import split as split
+from .effort import Spared as Spared
 from .features import FeatureCache as FeatureCache
 from .features import Features as Features
 from .fold import fold_batch_norm as fold_batch_norm

@@ -51,9 +51,14 @@ class RowBatches:
         self._orders: dict[int, np.ndarray] = {}
 
     @property
+    def images(self) -> int:
+        """Images in an epoch."""
+        return len(self._labels)
+
+    @property
     def steps(self) -> int:
         """Batches in an epoch."""
-        return math.ceil(len(self._labels) / self._batch_size)
+        return math.ceil(self.images / self._batch_size)
 
     def batch(self, epoch: int, step: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
         """The inputs and labels of one batch."""

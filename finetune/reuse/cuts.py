@@ -24,6 +24,7 @@ from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
 from finetune.backbones import is_from_keras_hub, leaf_layers
 from finetune.compat import Call, all_layers, calls_of, is_from_keras, own_state
+from finetune.reuse.effort import multiply_adds
 from finetune.reuse.fold import fold_batch_norm
 from finetune.reuse.graph import CannotSplit, ends, flatten, require_graph
 from finetune.reuse.inference import heeds_training, is_frozen
@@ -108,9 +109,9 @@ def find_cuts(model: keras.Model, freeze_depth: int) -> list[Cut]:
             # Of a layer that is frozen in part, that part is run again whatever the cut.
             frozen = [la for la in inner if place.get(id(la), freeze_depth) < freeze_depth]
             if frozen:
-                work[id(call)] = _multiply_adds(call, frozen)
+                work[id(call)] = multiply_adds(call, frozen)
             continue
-        work[id(call)] = _multiply_adds(call, [call.operation])
+        work[id(call)] = multiply_adds(call, [call.operation])
         reasons = [reason for layer in inner if (reason := _why_not_cached(layer))]
         if reasons:
             blocked.add(id(call))
@@ -234,21 +235,6 @@ def _why_not_cached(layer: Any) -> str | None:
     else:
         return None
     return f"layer '{layer.name}' ({type(layer).__name__}) {why}"
-
-
-def _multiply_adds(call: Call, layers: Sequence[Any]) -> int:
-    """Multiply-adds per image of products with kernels, which are nearly all that a network does.
-
-    Args:
-        call: A call.
-        layers: What is counted of what it calls.
-    """
-    weights = [weight for layer in layers for weight in getattr(layer, "weights", ())]
-    kernels = {id(weight): weight for weight in weights if "kernel" in weight.name}
-    if not kernels:
-        return 0
-    places = max(math.prod(n or 1 for n in tensor.shape[1:-1]) for tensor in call.outputs)
-    return places * sum(math.prod(kernel.shape) for kernel in kernels.values())
 
 
 def _frontier(

@@ -59,7 +59,7 @@ def fold_batch_norm(model: keras.Model) -> Any:
         flat = flatten(model)
     except CannotSplit:
         return in_inference_mode(model)
-    pairs = _foldable_pairs(flat)
+    pairs = foldable_pairs(flat)
     calls: dict[int, Callable[..., Any]] = {**inference_calls(flat)}
     for layer, norm in pairs:
         calls[id(layer)] = _pass_on  # what the layer does, the next call does
@@ -182,7 +182,7 @@ _LINEAR: dict[type, Callable[[Any, Any, Callable[[Any], Any]], Any]] = {
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 
 
-def _foldable_pairs(model: keras.Model) -> list[tuple[Any, keras.layers.BatchNormalization]]:
+def foldable_pairs(model: keras.Model) -> list[tuple[Any, keras.layers.BatchNormalization]]:
     """The pairs of linear layer and batch normalization of which nothing else takes a part."""
     calls = calls_of(model)
     counts = Counter(id(call.operation) for call in calls)

@@ -11,11 +11,13 @@ import keras
 import numpy as np
 
 from finetune.backbones import apply_freeze_depth, leaf_layers
-from finetune.compat import calls_of
+from finetune.compat import Call, calls_of
 from finetune.reuse.choice import PIXELS
 from finetune.reuse.cuts import Cut, extractor, find_cuts
 from finetune.reuse.cuts import split as split_model
+from finetune.reuse.effort import Pace, work_of
 from finetune.reuse.features import FeatureCache, Features
+from finetune.reuse.fold import foldable_pairs
 from finetune.reuse.fold_source import FoldSource
 from finetune.reuse.graph import CannotSplit, flatten
 from finetune.reuse.identities import Identity, identity
@@ -35,6 +37,9 @@ class FrozenModel:
         prepare: From pixels to what the model expects.
         weights: The values of the model's variables that count.
         cache: Where features are kept.
+
+    Attributes:
+        pace: How long it takes here, by the passes over pixels that were made.
     """
 
     def __init__(
@@ -50,7 +55,8 @@ class FrozenModel:
         self._cache = cache
         self._places: dict[str, tuple[keras.KerasTensor, ...]] = {}
         self._cuts: dict[int, dict[str, Cut]] = {}
-        self._extractors: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self._extractors: dict[tuple[str, tuple[str, ...]], tuple[Any, int]] = {}
+        self.pace = Pace()
 
     @cached_property
     def identity(self) -> Identity:
@@ -221,7 +227,7 @@ class FrozenModel:
     def _batches(
         self, source: Source, split: str, places: Sequence[str]
     ) -> Iterator[tuple[tuple[Any, ...], np.ndarray]]:
-        from_pixels = self._extractor(PIXELS, places)
+        from_pixels, work = self._extractor(PIXELS, places)
         images = source.passes(split)
         pixels, labels = next(images)
         first = from_pixels(pixels)
@@ -229,7 +235,7 @@ class FrozenModel:
         begin = self._deepest(source, split, places) if source.stored else None
         if begin is not None:
             kept = self._cache.kept[source.key, split, self._full(begin)]
-            go_on = self._extractor(begin, places)
+            go_on, _ = self._extractor(begin, places)
             batches = kept.batches(pass_batch())
             rows, _ = next(batches)
             # The same layers, in another graph: where these round differently, so that what is
@@ -238,7 +244,8 @@ class FrozenModel:
                 log.debug("Features are computed from those that are kept at %s.", begin)
                 yield from ((go_on(rows), labels) for rows, labels in batches)
                 return
-        yield from ((from_pixels(pixels), labels) for pixels, labels in images)
+        # The first batch is not timed: the function is traced in it.
+        yield from ((self.pace.time(work, from_pixels, batch), told) for batch, told in images)
 
     def _deepest(self, source: Source, split: str, places: Sequence[str]) -> str | None:
         """The last place at which exact features are at hand that yield those at all others."""
@@ -261,18 +268,43 @@ class FrozenModel:
                 known.update(id(tensor) for tensor in call.outputs)
         return known
 
-    def _extractor(self, begin: str, places: Sequence[str]) -> Any:
-        """Computes the values at places from those at another one, or from pixels."""
+    def work_spared(self, place: str) -> int:
+        """What a training step spares of an image that begins at a marked place, see `work_of`.
+
+        That is what all layers take as Keras runs them, less what those behind the place take with
+        frozen batch norm folded, as it is where features are kept.
+
+        Args:
+            place: Its name.
+        """
+        before, behind = self._parted([place])
+        norms = {id(norm) for _, norm in foldable_pairs(self.graph)}
+        return work_of([*before, *behind]) - work_of(behind, norms)
+
+    def _parted(self, places: Sequence[str]) -> tuple[list[Call], list[Call]]:
+        """The calls of layers between the pixels and places, and the others."""
+        reached = {id(tensor) for place in places for tensor in self._places[place]}
+        beyond = set.intersection(*map(self._behind, places)) - reached
+        before, behind = [], []
+        for call in calls_of(self.graph):
+            further = all(id(tensor) in beyond for tensor in call.outputs)
+            (behind if further else before).append(call)
+        return before, behind
+
+    def _extractor(self, begin: str, places: Sequence[str]) -> tuple[Any, int]:
+        """Computes the values at places from those at another one, or from pixels; and its work."""
         key = begin, tuple(places)
         if key not in self._extractors:
             apply_freeze_depth(self._model, len(leaf_layers(self._model)))
             body = keras.Model(
                 self.graph.inputs, [t for place in places for t in self._places[place]]
             )
+            folded = {id(norm) for _, norm in foldable_pairs(body)}
+            work = work_of(self._parted(places)[0], folded)
             if begin == PIXELS:
                 pixels = self._prepare.inputs[0]
                 body = keras.Model(pixels, body(self._prepare(pixels)))
             else:
                 _, body = split_model(body, self._places[begin])
-            self._extractors[key] = extractor(body)
+            self._extractors[key] = extractor(body), work
         return self._extractors[key]

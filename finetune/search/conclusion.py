@@ -35,6 +35,7 @@ from finetune.search.reporting import board_of
 from finetune.search.rows import card_of
 from finetune.search.runner import Work
 from finetune.search.search_result import SearchResult
+from finetune.search.sparing import spared_by_search
 from finetune.search.trials import Trial
 from finetune.support import (
     LARGEST_SEED,
@@ -87,6 +88,8 @@ def conclude(
     chosen, trained = _best(work, _scored(ranking, stopped))
     settings = work.settings(chosen.trial.values)
     source = work.trainer.source_of(work.data, settings)
+    # Up to here, as the seconds are.
+    spared = spared_by_search(work, settings, source, ranking, seconds)
     # At the size of the model, as the trial had them: nothing has to be decoded again.
     data = source.data if isinstance(source, StoredSource) else work.data
     card = card_of(trained, data)
@@ -161,6 +164,7 @@ def conclude(
         quality.calibration,
         folded,
         measure_doubt(model, data, answers.get("test")),
+        spared,
     )
     if folded is not None:
         write_text(folder / "out_of_fold.csv", as_csv(folded.rows(data.class_names)))
@@ -386,4 +390,5 @@ def _facts(result: SearchResult) -> dict[str, Any]:
         "cross_validation": folded.to_dict() if folded else None,
         "calibration": asdict(result.calibration) if result.calibration else None,
         "doubt": asdict(result.doubt) if result.doubt else None,
+        "spared": asdict(result.spared) if result.spared else None,
     }

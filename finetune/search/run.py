@@ -95,6 +95,7 @@ def _search(
     plan = _plan(trainer, data, options, folder)
     console = new_console(quiet=not options.verbose)
     work = Work(trainer, data, folder, plan.epochs, tuple(options.callbacks))
+    trainer.count_anew()
     translate = partial(translated, wanted=plan.beginning, trainer=trainer, data=data)
     with closing(Study(folder, plan.beginning, environment(), translate)) as study:
         write_arguments(folder, trainer, data, "search", options.to_file())

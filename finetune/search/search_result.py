@@ -16,6 +16,7 @@ from finetune.model import (
     Verdict,
 )
 from finetune.report import BEST_TRIAL
+from finetune.reuse import Spared
 from finetune.search.board import board_rows, error_lines, render
 from finetune.search.combining import Combined
 from finetune.search.ranking import Ranked
@@ -59,6 +60,9 @@ class SearchResult:
             of a training with the settings of the chosen trial; None where `validation` of the data
             did not ask for folds.
         doubt: How often the model's doubt is right on test images; None where it knows none.
+        spared: What it would have taken longer without reuse, estimated; None where nothing was
+            spared, or that is not known: where trials were trained in other processes, or before
+            the study was gone on with.
 
     Example:
         >>> import keras, tempfile
@@ -96,6 +100,7 @@ class SearchResult:
     calibration: Calibration | None = None
     cross_validation: CrossValidation | None = None
     doubt: DoubtMeasured | None = None
+    spared: Spared | None = None
 
     @property
     def best(self) -> dict[str, Any]:
@@ -249,7 +254,9 @@ class SearchResult:
             lines.append(str(self.work.data.report.fixed))
         if self.doubt:
             lines.append(f"doubt:      {self.doubt}")
-        lines.append(f"{format_seconds(self.seconds)}, saved in {self.folder}")
+        worth_telling = self.spared is not None and self.spared.seconds >= 1
+        spared = f" ({self.spared})" if worth_telling else ""
+        lines.append(f"{format_seconds(self.seconds)}{spared}, saved in {self.folder}")
         return "\n".join(lines)
 
     def __str__(self) -> str:

@@ -1,12 +1,14 @@
 """Program: a compiled training step that trials of the same structure share."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import keras
 import numpy as np
 
-from finetune.reuse import Batches
+from finetune.reuse import Batches, RowBatches
 from finetune.support import assign
 from finetune.training.adjustable import Adjustable, PlainValidation
 
@@ -23,6 +25,7 @@ class Program:
         compile: Compiles the whole model with the same optimizer, for callbacks that measure it.
         fresh: The optimizer's variables before the first step.
         adjustable: How much dropout, smoothing and decay the step has.
+        began: Images that trainees began with, by their points, those of every epoch counted.
     """
 
     model: keras.Model
@@ -32,6 +35,7 @@ class Program:
     compile: Callable[[], None]
     fresh: list[np.ndarray]
     adjustable: Adjustable
+    began: Counter[str] = field(default_factory=Counter)
 
     def restart(self, learning_rate: float) -> None:
         """Make the optimizer as good as new, and show it to callbacks on the whole model."""
@@ -72,8 +76,17 @@ class Program:
             offset: What callbacks see added to the number of an epoch.
             class_weight: Weight of each class number in the loss.
         """
+        kept = [part for part in (batches, validation) if isinstance(part, RowBatches)]
+
+        def count(*_: Any) -> None:
+            self.began[self.point] += sum(part.images for part in kept)
+
         seen = keras.callbacks.CallbackList(
-            [PlainValidation(self.adjustable), *callbacks],
+            [
+                PlainValidation(self.adjustable),
+                *callbacks,
+                keras.callbacks.LambdaCallback(on_epoch_end=count),
+            ],
             model=self.model,
             epochs=offset + epochs,
             steps=batches.steps,

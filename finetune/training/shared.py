@@ -1,6 +1,7 @@
 """What trials on one backbone share: its pretrained weights, features, heads and programs."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from finetune.reuse import (
     Option,
     RowBatches,
     Source,
+    Spared,
     Starts,
     extractor,
     fold_batch_norm,
@@ -69,6 +71,7 @@ class SharedBackbone:
 
     Attributes:
         programs: Compiled steps by all that they depend on; the one that was used last comes last.
+        began: Images that trainings began with, see `Program`.
     """
 
     backbone: Backbone
@@ -84,6 +87,7 @@ class SharedBackbone:
         self._pretrained = values_of(self.backbone.model.variables)
         self._assemblies: dict[Head, Assembly] = {}
         self.programs: dict[Any, Program] = {}
+        self.began: Counter[str] = Counter()
         # Of the test images that were asked about last: no training needs them.
         self._tests: tuple[Source, Features] | None = None
 
@@ -218,7 +222,9 @@ class SharedBackbone:
             )
 
         fresh = [without_room(value) for value in values_of(trainee.optimizer.variables)]
-        return Program(assembly.model, trainee, start, freeze, compile_whole, fresh, adjustable)
+        return Program(
+            *(assembly.model, trainee, start, freeze, compile_whole, fresh, adjustable, self.began)
+        )
 
     def _trainee(
         self, assembly: Assembly, classifier: keras.Model, reuse: bool, start: str
@@ -263,6 +269,34 @@ class SharedBackbone:
         if not 0 < depth < self._leaves:
             return []
         return self._starts.candidates(source, depth, self.epochs)
+
+    def spared(self, seconds: float, *, pass_anyway: bool) -> Spared | None:
+        """Estimate what reuse has spared so far, of all trainings on this backbone.
+
+        Args:
+            seconds: What they took, with all else that is told of as one.
+            pass_anyway: Whether images would have gone through the frozen layers once without reuse
+                too, as those do that a head is solved on.
+
+        Returns:
+            The estimate; None where nothing was spared, or no pass of this process over the images
+            was long enough to be timed.
+        """
+        images = {point: n for point, n in self.began.items() if point != PIXELS and n}
+        if not images or not self.frozen.pace.work:
+            return None
+        pace = self.frozen.pace
+        unit = pace.seconds / pace.work
+        work = sum(n * self.frozen.work_spared(point) for point, n in images.items())
+        more = max(0.0, work * unit - (0.0 if pass_anyway else pace.seconds))
+        count = sum(images.values())
+        return Spared(
+            round(more, 2),
+            round(seconds + more, 2),
+            count,
+            round(1e3 * work * unit / count, 3),
+            round(1e3 * pace.seconds / pace.images, 3),
+        )
 
     def mark_pooled(self) -> str:
         """Name of the place where heads begin: the output, averaged over the image."""

@@ -92,6 +92,11 @@ class BackbonePool:
         self._let_go()
         return shared
 
+    def count_anew(self) -> None:
+        """Forget how many images were trained on, see `SharedBackbone.began`."""
+        for shared in self._shared.values():
+            shared.began.clear()
+
     def _let_go(self) -> None:
         """Let go of backbones that were not used for longest, with all that was compiled."""
         kept = {id(shared): shared for shared in reversed(self._shared.values())}

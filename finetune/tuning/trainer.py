@@ -319,6 +319,10 @@ class Trainer:
         shared.reset(training.head)
         return refit(shared, training, source, record, seeds, progress, after_head)
 
+    def count_anew(self) -> None:
+        """Forget how many images were trained on: what reuse spares is counted from here."""
+        self._pool.count_anew()
+
     def share_memory(self, parts: int) -> None:
         """Take only a part of the memory for features: as many trainers are on this machine."""
         self._cache.share(parts)

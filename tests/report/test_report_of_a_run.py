@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import tensorflow as tf
 from finetune.exceptions import DamagedFileError, RunFolderError
 from finetune.report import make_report, rendering, writing
 from finetune.report.evidence import read_evidence
+from finetune.reuse import Spared
 from tiny import EVIL, make_images
 
 
@@ -287,5 +289,31 @@ def test_the_cost_is_divided_and_says_what_was_spared(result, read_facts):
     assert facts["spared"].startswith("The frozen layers up to ")
 
 
+def test_what_reuse_spared_is_a_number_in_metrics_summary_and_page(result, read_facts, read_page):
+    spared = result.spared
+    assert spared is not None
+    counts = {split: len(images) for split, images in result.data.splits.items()}
+    both = counts["train"] + counts["validation"]
+    again = 0 if result.record.best_epoch["phase"] == "head" else 2 * both
+    assert spared.images == 2 * both + again
+    assert spared.whole == pytest.approx(result.seconds + spared.seconds, abs=0.02)
+    assert result.metrics()["spared"] == asdict(spared)
+    assert read_facts(result.report())["figures"]["spared"] == asdict(spared)
+    text = read_page(result.report()).text
+    assert "of the " in text and f"not run for {spared.images} images" in text
+
+
+def test_the_summary_tells_what_was_spared_from_a_second_on(result):
+    told = [
+        replace(result, spared=Spared(seconds, 63.0, 10, 1.0, 1.0)).summary().splitlines()[-1]
+        for seconds in (0.9, 41.0)
+    ]
+    assert "spared" not in told[0]
+    assert " s (reuse spared about 41 s of 1 min 03 s), saved in" in told[1]
+
+
 def test_a_run_without_reuse_spared_nothing(tune, data, read_facts):
-    assert read_facts(tune(data, reuse=False).report())["spared"] == ""
+    result = tune(data, reuse=False)
+    assert result.spared is None
+    facts = read_facts(result.report())
+    assert (facts["spared"], facts["figures"]["spared"]) == ("", None)

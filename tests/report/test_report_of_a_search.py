@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from finetune import FineTuner
 from finetune.cli.main import app
 from finetune.exceptions import StorageError, StudyError
+from finetune.report.facts import Board, _spared
 from finetune.report.plots import shade_of
 from finetune.search import report_study, reporting
 from finetune.search.reporting import LivePage
@@ -40,10 +41,30 @@ def test_every_number_of_result_json_is_in_the_report_as_it_is(result, read_fact
     facts = read_facts(result.report())
     written = json.loads((result.folder / "result.json").read_text())
     assert facts["metrics"] == written
-    for name in ("validation", "test", "verdict", "calibration", "combined", "best"):
+    for name in ("validation", "test", "verdict", "calibration", "combined", "best", "spared"):
         for key, value in written[name].items():
             assert facts["figures"][name][key] == value, (name, key)
     assert facts["figures"]["seconds"] == written["seconds"]
+
+
+def test_a_trial_of_the_head_alone_is_not_told_to_have_been_ended_early():
+    def told(*trials):
+        rows = [{"epochs": epochs, "status": status} for epochs, status in trials]
+        return _spared(Board("val_loss", rows))
+
+    assert "ended early" not in told((10, "completed"), (0, "completed"))
+    assert told((10, "completed"), (3, "pruned"), (0, "completed")).startswith("13 of 20 epochs")
+
+
+def test_a_search_counts_what_all_its_trials_were_spared(result, tuner, data):
+    splits = data.splits
+    images = len(splits["train"]) + len(splits["validation"])
+    epochs = sum(row["epochs"] for row in result.trials)
+    assert result.spared is not None
+    assert result.spared.images == epochs * images
+    assert result.spared.whole == pytest.approx(result.seconds + result.spared.seconds, abs=0.02)
+    gone_on_with = tuner.search(data, strategy="grid", out=result.folder, verbose=0)
+    assert gone_on_with.spared is None  # its trials were trained by the search before
 
 
 def test_the_trials_are_those_of_the_board(result, read_facts, read_page):
