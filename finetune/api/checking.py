@@ -15,9 +15,9 @@ import numpy as np
 from finetune.api.fine_tuner import FineTuner
 from finetune.api.sized_images import SizedImages, refuse_unknown, with_loading
 from finetune.backbones import UNSET
-from finetune.checks import CheckResult, LookedThrough, look_through
+from finetune.checks import CheckResult, LookedThrough, look_through, plan_of
 from finetune.data import ImageData, read_fixes, write_fixes
-from finetune.exceptions import ArgumentError, WeightsError
+from finetune.exceptions import ArgumentError, DataError, WeightsError
 from finetune.report import CHECK_PAGE, render_check
 from finetune.support import check_outside, new_console, new_folder, write_text
 from finetune.tuning import Trainer
@@ -43,6 +43,7 @@ def check(
     validation: float | str | os.PathLike[str] | tuple | None = None,
     quick: bool = False,
     fix: bool = False,
+    plan: bool = False,
     out: str | os.PathLike[str] | None = None,
     seed: int = 0,
     verbose: int = 1,
@@ -70,6 +71,9 @@ def check(
         quick: Whether to leave out what needs features. Default False.
         fix: Whether to write `fixes.csv`, to be edited and given as `fixes`. One that is there is
             added to: what it decides is kept. Default False.
+        plan: Whether to work out what more images would bring, and of which classes, from heads on
+            25 to 100% of the images that are not test images. Takes seconds for a thousand images.
+            Default False.
         out: Folder to write `check.json`, `check.html` and `fixes.csv` to. Default: a new one
             under "runs/".
         seed: Of the folds in which labels are asked about, and of random weights. Default 0.
@@ -97,6 +101,11 @@ def check(
     """
     started = time.perf_counter()
     refuse_unknown(check, loading)
+    if plan and quick:
+        raise ArgumentError(
+            "Expected plan=True (--plan) without quick=True (--quick): what more images would "
+            "bring is measured on features, which a quick check does without. Drop one of them."
+        )
     loading = {**loading, "validation": validation, "seed": seed}
     check_outside(
         out, data.arguments if isinstance(data, ImageData) else {**loading, "source": data}
@@ -118,7 +127,8 @@ def check(
             if weights != "imagenet":
                 raise
             trainer = None
-            left_out.append(_without(f"there are no weights of {backbone} ({_first_line(error)})"))
+            why = f"there are no weights of {backbone} ({_first_line(error)})"
+            left_out.append(_without(why, plan))
     if trainer is None:
         pooled, size = None, image_size or _SIZE
     images = _images(sized, size)
@@ -127,10 +137,23 @@ def check(
         console.print(f"Features of {len(looked.ids):,} images ...")
         looked = replace(looked, features=_features(looked, pooled))
     findings = look_through(looked, pooled, seed)
+    planned = None
+    if plan and looked.features is not None:
+        console.print("Heads on 25, 50, 75 and 100% of the images ...")
+        try:
+            planned = plan_of(looked, seed)
+        except DataError as error:
+            left_out.append(f"what more images would bring. {error}")
     name = "" if trainer is None else trainer.shared(trainer.settings()).backbone.name
     folder = new_folder("check-") if out is None else Path(out)
     result = CheckResult(
-        looked, tuple(findings), tuple(left_out), name, time.perf_counter() - started, folder
+        looked,
+        tuple(findings),
+        tuple(left_out),
+        name,
+        time.perf_counter() - started,
+        folder,
+        planned,
     )
     _write(result, fix)
     return result
@@ -175,8 +198,12 @@ def _write(result: CheckResult, fix: bool) -> None:
         write_fixes(file, {**suggested, **decided}.values())
 
 
-def _without(why: str) -> str:
-    return f"labels that look wrong, images unlike all others and copies that were cut, for {why}."
+def _without(why: str, plan: bool = False) -> str:
+    more = ", what more images would bring" * plan
+    return (
+        f"labels that look wrong, images unlike all others{more} and copies that were cut, for "
+        f"{why}."
+    )
 
 
 def _first_line(error: Exception) -> str:

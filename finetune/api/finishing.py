@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from rich.console import Console
 
+from finetune.checks import ImagePlan, quick_plan
 from finetune.data import ImageData
 from finetune.exceptions import TrainingError
 from finetune.model import (
@@ -74,6 +75,7 @@ class Finished:
         gallery: What it was looked at that the report shows.
         doubt: How often the model's doubt is right; None where it knows none, or there are no test
             images.
+        plan: What more images would bring; None where that takes long or cannot be said.
     """
 
     model: FineTunedModel
@@ -84,6 +86,7 @@ class Finished:
     answers: dict[str, Answers | None]
     gallery: Gallery
     doubt: DoubtMeasured | None = None
+    plan: ImagePlan | None = None
 
 
 def finish(training: Training, laps: Laps) -> Finished:
@@ -131,9 +134,11 @@ def finish(training: Training, laps: Laps) -> Finished:
     if _can_be_compared(training):
         verdict = _verdict(training, chosen, tests, alone, folded)
     laps.end(_MEASURING)
+    plan = None if training.record.interrupted else quick_plan(images, pooled, training.values.seed)
+    laps.end("What to photograph next")
     answers = {"validation": chosen, "test": tests}
     shown = gallery or Gallery()
-    return Finished(model, quality, refitted, folded, verdict, answers, shown, doubt)
+    return Finished(model, quality, refitted, folded, verdict, answers, shown, doubt, plan)
 
 
 def _can_be_compared(training: Training) -> bool:

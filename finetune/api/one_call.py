@@ -162,6 +162,7 @@ def fine_tune(
             verdict=finished.verdict,
             doubt=finished.doubt,
             spared=used.spared(seconds, pass_anyway=bool(head) and was_solved(head[0])),
+            plan=finished.plan,
         )
         result.folder = folder.finish(
             partial(write_files, result, trainer), over=not record.interrupted

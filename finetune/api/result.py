@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetune.checks import ImagePlan
 from finetune.data import ImageData
 from finetune.export import Export, export_model
 from finetune.model import (
@@ -53,6 +54,8 @@ class FineTuneResult:
         doubt: How often the model's doubt is right on test images; None where it knows none.
         spared: What it would have taken longer without reuse, estimated; None where nothing was
             spared, or that is not known.
+        plan: What more images would bring to heads on features, and of which classes; None where
+            there are fewer than 8 images of a class, more than 1,200 in all, or no features kept.
 
     Example:
         >>> import keras, tempfile
@@ -85,6 +88,7 @@ class FineTuneResult:
     verdict: Verdict | None = None
     doubt: DoubtMeasured | None = None
     spared: Spared | None = None
+    plan: ImagePlan | None = None
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -176,6 +180,7 @@ class FineTuneResult:
             "calibration": asdict(self.calibration) if self.calibration else None,
             "doubt": asdict(self.doubt) if self.doubt else None,
             "spared": asdict(self.spared) if self.spared else None,
+            "plan": self.plan.to_dict() if self.plan else None,
         }
 
     def summary(self) -> str:

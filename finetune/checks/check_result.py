@@ -10,6 +10,7 @@ from rich.table import Table
 
 from finetune.checks.findings import ERROR, LOOK, Finding, Group
 from finetune.checks.looked_through import LookedThrough
+from finetune.checks.next_images import ImagePlan
 from finetune.data import KEEP, LEAVE_OUT, Fix
 from finetune.support import as_html, as_plain_text, as_text, to_frame
 
@@ -31,6 +32,8 @@ class CheckResult:
         backbone: Whose features were used; "" where none were.
         seconds: Wall time.
         folder: Where `check.json`, `check.html` and `fixes.csv` were written.
+        plan: What more images would bring, and of which classes; None where that was not asked for,
+            or cannot be said.
     """
 
     images: LookedThrough
@@ -39,6 +42,7 @@ class CheckResult:
     backbone: str
     seconds: float
     folder: Path | None = None
+    plan: ImagePlan | None = None
 
     def finding(self, kind: str) -> Finding | None:
         """What was found of one kind, such as "label" or "leak"; None where nothing was."""
@@ -71,6 +75,7 @@ class CheckResult:
             "backbone": self.backbone,
             "left_out": list(self.left_out),
             "seconds": round(self.seconds, 1),
+            "plan": self.plan.to_dict() if self.plan else None,
             "findings": [
                 {
                     "kind": finding.kind,
@@ -125,6 +130,8 @@ class CheckResult:
         lines += [f"Not checked: {one}" for one in self.left_out]
         if self.findings:
             lines.append("Look at them: nothing was changed, and not all that is odd is wrong.")
+        if self.plan:
+            lines.append(f"\n{self.plan}")
         return "\n".join(lines)
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ from finetune.checks import CheckResult
 from finetune.data import ACTIONS
 from finetune.report.image_cards import BUDGET
 from finetune.report.looking import small_picture
+from finetune.report.plan_drawing import MOST_NEEDS, plan_drawing
 from finetune.report.rendering import render_page
 
 CHECK_PAGE = "check.html"
@@ -56,6 +57,8 @@ def render_check(result: CheckResult) -> str:
     return render_page(
         "check",
         found=found,
+        plan=plan_drawing(found["plan"]) if found["plan"] else None,
+        named=MOST_NEEDS,
         table=result.table(),
         sections=sections,
         pictures=pictures.addresses,

@@ -130,8 +130,26 @@ class Drawing:
             '<text x="{}" y="{}" class="{}" text-anchor="{}">{}</text>', x, y, name, anchor, words
         )
 
-    def axes(self, x: Scale, y: Scale, xlabel: str, ylabel: str, *, whole: bool = False) -> None:
-        """Grid, ticks and labels of both axes; y stands upright as title above."""
+    def axes(
+        self,
+        x: Scale,
+        y: Scale,
+        xlabel: str,
+        ylabel: str,
+        *,
+        whole: bool = False,
+        named: Sequence[float] = (),
+    ) -> None:
+        """Grid, ticks and labels of both axes; y stands upright as title above.
+
+        Args:
+            x: Across.
+            y: Upwards.
+            xlabel: What x is.
+            ylabel: What y is.
+            whole: Whether x has whole numbers alone. Default False.
+            named: Values of x that are named. Default: round ones.
+        """
         for value in y.ticks(5):
             self.add(
                 '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>',
@@ -141,7 +159,7 @@ class Drawing:
                 y(value),
             )
             self.text(x.start - 8, y(value) + 4, short(value), "tick", "end")
-        for value in x.ticks(8):
+        for value in named or x.ticks(8):
             if whole and value != int(value):
                 continue
             self.text(x(value), y.start + 18, short(value), "tick", "middle")

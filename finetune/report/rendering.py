@@ -11,6 +11,7 @@ from typing import Any
 from finetune.report.answer import answer, percent
 from finetune.report.evidence import Evidence, Gallery
 from finetune.report.image_cards import Pictures, pictures_of
+from finetune.report.plan_drawing import MOST_NEEDS, plan_drawing
 from finetune.report.plots import short
 from finetune.report.run_drawings import (
     calibration_curve,
@@ -73,6 +74,10 @@ def _page(facts: Mapping[str, Any], gallery: Gallery, pictures: Pictures) -> str
         rates=rate_curve(training) if training else None,
         calibration=calibration_curve(facts["reliability"]) if facts["reliability"] else None,
         values=value_plot(facts["values"]) if facts["values"] else None,
+        plan=plan_drawing(facts["figures"]["plan"])
+        if facts["figures"] and facts["figures"]["plan"]
+        else None,
+        named=MOST_NEEDS,
         map=trial_map(trials, monitor) if trials else None,
         key=colour_key(trials, monitor) if trials else None,
         parallel=lines[0] if lines else None,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from finetune.checks import ImagePlan
 from finetune.exceptions import DamagedFileError
 from finetune.model import Calibration, DoubtMeasured
 from finetune.report.evidence import EVIDENCE, Evidence, read_evidence
@@ -83,6 +84,7 @@ class Figures:
     calibration: Calibration | None = None
     doubt: DoubtMeasured | None = None
     spared: Spared | None = None
+    plan: ImagePlan | None = None
     best_phase: str = ""
     best_epoch: int = 0
     best: BestTrial | None = None

@@ -12,6 +12,7 @@ import keras
 from rich.console import Console
 
 from finetune.backbones import describe, resolve_depth
+from finetune.checks import quick_plan
 from finetune.data import ImageData
 from finetune.exceptions import OutOfTimeError, SearchError, StorageError, TrainingError
 from finetune.model import (
@@ -165,6 +166,7 @@ def conclude(
         folded,
         measure_doubt(model, data, answers.get("test")),
         spared,
+        quick_plan(data, pooled, settings.seed) if stopped is None else None,
     )
     if folded is not None:
         write_text(folder / "out_of_fold.csv", as_csv(folded.rows(data.class_names)))
@@ -391,4 +393,5 @@ def _facts(result: SearchResult) -> dict[str, Any]:
         "calibration": asdict(result.calibration) if result.calibration else None,
         "doubt": asdict(result.doubt) if result.doubt else None,
         "spared": asdict(result.spared) if result.spared else None,
+        "plan": result.plan.to_dict() if result.plan else None,
     }

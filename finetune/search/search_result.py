@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetune.checks import ImagePlan
 from finetune.export import Export, export_model
 from finetune.model import (
     Calibration,
@@ -63,6 +64,7 @@ class SearchResult:
         spared: What it would have taken longer without reuse, estimated; None where nothing was
             spared, or that is not known: where trials were trained in other processes, or before
             the study was gone on with.
+        plan: What more images would bring, see `FineTuneResult`.
 
     Example:
         >>> import keras, tempfile
@@ -101,6 +103,7 @@ class SearchResult:
     cross_validation: CrossValidation | None = None
     doubt: DoubtMeasured | None = None
     spared: Spared | None = None
+    plan: ImagePlan | None = None
 
     @property
     def best(self) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 from .assembly import assemble as assemble
+from .cross_validation import head_says as head_says
 from .cross_validation import out_of_fold as out_of_fold
 from .cross_validation import partition as partition
 from .distribution import resolve_distribution as resolve_distribution
@@ -50,5 +51,6 @@ from .schedules import Schedule as Schedule
 from .schedules import build_schedule as build_schedule
 from .session import refuse_callbacks as refuse_callbacks
 from .shared import SharedBackbone as SharedBackbone
+from .solving import choose_penalty as choose_penalty
 from .states import SpareStateFile as SpareStateFile
 from .states import StateFile as StateFile

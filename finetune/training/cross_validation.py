@@ -89,18 +89,35 @@ def out_of_fold(
     for left_out in parts:
         current_deadline().check("backbones were being compared")
         kept = np.delete(np.arange(len(labels)), left_out)
-        told[left_out] = _predict(features[kept], labels[kept], task, features[left_out], outputs)
+        told[left_out] = head_says(features[kept], labels[kept], task, features[left_out], outputs)
     return told
 
 
-def _predict(
-    features: np.ndarray, labels: np.ndarray, task: str, new: np.ndarray, outputs: int
+def head_says(
+    features: np.ndarray,
+    labels: np.ndarray,
+    task: str,
+    new: np.ndarray,
+    outputs: int,
+    penalty: float | None = None,
 ) -> np.ndarray:
-    """What a head that is solved on some images says of others."""
+    """What a head that is solved on some images says of others.
+
+    Args:
+        features: Of the images that it is solved on, (n, d).
+        labels: Their labels, see `solve`.
+        task: See `finetune.training.TASKS`.
+        new: Features of the images that it is asked about.
+        outputs: Columns of what it says: classes, 1 for a binary task.
+        penalty: See `solve`. Default: chosen.
+
+    Returns:
+        See `out_of_fold`.
+    """
     present = np.unique(labels) if task == "multiclass" else np.arange(outputs)
     if task == "multiclass" and len(present) == 1:  # nothing to tell apart
         return np.tile(np.eye(outputs)[present], (len(new), 1))
-    solution = solve(features, labels, task)
+    solution = solve(features, labels, task, penalty=penalty)
     scores = new @ solution.kernel + solution.bias
     if task == "regression":
         return scores

@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.special import log_softmax
@@ -60,6 +61,7 @@ def solve(
     *,
     class_weight: dict[int, float] | None = None,
     views: int = 1,
+    penalty: float | None = None,
 ) -> Solution:
     """Fit a linear head: logistic regression for classes and labels, ridge regression for values.
 
@@ -70,6 +72,8 @@ def solve(
         task: See `finetune.training.TASKS`.
         class_weight: Weight of each class number, or None for equal ones.
         views: Copies of each image among the rows. A copy is in the fold of its image.
+        penalty: See `Solution`, above 0. Default: chosen by cross-validation on these images, which
+            takes most of the time.
 
     Returns:
         Weights for the features as they are.
@@ -87,25 +91,48 @@ def solve(
     classifier on frozen features is the baseline that fine-tuning has to beat: S. Kornblith et
     al., "Do Better ImageNet Models Transfer Better?" (2019).
     """
+    rows, middle, spread = _standardized(features)
+    # More threads are slower on matrices of so few columns: 10 times on 2 cores, measured.
+    with threadpool_limits(1):
+        if task == "multilabel":
+            columns = labels.T.astype(int)
+            found = [_solve(rows, column, "binary", None, views, penalty) for column in columns]
+            kernel, bias = (np.concatenate([one[part] for one in found], -1) for part in (0, 1))
+            used = float(np.median([one[2] for one in found]))
+        else:
+            kernel, bias, used = _solve(rows, labels, task, class_weight, views, penalty)
+    if task == "multiclass" and kernel.shape[1] == 1:  # of two classes the second one's share
+        kernel, bias = (np.concatenate([-part, part], axis=-1) / 2 for part in (kernel, bias))
+    kernel = kernel / spread[:, np.newaxis]
+    return Solution(kernel.astype("float32"), (bias - middle @ kernel).astype("float32"), used)
+
+
+def choose_penalty(features: np.ndarray, labels: np.ndarray, folds_asked: int = _FOLDS) -> float:
+    """The penalty that `solve` would choose for classes, or what fewer folds say of it.
+
+    Args:
+        features: See `solve`.
+        labels: Class number of each image, (n,).
+        folds_asked: Of five folds so many judge, each in proportion of the time. Default all.
+
+    Raises:
+        OutOfTimeError: If time is limited and up.
+    """
+    rows, _, _ = _standardized(features)
+    with threadpool_limits(1):
+        make = partial(_Classification, None)
+        return _chosen(make, rows, labels, 1, "multiclass", folds_asked)
+
+
+def _standardized(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features around 0 with a deviation of 1, and what was taken off and divided by."""
     middle = features.mean(axis=0, dtype="float64")
     spread = features.std(axis=0, dtype="float64")
     spread[spread < 1e-6 * max(spread.max(), 1e-12)] = 1.0  # what never changes says nothing
     rows = features.astype("float32")
     rows -= middle.astype("float32")
     rows /= spread.astype("float32")
-    # More threads are slower on matrices of so few columns: 10 times on 2 cores, measured.
-    with threadpool_limits(1):
-        if task == "multilabel":
-            columns = labels.T.astype(int)
-            found = [_solve(rows, column, "binary", None, views) for column in columns]
-            kernel, bias = (np.concatenate([one[part] for one in found], -1) for part in (0, 1))
-            penalty = float(np.median([one[2] for one in found]))
-        else:
-            kernel, bias, penalty = _solve(rows, labels, task, class_weight, views)
-    if task == "multiclass" and kernel.shape[1] == 1:  # of two classes the second one's share
-        kernel, bias = (np.concatenate([-part, part], axis=-1) / 2 for part in (kernel, bias))
-    kernel = kernel / spread[:, np.newaxis]
-    return Solution(kernel.astype("float32"), (bias - middle @ kernel).astype("float32"), penalty)
+    return rows, middle, spread
 
 
 def _solve(
@@ -114,12 +141,14 @@ def _solve(
     task: str,
     class_weight: dict[int, float] | None,
     views: int,
+    penalty: float | None,
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Kernel, bias and penalty on standardized features."""
     if task == "binary" and len(np.unique(labels)) < 2:
         return _constant(rows.shape[1], float(labels[0]), len(labels))
     make = _Regression if task == "regression" else _Classification
-    penalty = _chosen(lambda: make(class_weight), rows, labels, views, task)
+    if penalty is None:
+        penalty = _chosen(lambda: make(class_weight), rows, labels, views, task)
     fitted = make(class_weight)
     fitted.fit(rows, np.concatenate([labels] * views), penalty)
     return *fitted.weights(), penalty
@@ -197,12 +226,13 @@ def _chosen(
     labels: np.ndarray,
     views: int,
     task: str,
+    folds_asked: int = _FOLDS,
 ) -> float:
     """The penalty with the lowest loss on images that were left out, each of them once."""
     images = np.arange(len(labels))
     if len(images) > _MOST_IMAGES:
         images = np.sort(np.random.default_rng(0).permutation(images)[:_MOST_IMAGES])
-    left_out_by_fold = folds(labels[images], task)
+    left_out_by_fold = folds(labels[images], task)[:folds_asked]
     if not left_out_by_fold:
         return _CAUTIOUS
     models = [make() for _ in left_out_by_fold]
