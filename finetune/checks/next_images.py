@@ -26,7 +26,7 @@ _DRAWN = 24
 # A gain that may be so large at most, with twice the images, is not worth taking them.
 _FLAT = 0.01
 
-# Images that are added to each resample, half of them wrong, so that no error among few images is
+# Images that resamples are drawn from too, half of them wrong, so that no error among few images is
 # not taken for none among all: Agresti and Coull's "plus four".
 _PLUS = (0.0, 0.0, 1.0, 1.0)
 

@@ -114,7 +114,7 @@ def extrapolate(
         images: Numbers of images, ascending, (points,).
         measured: Of every image, (divisions, points, n).
         wanted: Numbers of images.
-        more: Values that are put among those of the images of each resample. Default: none.
+        more: Values of further images that resamples are drawn from. Default: none.
         seed: Of the resamples. Default 0.
 
     Example:
@@ -129,10 +129,11 @@ def extrapolate(
     divisions, points, count = measured.shape
     random = np.random.default_rng(seed)
     drawn = np.empty((_RESAMPLES, points))
+    among = np.tile(np.array(more), (points, 1))
     for number in range(_RESAMPLES):
         chosen = measured[random.integers(divisions, size=divisions)].mean(axis=0)
-        values = chosen[:, random.integers(count, size=count)]
-        drawn[number] = (values.sum(axis=1) + np.sum(more)) / (count + len(more))
+        values = np.concatenate([chosen, among], axis=1)
+        drawn[number] = values[:, random.integers(values.shape[1], size=count)].mean(axis=1)
     middle = measured.mean(axis=(0, 2))[np.newaxis]
     expected, resampled = (
         np.concatenate(

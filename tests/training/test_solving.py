@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies
 from scipy.special import expit, softmax
 
-from finetune.training.solving import solve
+from finetune.training.solving import choose_penalty, solve
 
 
 def images(classes, each=40, width=6, apart=1.0, seed=0):
@@ -108,3 +108,14 @@ def test_features_that_never_change_are_left_out():
     features, labels = images(2)
     features[:, 2] = 7.0
     assert not solve(features, labels, "binary").kernel[2].any()
+
+
+def test_a_penalty_that_is_given_is_taken_and_the_one_to_choose_is_known_before():
+    given = images(3)
+    chosen = solve(*given, "multiclass")
+    assert choose_penalty(*given) == chosen.penalty
+    assert choose_penalty(*given, folds_asked=1) > 0
+    found = solve(*given, "multiclass", penalty=chosen.penalty)
+    np.testing.assert_allclose(found.kernel, chosen.kernel, rtol=1e-5)
+    strong = solve(*given, "multiclass", penalty=100.0)
+    assert strong.penalty == 100.0 and np.abs(strong.kernel).max() < np.abs(found.kernel).max()
