@@ -18,7 +18,7 @@ from finetune.support import accuracy_interval, in_one_line
 _FEWEST = 8
 
 # Times as many images as there are. Further out an interval says next to nothing.
-_TIMES = (1, 2, 4)
+_TIMES = {1: "all there are", 2: "twice as many", 4: "4 times as many"}
 
 # Points between that are drawn.
 _DRAWN = 24
@@ -118,9 +118,9 @@ class ImagePlan:
 
     def __str__(self) -> str:
         lines = [f"Heads on the features of {self.images:,} different images:"]
-        for times, one in zip(_TIMES, self.expected, strict=True):
-            all_of_them = "all of them" if times == 1 else f"{times} x the images"
-            lines.append(f"  with {all_of_them:<13} ({one.images:,}): accuracy {one}")
+        width = len(f"{self.expected[-1].images:,}")
+        for name, one in zip(_TIMES.values(), self.expected, strict=True):
+            lines.append(f"  {one.images:>{width},} images, {name + ':':<16} accuracy {one}")
         lines.append(self.sentence)
         if self.first:
             names = ", ".join(in_one_line(name) for name in self.first)

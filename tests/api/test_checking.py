@@ -1,4 +1,5 @@
 import csv
+import html
 import json
 
 import numpy as np
@@ -7,7 +8,7 @@ from PIL import Image
 
 import finetune
 from finetune.exceptions import ArgumentError, WeightsError
-from tiny import make_images
+from tiny import EVIL, make_images
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +133,60 @@ def test_labels_that_are_numbers_are_checked_for_all_but_classes(tmp_path):
     )
     assert [one.kind for one in found.findings] == ["two labels"]
     assert [group.rows for group in found.findings[0].groups] == [(2, 3)]
+
+
+@pytest.fixture(scope="module")
+def planned(make_backbone, tmp_path_factory):
+    images, labels = make_images(24)
+    names = np.array(["boots", "sandals", EVIL])
+    out = tmp_path_factory.mktemp("out") / "check"
+    return finetune.check(
+        (images, names[labels]),
+        backbone=make_backbone(),
+        preprocess="tf",
+        plan=True,
+        out=out,
+        verbose=0,
+    )
+
+
+def test_a_plan_says_what_more_images_bring_in_words_in_json_and_in_the_page(planned):
+    plan = planned.plan
+    assert [one.images for one in plan.expected] == [72, 144, 288]
+    written = json.loads((planned.folder / "check.json").read_text())["plan"]
+    assert written == json.loads(json.dumps(plan.to_dict()))
+    assert f"  144 images, twice as many:   accuracy {plan.expected[1]}" in planned.summary()
+    page = (planned.folder / "check.html").read_text()
+    assert EVIL not in page and "What to photograph next" in page
+    assert html.escape(plan.sentence, quote=False) in page
+    low, high = plan.expected[2].interval
+    assert all(f"{100 * end:.1f}%" in page for end in (low, high))
+
+
+def test_a_plan_has_to_be_asked_for_and_needs_features(planned, folder, found, tmp_path):
+    assert found.plan is None and "photograph" not in (found.folder / "check.html").read_text()
+    assert json.loads((found.folder / "check.json").read_text())["plan"] is None
+    with pytest.raises(
+        ArgumentError, match=r"^Expected plan=True \(--plan\) without quick=True \(--quick\)"
+    ):
+        finetune.check(folder, plan=True, quick=True, out=tmp_path, verbose=0)
+
+
+def test_too_few_images_for_a_plan_are_told_and_the_check_is_whole(make_backbone, tmp_path):
+    images, labels = make_images(6)
+    few = finetune.check(
+        (images, labels),
+        backbone=make_backbone(),
+        preprocess="tf",
+        plan=True,
+        out=tmp_path,
+        verbose=0,
+    )
+    assert few.plan is None
+    assert "Not checked: what more images would bring. Expected at least 8 different" in str(few)
+
+
+@pytest.mark.usefixtures("keras_cache")
+def test_a_plan_without_weights_is_among_what_was_not_checked(folder, tmp_path):
+    found = finetune.check(folder, plan=True, out=tmp_path, verbose=0)
+    assert found.plan is None and "what more images would bring" in found.left_out[0]

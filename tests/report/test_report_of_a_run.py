@@ -317,3 +317,15 @@ def test_a_run_without_reuse_spared_nothing(tune, data, read_facts):
     assert result.spared is None
     facts = read_facts(result.report())
     assert (facts["spared"], facts["figures"]["spared"]) == ("", None)
+
+
+def test_a_run_on_few_images_says_what_more_of_them_would_bring(result, read_page, read_facts):
+    plan = result.plan
+    assert plan.images == 36  # training and validation images; the test images have no part in it
+    metrics = json.loads((result.folder / "metrics.json").read_text())
+    assert metrics["plan"] == json.loads(json.dumps(plan.to_dict()))
+    page = result.report()
+    assert read_facts(page)["figures"]["plan"] == metrics["plan"]
+    words = read_page(page).text
+    assert "What to photograph next" in words and plan.sentence in words
+    assert {one.name for one in plan.classes} == {"boots", "sandals", EVIL}

@@ -201,3 +201,10 @@ def test_an_ensemble_has_no_maps_and_it_is_said(tuner, data, tmp_path, read_page
     assert "There are no activation maps: the model is an ensemble" in page.text
     assert len(read_facts(result.report())["images"]) == result.test.n
     assert not [address for address in page.addresses if address.startswith("#s")]
+
+
+def test_a_search_says_what_more_images_would_bring(result, read_facts):
+    written = json.loads((result.folder / "result.json").read_text())["plan"]
+    assert written == json.loads(json.dumps(result.plan.to_dict()))
+    assert read_facts(result.report())["figures"]["plan"] == written
+    assert "What to photograph next" in (result.folder / "report.html").read_text()
