@@ -106,9 +106,8 @@ def extrapolate(
 ) -> Extrapolated:
     """Go on with what was measured: the mean of the laws with and without a floor.
 
-    Points over a factor of four do not say where a curve ends. By the law with a floor it ends too
-    early on average, by the one without too late (docs/plan.md has the figures); so both count,
-    also in each of the resamples of images and divisions, which say how far to trust it.
+    Points over a factor of four do not say where a curve ends, so both count, also in each of the
+    resamples of images and divisions, which say how far to trust it: docs/plan.md has the figures.
 
     Args:
         images: Numbers of images, ascending, (points,).
