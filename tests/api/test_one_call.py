@@ -72,7 +72,7 @@ def test_metrics_are_exactly_what_is_promised(result):
     metrics = json.loads((result.folder / "metrics.json").read_text())
     assert list(metrics) == [
         *("validation", "test", "seconds", "best_phase", "best_epoch", "refitted"),
-        *("fixed", "verdict", "cross_validation", "calibration", "doubt", "spared"),
+        *("fixed", "verdict", "cross_validation", "calibration", "doubt", "spared", "plan"),
     ]
     assert list(metrics["validation"]) == list(metrics["test"])
     assert list(metrics["test"]) == ["accuracy", "loss", "n", "interval"]
