@@ -32,6 +32,9 @@ STRATEGIES = ("halving", "grid", "random", "bayesian", "hyperband")
 # Of one study, before it is let go on to its end.
 KILLS = 5
 
+# Changes of files after the start of a process: with more it would often come to its end.
+_CHANGES = 60
+
 # Kills in one study or run, in this order: each stage is reached by what goes on after the last.
 PLAN = (
     *("loading", "extraction", "writing", "extraction", "head", "writing", "head", "epochs"),
@@ -140,7 +143,8 @@ def moment(moments: random.Random, stage: str, passed: list[tuple[str, float]]) 
     if stage != "writing":
         longest = sorted(seconds)[-2:]  # the others are over at once
         return Moment(stage, 0, moments.uniform(0, moments.choice(longest)))
-    return Moment(stage, moments.randrange(len(seconds)), moments.uniform(0, seconds[0]))
+    change = moments.randrange(min(len(seconds), _CHANGES))
+    return Moment(stage, change, moments.uniform(0, seconds[0]))
 
 
 def of(what: str) -> dict[str, Any]:
