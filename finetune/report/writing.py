@@ -119,16 +119,23 @@ def note_evidence(folder: Path, evidence: Callable[[], Evidence]) -> None:
         log.warning("The report will say little of the images: %s", _why(error))
 
 
-def report_run(folder: Path, board: Callable[[], Board] | None = None) -> Path | None:
+def report_run(
+    folder: Path,
+    evidence: Callable[[], Evidence] | None = None,
+    board: Callable[[], Board] | None = None,
+) -> Path | None:
     """Write the report of a run that is over.
 
     Args:
-        folder: Of the run or study; all other files are there, see `note_evidence`.
+        folder: Of the run or study; all other files are there.
+        evidence: See `note_evidence`; None where it has been written already.
         board: Gives the trials, of a study.
 
     Returns:
         The page; None, and a line in the log, where it could not be made.
     """
+    if evidence is not None:
+        note_evidence(folder, evidence)
     try:
         return write_page(folder, None if board is None else board())
     except (Exception, KeyboardInterrupt) as error:  # whatever it is, the run is whole

@@ -24,14 +24,7 @@ from finetune.model import (
     remember,
     scores,
 )
-from finetune.report import (
-    BEST_TRIAL,
-    Gallery,
-    evidence_of,
-    look_at,
-    note_evidence,
-    report_run,
-)
+from finetune.report import BEST_TRIAL, Gallery, evidence_of, look_at, report_run
 from finetune.reuse import Source, StoredSource
 from finetune.search.board import error_lines
 from finetune.search.combining import BEST, ENSEMBLE, Combined, Maker, Member, members_of
@@ -205,8 +198,7 @@ def _report(
             temperature=result.model.card.temperature,
         )
 
-    note_evidence(result.folder, evidence)
-    report_run(result.folder, partial(board_of, result.ranking, result.monitor))
+    report_run(result.folder, evidence, partial(board_of, result.ranking, result.monitor))
 
 
 def _verdict(
