@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,11 +18,12 @@ from finetune.api.finishing import Training, finish
 from finetune.api.result import FineTuneResult
 from finetune.api.run_files import write_files
 from finetune.api.run_folder import claim
-from finetune.api.run_report import TRAINING_LAP, parts_of, report_result, spared_by
+from finetune.api.run_report import TRAINING_LAP, note_result, parts_of, spared_by
 from finetune.api.sized_images import LOADING, SizedImages, announce
 from finetune.backbones import describe, resolve_depth
 from finetune.data import ImageData
 from finetune.exceptions import ArgumentError
+from finetune.report import report_run
 from finetune.reuse import TRAIN, VALIDATION
 from finetune.support import Laps, bars_on, check_outside, did_you_mean, new_console
 from finetune.training import HEAD, EventLog, TrainingProgress, was_solved
@@ -164,18 +166,23 @@ def fine_tune(
             spared=used.spared(seconds, pass_anyway=bool(head) and was_solved(head[0])),
             plan=finished.plan,
         )
-        result.folder = folder.finish(
-            partial(write_files, result, trainer), over=not record.interrupted
-        )
-        report_result(
-            result,
-            finished.answers,
-            finished.gallery,
-            backbone=used.backbone.name,
-            depth=depth,
-            parts=parts_of(laps, record),
-            spared=partial(spared_by, used, source, depth),
-        )
+        parts = parts_of(laps, record)
+
+        def write(place: Path) -> None:
+            write_files(result, trainer, place)
+            note_result(
+                place,
+                result,
+                finished.answers,
+                finished.gallery,
+                backbone=used.backbone.name,
+                depth=depth,
+                parts=parts,
+                spared=partial(spared_by, used, source, depth),
+            )
+
+        result.folder = folder.finish(write, over=not record.interrupted)
+        report_run(result.folder)
     return result
 
 

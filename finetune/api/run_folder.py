@@ -115,13 +115,12 @@ class RunFolder:
             for name in sorted(os.listdir(partial), key=lambda name: name == RUN):
                 os.replace(partial / name, self._folder / name)
             partial.rmdir()
-            if over:
-                (self._folder / _STATE).unlink(missing_ok=True)
-            if self._folder == self._place:
-                return self.shown
             if not over:
-                return self._folder
-            _take_place(self._folder, self._place)
+                return self.shown if self._folder == self._place else self._folder
+            if self._folder != self._place:
+                _take_place(self._folder, self._place)
+            # Last of all: who is killed before goes on from it.
+            (self._place / _STATE).unlink(missing_ok=True)
             return self.shown
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
@@ -194,10 +193,23 @@ def _check(place: Path, shown: Path, overwrite: bool) -> None:
     if overwrite:
         _refuse_foreign(place)
     if not overwrite and _read_mark(place).finished:
+        _tidy(place)
         raise RunFolderError(
             f"{shown} holds a finished run, which stays as it is. Name another folder with out= "
             "(--out), or replace it with overwrite=True (--overwrite)."
         )
+
+
+def _tidy(place: Path) -> None:
+    """Remove what a process left in a finished run that was killed at its very end."""
+    left = place / _STATE, place / _PARTIAL
+    if not any(path.exists() for path in left):
+        return
+    with suppress(OSError, StorageError):  # it stays as it is
+        lock = hold(place, RunFolderError)
+        left[0].unlink(missing_ok=True)
+        shutil.rmtree(left[1], ignore_errors=True)
+        release(lock)
 
 
 @dataclass(frozen=True)

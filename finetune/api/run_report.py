@@ -1,10 +1,11 @@
 """The report of one fine-tuning: what `fine_tune` knows of it, and no file says."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from finetune.api.result import FineTuneResult
-from finetune.report import Gallery, evidence_of, report_run
+from finetune.report import Gallery, evidence_of, note_evidence
 from finetune.reuse import PIXELS, Source
 from finetune.support import Laps
 from finetune.training import HEAD, SharedBackbone, TrainingRecord
@@ -13,7 +14,8 @@ from finetune.training import HEAD, SharedBackbone, TrainingRecord
 TRAINING_LAP = "Training"
 
 
-def report_result(
+def note_result(
+    folder: Path,
     result: FineTuneResult,
     said: dict[str, Any],
     gallery: Gallery,
@@ -21,10 +23,11 @@ def report_result(
     spared: Callable[[], str],
     **known: Any,
 ) -> None:
-    """Write the page that shows a run, and what it is made of.
+    """Write what the page that shows a run is made of.
 
     Args:
-        result: The run; its folder holds all other files.
+        folder: Where the other files of the run are.
+        result: The run.
         said: Labels, and what the model said before it was calibrated, by split.
         gallery: The images that are shown.
         spared: Gives what did not have to be done, in a sentence.
@@ -36,7 +39,7 @@ def report_result(
         known.update(model=result.freeze, temperature=temperature, spared=spared())
         return evidence_of(result.data, said, gallery, **known)
 
-    report_run(result.folder, evidence)
+    note_evidence(folder, evidence)
 
 
 def spared_by(shared: SharedBackbone, source: Source, depth: int) -> str:

@@ -35,4 +35,5 @@ from .pixels import check_image_size as check_image_size
 from .pixels import check_pixels as check_pixels
 from .pixels import resize_pixels as resize_pixels
 from .pixels import to_uint8 as to_uint8
+from .reading_rows import read_rows as read_rows
 from .stream import check_datasets as check_datasets

@@ -13,6 +13,7 @@ from finetune.data.augmentation import resolve_augment
 from finetune.data.finding import Ignored
 from finetune.data.fixes import Fixed
 from finetune.data.images import SkippedFile
+from finetune.data.reading_rows import read_rows
 from finetune.exceptions import ArgumentError
 from finetune.support import as_html, check_number, in_one_line, ready_ahead
 
@@ -334,18 +335,16 @@ class ImageData:
             indices = indices.shuffle(
                 max(1, len(split)), seed=self.seed, reshuffle_each_iteration=True
             )
-        label_type = tf.as_dtype(split.labels.dtype)
+        labels = split.labels
+        kinds = [
+            tf.TensorSpec((None, *split.images.shape[1:]), tf.uint8),
+            tf.TensorSpec((None, *labels.shape[1:]), tf.as_dtype(labels.dtype)),
+        ]
+        return read_rows(indices.batch(self.batch_size), split, _taken, kinds, stateful=False)
 
-        def read(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return np.asarray(split.images[rows]), split.labels[rows]
 
-        def gather(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            images, labels = tf.numpy_function(read, [rows], (tf.uint8, label_type), stateful=False)
-            images.set_shape((None, *split.images.shape[1:]))
-            labels.set_shape((None, *split.labels.shape[1:]))
-            return images, labels
-
-        return indices.batch(self.batch_size).map(gather)
+def _taken(split: Split, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.asarray(split.images[rows]), split.labels[rows]
 
 
 def check_batch_size(batch_size: Any) -> int:

@@ -10,6 +10,7 @@ from .writing import REPORT_FILES as REPORT_FILES
 from .writing import evidence_of as evidence_of
 from .writing import look_at as look_at
 from .writing import make_report as make_report
+from .writing import note_evidence as note_evidence
 from .writing import report_run as report_run
 from .writing import write_figure as write_figure
 from .writing import write_page as write_page

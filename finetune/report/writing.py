@@ -106,21 +106,37 @@ def evidence_of(
     return Evidence(about, answers, with_odd_images(gallery, data))
 
 
+def note_evidence(folder: Path, evidence: Callable[[], Evidence]) -> None:
+    """Write what a report is made of, beside the other files of a run.
+
+    Args:
+        folder: Of the run or study.
+        evidence: Gives what no other file says. Where it cannot, a line in the log says so.
+    """
+    try:
+        write_evidence(folder, evidence())
+    except (Exception, KeyboardInterrupt) as error:  # whatever it is, the run matters more
+        log.warning("The report will say little of the images: %s", _why(error))
+
+
 def report_run(
-    folder: Path, evidence: Callable[[], Evidence], board: Callable[[], Board] | None = None
+    folder: Path,
+    evidence: Callable[[], Evidence] | None = None,
+    board: Callable[[], Board] | None = None,
 ) -> Path | None:
-    """Write the report of a run that is over, and what it is made of.
+    """Write the report of a run that is over.
 
     Args:
         folder: Of the run or study; all other files are there.
-        evidence: Gives what no other file says.
+        evidence: See `note_evidence`; None where it has been written already.
         board: Gives the trials, of a study.
 
     Returns:
         The page; None, and a line in the log, where it could not be made.
     """
+    if evidence is not None:
+        note_evidence(folder, evidence)
     try:
-        write_evidence(folder, evidence())
         return write_page(folder, None if board is None else board())
     except (Exception, KeyboardInterrupt) as error:  # whatever it is, the run is whole
         log.warning(

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from finetune.data import augment_batch
+from finetune.data import augment_batch, read_rows
 from finetune.reuse.entries import Shards
 from finetune.reuse.joined import JoinedRows, PickedRows
 from finetune.support import ready_ahead
@@ -77,25 +77,19 @@ class RowBatches:
         One dataset for all epochs: Keras starts a dataset anew for every epoch, and once more
         than it uses.
         """
-        labels = self._labels
-        kinds = [tf.float32] * len(self._inputs) + [tf.as_dtype(labels.dtype)]
-
-        def read(number: np.ndarray) -> list[np.ndarray]:
-            inputs, batch_labels = self.batch(*divmod(int(number), self.steps))
-            return [*inputs, batch_labels]
+        kinds = [tf.TensorSpec((None, *rows.shape[1:]), tf.float32) for rows in self._inputs]
+        labels = tf.TensorSpec((None, *self._labels.shape[1:]), tf.as_dtype(self._labels.dtype))
 
         @tf.autograph.experimental.do_not_convert
-        def load(number: tf.Tensor) -> tuple:
-            *inputs, batch_labels = tf.numpy_function(read, [number], kinds)
-            for tensor, values in zip(inputs, self._inputs, strict=True):
-                tensor.set_shape((None, *values.shape[1:]))
-            batch_labels.set_shape((None, *labels.shape[1:]))
+        def paired(*tensors: tf.Tensor) -> tuple:
+            *inputs, batch_labels = tensors
             return inputs[0] if len(inputs) == 1 else tuple(inputs), batch_labels
 
         numbers = tf.data.Dataset.range(
             first_epoch * self.steps, (first_epoch + epochs) * self.steps
         )
-        return ready_ahead(numbers.map(load))
+        batches = read_rows(numbers, self, _numbered, [*kinds, labels])
+        return ready_ahead(batches.map(paired))
 
     def _order(self, epoch: int) -> np.ndarray:
         if self._seed is None:
@@ -110,6 +104,12 @@ class RowBatches:
         if self._augment is None:
             return values
         return augment_batch(self._augment, values, self._seed or 0, epoch, step)
+
+
+def _numbered(batches: RowBatches, number: np.ndarray) -> list[np.ndarray]:
+    """The batch of a number, counted over all epochs."""
+    inputs, labels = batches.batch(*divmod(int(number), batches.steps))
+    return [*inputs, labels]
 
 
 class StreamBatches:

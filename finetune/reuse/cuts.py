@@ -186,7 +186,8 @@ def extractor(prefix: keras.Model) -> Callable[[Any], tuple[tf.Tensor, ...]]:
     once for all batch sizes.
 
     Args:
-        prefix: A model; its layers' `trainable` flags say which batch norm is frozen.
+        prefix: A model. Its layers' `trainable` flags do not matter: what it says of an image must
+            not depend, in the last digit, on what was trained before.
 
     Returns:
         Function from a batch (an array, or a list of arrays for several inputs) to the outputs
@@ -198,7 +199,7 @@ def extractor(prefix: keras.Model) -> Callable[[Any], tuple[tf.Tensor, ...]]:
         >>> tuple(features.shape)
         (3, 4)
     """
-    folded = fold_batch_norm(prefix)
+    folded = fold_batch_norm(prefix, inference=True)
     specs = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in prefix.inputs]
 
     @tf.function(input_signature=specs, autograph=False)

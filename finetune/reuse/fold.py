@@ -29,7 +29,7 @@ from finetune.reuse.inference import in_inference_mode, inference_calls
 from finetune.reuse.rewriting import rewrite
 
 
-def fold_batch_norm(model: keras.Model) -> Any:
+def fold_batch_norm(model: keras.Model, *, inference: bool = False) -> Any:
     """Makes a model compute its frozen batch normalization as part of the layers before it.
 
     Other frozen layers are run in inference mode, see `in_inference_mode`.
@@ -40,6 +40,8 @@ def fold_batch_norm(model: keras.Model) -> Any:
 
     Args:
         model: A functional or sequential model.
+        inference: Whether what is made is never run in training: then all batch normalization is
+            folded, frozen or not. Default False.
 
     Returns:
         A model with the same inputs, outputs, layers and variables, in the same order; `model`
@@ -59,7 +61,7 @@ def fold_batch_norm(model: keras.Model) -> Any:
         flat = flatten(model)
     except CannotSplit:
         return in_inference_mode(model)
-    pairs = foldable_pairs(flat)
+    pairs = foldable_pairs(flat, inference=inference)
     calls: dict[int, Callable[..., Any]] = {**inference_calls(flat)}
     for layer, norm in pairs:
         calls[id(layer)] = _pass_on  # what the layer does, the next call does
@@ -182,7 +184,9 @@ _LINEAR: dict[type, Callable[[Any, Any, Callable[[Any], Any]], Any]] = {
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 
 
-def foldable_pairs(model: keras.Model) -> list[tuple[Any, keras.layers.BatchNormalization]]:
+def foldable_pairs(
+    model: keras.Model, *, inference: bool = False
+) -> list[tuple[Any, keras.layers.BatchNormalization]]:
     """The pairs of linear layer and batch normalization of which nothing else takes a part."""
     calls = calls_of(model)
     counts = Counter(id(call.operation) for call in calls)
@@ -192,7 +196,7 @@ def foldable_pairs(model: keras.Model) -> list[tuple[Any, keras.layers.BatchNorm
     pairs = []
     for call in calls:
         norm = call.operation
-        if type(norm) is not keras.layers.BatchNormalization or norm.trainable:
+        if type(norm) is not keras.layers.BatchNormalization or (norm.trainable and not inference):
             continue
         (tensor,) = call.inputs
         layer = maker[id(tensor)]

@@ -200,8 +200,7 @@ def _report(
             temperature=result.model.card.temperature,
         )
 
-    board = partial(board_of, result.ranking, result.monitor)
-    report_run(result.folder, evidence, board)
+    report_run(result.folder, evidence, partial(board_of, result.ranking, result.monitor))
 
 
 def _verdict(

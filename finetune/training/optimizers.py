@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from finetune.compat import with_rate_factors
+from finetune.compat import sum_between_devices_only, with_rate_factors
 from finetune.exceptions import ArgumentError
 from finetune.support import check_number
 
@@ -96,7 +96,9 @@ def build_optimizer(
         arguments |= {"use_ema": True, "ema_momentum": settings.ema}
     if rate_factors:
         cls = with_rate_factors(cls, rate_factors)
-    return derive(cls)(**arguments)
+    optimizer = derive(cls)(**arguments)
+    sum_between_devices_only(optimizer)
+    return optimizer
 
 
 def layer_decay_factors(

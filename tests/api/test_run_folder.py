@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from finetune import load
+from finetune.api import run_folder
 from finetune.api.one_call import fine_tune
 from finetune.api.run_folder import _elsewhere
 from finetune.exceptions import RunFolderError, StorageError, TrainingError
@@ -119,6 +120,37 @@ def test_a_finished_run_is_refused_and_stays_as_it_is(tune):
         "(--out), or replace it with overwrite=True (--overwrite)."
     )
     assert bytes_of(folder) == before
+
+
+def test_what_a_kill_at_the_very_end_left_of_a_finished_run_is_removed(tune):
+    folder = tune().folder
+    before = bytes_of(folder)
+    (folder / "state.npz").write_bytes(b"of its last epoch")
+    (folder / ".partial").mkdir()
+    with pytest.raises(RunFolderError, match="holds a finished run"):
+        tune()
+    assert bytes_of(folder) == before
+    assert not (folder / ".partial").exists()
+
+
+def test_a_replacement_that_was_killed_before_it_took_its_place_is_not_trained_again(
+    tune, tmp_path, monkeypatch
+):
+    tune()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "_take_place", killed)
+        with pytest.raises(KeyboardInterrupt):
+            tune(seed=3, overwrite=True)
+    watch = Watch()
+    again = tune(seed=3, overwrite=True, callbacks=[watch])
+    assert watch.seen == []
+    assert finished(again.folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+    assert not (again.folder / "state.npz").exists()
 
 
 def test_a_run_of_the_first_version_is_refused_too(tune, tmp_path):

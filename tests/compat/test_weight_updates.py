@@ -1,13 +1,17 @@
 """Canaries: how Keras' optimizers tell variables apart, and how averages are swapped."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from finetune.compat import SwapAverages, with_rate_factors
+from finetune.compat import SwapAverages, sum_between_devices_only, with_rate_factors
 
 INDEX = "`Optimizer._get_variable_index` (Keras) changed: `layer_decay` goes by it. "
+SUM = "`Optimizer._all_reduce_sum_gradients` (Keras) changed: memory over fits goes by it. "
 SWAP = "`SwapEMAWeights._ema_weights_in_model` (Keras) changed: resuming with `ema` goes by it. "
 
 
@@ -54,6 +58,51 @@ def test_what_arrives_in_a_step_is_not_the_variable_of_keras():
         "`Optimizer.update_step` (Keras) is now given Keras' own variables: `with_rate_factors` "
         "can take those, and needs nothing private any more."
     )
+
+
+def traced_graph(optimizer):
+    """The graph of a step that was traced with an optimizer, if it is still there."""
+    (variable, _) = variables()
+    optimizer.build([variable])
+
+    @tf.function
+    def step():
+        optimizer.apply([keras.ops.ones(2)], [variable])
+
+    step()
+    graph = weakref.ref(step.get_concrete_function().graph)
+    del step
+    gc.collect()
+    return graph()
+
+
+def test_a_step_of_keras_stays_for_ever_and_without_the_sum_it_does_not():
+    assert traced_graph(keras.optimizers.SGD()) is not None, (
+        "TensorFlow lets go of the steps of Keras' optimizers by now: `sum_between_devices_only` "
+        "is needed no more."
+    )
+    optimizer = keras.optimizers.SGD()
+    sum_between_devices_only(optimizer)
+    assert traced_graph(optimizer) is None, SUM + "The graph of a step is kept for another reason."
+
+
+def test_between_devices_gradients_are_summed_as_ever():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        (variable, _) = variables()
+        optimizer = keras.optimizers.SGD(0.5)
+        sum_between_devices_only(optimizer)
+        optimizer.build([variable])
+    summed = []
+
+    @tf.function
+    def step():
+        strategy.run(lambda: optimizer.apply([keras.ops.ones(2)], [variable]))
+        summed.extend(op for op in tf.compat.v1.get_default_graph().get_operations())
+
+    step()
+    assert np.asarray(variable).tolist() == [0.5, 0.5]
+    assert any(op.type == "IdentityN" for op in summed), SUM + "Devices no longer sum."
 
 
 @pytest.mark.parametrize("inside", [False, True])

@@ -35,7 +35,7 @@ def ended(folder: Path) -> int:
 
 def test_search_goes_on_when_its_driver_is_killed(make_victim, timed_search):
     whole, _ = timed_search("grid")
-    victim = make_victim("killed", "grid", workers=2)
+    victim = make_victim("killed", strategy="grid", workers=2)
     process = victim.start()
     wait_until(lambda: ended(victim.folder) >= 2)
     process.kill()
@@ -54,7 +54,9 @@ def test_search_is_complete_though_one_of_two_nodes_is_removed(make_victim, time
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         node = cluster.add_node(num_cpus=1)
-        victim: Victim = make_victim("nodes", "grid", workers=2, ray_address=cluster.address)
+        victim: Victim = make_victim(
+            "nodes", strategy="grid", workers=2, ray_address=cluster.address
+        )
         process = victim.start()
 
         def remove():

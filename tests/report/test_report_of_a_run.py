@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from finetune.api import one_call
 from finetune.exceptions import DamagedFileError, RunFolderError
 from finetune.report import make_report, rendering, writing
 from finetune.report.evidence import read_evidence
@@ -182,9 +183,15 @@ def test_a_folder_of_no_run_is_refused(tmp_path):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("part", ["write_evidence", "write_page"])
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("write_evidence", "The report will say little of the images: ZeroDivisionError: division"),
+        ("write_page", "is whole, but its report is not: ZeroDivisionError: division by zero. `f"),
+    ],
+)
 def test_a_report_that_cannot_be_made_costs_nobody_a_run(
-    tune, data, tmp_path, monkeypatch, caplog, part
+    tune, data, tmp_path, monkeypatch, caplog, part, said
 ):
     def fails(*_):
         raise ZeroDivisionError("division by zero")
@@ -192,10 +199,18 @@ def test_a_report_that_cannot_be_made_costs_nobody_a_run(
     monkeypatch.setattr(writing, part, fails)
     result = tune(data, out=tmp_path / "run")
     assert (result.folder / "model.keras").exists()
-    assert (
-        "is whole, but its report is not: ZeroDivisionError: division by zero. `finetune report "
-        in caplog.text
-    )
+    assert said in caplog.text
+
+
+def test_a_report_is_all_there_though_the_process_ended_before_its_page(
+    tune, data, tmp_path, monkeypatch, read_facts
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(one_call, "report_run", lambda folder: None)
+        folder = tune(data, out=tmp_path / "run").folder
+    assert not (folder / "report.html").exists()
+    facts = read_facts(make_report(folder))
+    assert facts["images"] and facts["quality"]["n"] > 0
 
 
 def test_images_that_cannot_be_looked_at_are_left_out(

@@ -468,3 +468,17 @@ def test_any_graph_computes_the_same_when_split(plan, fraction, affordable):
 
 def test_a_cut_is_a_plain_value():
     assert Cut(depth=1, tensors=(), values=0) == Cut(depth=1, tensors=(), values=0, limit=None)
+
+
+def test_what_an_extractor_gives_does_not_depend_on_what_is_frozen():
+    layers = [keras.layers.Conv2D(8, 3, name="conv"), keras.layers.BatchNormalization(name="norm")]
+    model = keras.Sequential([keras.Input((16, 16, 3)), *layers])
+    norm = model.get_layer("norm")
+    norm.moving_mean.assign(np.linspace(-0.3, 0.4, 8))
+    norm.moving_variance.assign(np.linspace(0.3, 1.7, 8))
+    images = np.random.default_rng(0).uniform(0, 255, (20, 16, 16, 3)).astype("float32")
+    said = []
+    for frozen in (True, False):
+        norm.trainable = not frozen
+        said.append(np.asarray(extractor(model)(images)[0]))
+    assert np.array_equal(*said)
