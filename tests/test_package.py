@@ -18,7 +18,8 @@ def test_the_data_files_are_inside():
     assert package.joinpath("py.typed").is_file()
     page = package.joinpath("report", "page")
     assert {part.name for part in page.iterdir()} == {
-        *("check.html", "check.js", "pair.html", "report.css", "report.html", "report.js"),
+        *("check.html", "check.js", "pair.html", "plan.html"),
+        *("report.css", "report.html", "report.js"),
     }
 
 

@@ -35,7 +35,7 @@ _NAMED = 3
 
 # At the end of a run it is to take a second or two. More is done where it is asked for.
 _MOST_IMAGES, _MOST_CLASSES = 1200, 20
-_QUICK_DIVISIONS = 2
+_QUICK_DIVISIONS = 1
 
 
 @dataclass(frozen=True)

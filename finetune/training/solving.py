@@ -177,12 +177,11 @@ class _Classification:
         total = float(np.dot(weights, counts))
         self._model.C = 1 / (penalty * total)
         with warnings.catch_warnings():
-            warnings.simplefilter("error", ConvergenceWarning)
-            try:
-                self._model.fit(rows, labels)
-            except ConvergenceWarning:
-                # It is as near as a head that is trained comes.
-                log.info("The head was left after %s steps of L-BFGS.", _STEPS)
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self._model.fit(rows, labels)
+        if self._model.n_iter_.max() >= _STEPS:
+            # It is as near as a head that is trained comes.
+            log.info("The head was left after %s steps of L-BFGS.", _STEPS)
 
     def losses(self, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Cross-entropy of each row."""

@@ -152,7 +152,7 @@ def test_the_report_of_a_run_goes_without_where_it_would_take_long_or_cannot_be(
     random = np.random.default_rng(0)
     kept = {name: random.normal(size=(len(data.splits[name].ids), 4)) for name in data.splits}
     found = quick_plan(data, kept.get)
-    assert found is not None and (found.images, found.divisions) == (40, 2)
+    assert found is not None and (found.images, found.divisions) == (40, 1)
     assert quick_plan(data, lambda split: None) is None
     with time_limit(0):
         assert quick_plan(data, kept.get) is None

@@ -17,9 +17,10 @@ from finetune.search.reporting import LivePage
 
 
 @pytest.fixture(scope="module")
-def tuner(make_backbone):
+def tuner(make_backbone, tmp_path_factory):
     return FineTuner(
         make_backbone(),
+        cache_dir=tmp_path_factory.mktemp("features"),  # so that the pass is timed
         preprocess="tf",
         freeze_depth=[7, 10],
         learning_rate=[1e-3, 1e-2],

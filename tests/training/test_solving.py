@@ -119,3 +119,13 @@ def test_a_penalty_that_is_given_is_taken_and_the_one_to_choose_is_known_before(
     np.testing.assert_allclose(found.kernel, chosen.kernel, rtol=1e-5)
     strong = solve(*given, "multiclass", penalty=100.0)
     assert strong.penalty == 100.0 and np.abs(strong.kernel).max() < np.abs(found.kernel).max()
+
+
+def test_a_head_that_needs_more_steps_than_there_are_is_left_where_it_came_to(monkeypatch, caplog):
+    monkeypatch.setattr("finetune.training.solving._STEPS", 3)
+    features, labels = images(3, apart=3.0)
+    with caplog.at_level("INFO", logger="finetune"):
+        found = solve(features, labels, "multiclass", penalty=1e-4)
+    assert "The head was left after 3 steps of L-BFGS." in caplog.text
+    answers = (features @ found.kernel + found.bias).argmax(axis=1)
+    assert (answers == labels).mean() > 0.9
