@@ -156,7 +156,7 @@ def cost_bar(cost: Sequence[Mapping[str, Any]], told: Callable[[float], str]) ->
         drawing.add(
             '<rect class="part part-{}" x="{:.1f}" y="0" width="{:.1f}" height="34"><title>{}: {}'
             "</title></rect>",
-            *(number % 6, place, max(width - 1.5, 0.5), part["name"], told(part["seconds"])),
+            *(number % 10, place, max(width - 1.5, 0.5), part["name"], told(part["seconds"])),
         )
         place += width
     return Markup(drawing.__html__())
