@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from finetune.cli.derived import with_options
-from finetune.cli.shared_options import loading_options
+from finetune.cli.shared_options import Alpha, loading_options, with_alpha
 from finetune.cli.signatures import merged, read_options
 from finetune.cli.terminal import notes, start_tensorflow
 
@@ -20,6 +20,7 @@ OPTIONS = merged(
 @with_options(OPTIONS)
 def check(
     data: Annotated[str, typer.Argument(help="Image folder, or a TFDS name as tfds:NAME.")],
+    alpha: Alpha = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object at the end, and nothing else.")
     ] = False,
@@ -31,7 +32,7 @@ def check(
         start_tensorflow()
         from finetune.api import check as checked
 
-        found = checked(data, **given, verbose=0 if as_json else 1)
+        found = checked(data, **with_alpha(given, alpha), verbose=0 if as_json else 1)
         if as_json:
             print(json.dumps({"folder": str(found.folder), **found.to_dict()}, indent=2))
             return

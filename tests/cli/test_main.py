@@ -51,6 +51,13 @@ def test_fit_writes_a_run_and_prints_its_summary(run):
     assert metrics["test"] is None
 
 
+def test_check_takes_the_width_of_a_backbone_as_fit_does(folder, tmp_path):
+    options = ("--backbone", "resnet50", "--alpha", "0.35", "--weights", "none")
+    result = call("check", folder, *options, "--out", tmp_path / "check")
+    assert result.exit_code == 1
+    assert "resnet50 has no option alpha. Its options: none." in result.stderr
+
+
 def test_fit_logs_for_tensorboard(run, tmp_path_factory):
     logs = tmp_path_factory.getbasetemp() / "logs"
     [file] = (logs / "train").glob("events.out.tfevents.*")
