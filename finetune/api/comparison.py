@@ -11,8 +11,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from finetune.model import Score, right_answers, score
+from finetune.model import Score, score
 from finetune.support import bootstrap_interval, to_frame
+from finetune.training import right_answers
 
 # What counts as about as good: within this of the best share of right answers.
 _POINT = 0.01

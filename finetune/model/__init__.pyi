@@ -17,7 +17,6 @@ from .doubt import knows_doubt as knows_doubt
 from .evaluation import Evaluation as Evaluation
 from .evaluation import Score as Score
 from .evaluation import in_order_of as in_order_of
-from .evaluation import right_answers as right_answers
 from .evaluation import score as score
 from .fine_tuned_model import FineTunedModel as FineTunedModel
 from .fine_tuned_model import load as load

@@ -15,8 +15,8 @@ from scipy.special import log_softmax
 
 from finetune.backbones import ENSEMBLE, HEAD_LAYER
 from finetune.exceptions import ArgumentError
-from finetune.model.evaluation import right_answers, score
-from finetune.training import MEAN_LAYER, OUTPUT_LAYER
+from finetune.model.evaluation import score
+from finetune.training import MEAN_LAYER, OUTPUT_LAYER, right_answers
 
 _CLASSES = ("binary", "multiclass", "multilabel")
 

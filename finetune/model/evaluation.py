@@ -14,7 +14,7 @@ from finetune.model.card import ModelCard
 from finetune.model.class_by_class import MOST_CLASSES
 from finetune.model.known_images import KnownImages
 from finetune.support import accuracy_interval, as_html, as_plain_text
-from finetune.training import loss_for
+from finetune.training import loss_for, right_answers
 
 _EXCLUSIVE = ("binary", "multiclass")
 
@@ -172,13 +172,6 @@ def score(labels: np.ndarray, outputs: np.ndarray, task: str) -> Score:
     accuracy = float(np.mean(right_answers(labels, outputs, task)))
     interval = accuracy_interval(accuracy, n) if task != "multilabel" else None
     return Score(accuracy, loss, n, interval)
-
-
-def right_answers(labels: np.ndarray, outputs: np.ndarray, task: str) -> np.ndarray:
-    """Whether each image was classified right; each label of it for "multilabel"."""
-    if task == "multiclass":
-        return outputs.argmax(axis=1) == labels
-    return (outputs >= 0.5) == (labels.reshape(outputs.shape) >= 0.5)
 
 
 def in_order_of(

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from finetune.model.evaluation import right_answers
 from finetune.support import bootstrap_interval
+from finetune.training import right_answers
 
 # Labels, and what a model says.
 Answers = tuple[np.ndarray, np.ndarray]

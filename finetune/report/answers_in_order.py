@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from finetune.model import at_temperature, gives_probabilities, right_answers
+from finetune.model import at_temperature, gives_probabilities
 from finetune.report.evidence import Answers
+from finetune.training import right_answers
 
 # Images that a report shows at most: of the wrong ones, and of the right ones.
 MOST_WRONG, MOST_RIGHT = 60, 36

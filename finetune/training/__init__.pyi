@@ -20,6 +20,7 @@ from .head import loss_for as loss_for
 from .head import loss_of as loss_of
 from .head import lower_is_better as lower_is_better
 from .head import metrics_for as metrics_for
+from .head import right_answers as right_answers
 from .head_store import HeadStore as HeadStore
 from .optimizers import OPTIMIZERS as OPTIMIZERS
 from .optimizers import OptimizerSettings as OptimizerSettings

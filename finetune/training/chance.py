@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from finetune.reuse import VALIDATION, Source
-from finetune.training.head import ACCURACY, Head, loss_for
+from finetune.training.head import ACCURACY, Head, loss_for, right_answers
 from finetune.training.shared import SharedBackbone
 
 
@@ -25,8 +25,11 @@ def standard_error(shared: SharedBackbone, head: Head, source: Source, monitor: 
         return 0.0
     outputs = shared.say(head, source, VALIDATION)
     labels = shared.pooled(source, VALIDATION).labels
-    each = _right if monitor == ACCURACY else _losses
-    values = each(labels, outputs, head.task)
+    values = (
+        right_answers(labels, outputs, head.task).reshape(len(labels), -1).mean(axis=1)
+        if monitor == ACCURACY
+        else _losses(labels, outputs, head.task)
+    )
     return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
@@ -35,10 +38,3 @@ def _losses(labels: np.ndarray, outputs: np.ndarray, task: str) -> np.ndarray:
     targets = labels if task == "multiclass" else labels.reshape(outputs.shape)
     losses: Any = loss_for(task).call(targets.astype("float32"), outputs)
     return np.asarray(losses)
-
-
-def _right(labels: np.ndarray, outputs: np.ndarray, task: str) -> np.ndarray:
-    """The share of right answers on each image: 0 or 1 where it is of one class."""
-    if task == "multiclass":
-        return (outputs.argmax(axis=1) == labels.reshape(-1)).astype(float)
-    return ((outputs >= 0.5) == (labels.reshape(outputs.shape) >= 0.5)).mean(axis=1)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from finetune.backbones import HEAD_LAYER, POOL_LAYER
@@ -134,6 +135,13 @@ def metrics_for(task: str) -> list[keras.metrics.Metric]:
     exclusive = task == "multiclass"
     kind = keras.metrics.SparseCategoricalAccuracy if exclusive else keras.metrics.BinaryAccuracy
     return [kind(name="accuracy"), CalibratedLoss(exclusive)]
+
+
+def right_answers(labels: np.ndarray, outputs: np.ndarray, task: str) -> np.ndarray:
+    """Whether each image was classified right; each label of it for "multilabel"."""
+    if task == "multiclass":
+        return outputs.argmax(axis=1) == labels.reshape(-1)  # a dataset may have a column of them
+    return (outputs >= 0.5) == (labels.reshape(outputs.shape) >= 0.5)
 
 
 def check_select(select: str, task: str | None = None) -> None:

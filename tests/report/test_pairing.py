@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from finetune.cli.main import app
 from finetune.data import load_data
 from finetune.exceptions import ArgumentError, RunFolderError
-from finetune.model import right_answers
 from finetune.report import compare_runs
+from finetune.training import right_answers
 from tiny import EVIL, make_images
 
 
