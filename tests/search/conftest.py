@@ -71,3 +71,18 @@ def same_board() -> Callable[[Path, Path], None]:
 def _fixed(trial: Trial) -> tuple:
     steps = [(step.until, step.outcome and step.outcome.epochs) for step in trial.steps]
     return trial.name, trial.values, trial.status, trial.same_as, steps
+
+
+@pytest.fixture
+def early_study() -> dict[str, Any]:
+    """What `study.json` of version 0.1.0 said."""
+    return {
+        "strategy": "grid",
+        "max_trials": 5,
+        "epochs": 1,
+        "seed": 0,
+        "data": "abc",
+        "batch_size": 16,
+        "monitor": "val_accuracy",
+        "settings": {},
+    }

@@ -163,20 +163,11 @@ def test_a_beginning_that_cannot_be_is_refused_by_its_key(study, change, reason)
     assert read_monitor(study) == "val_accuracy"
 
 
-def test_a_beginning_is_read_as_it_was_written(study, tmp_path):
+def test_a_beginning_is_read_as_it_was_written(study, early_study, tmp_path):
     known = read_study(study / "study.json")
     assert known == Beginning("val_accuracy", {"seed": 0}, {"epochs": 1}, {"seed": 0}, "abc")
-    old = {
-        "strategy": "grid",
-        "max_trials": 5,
-        "epochs": 1,
-        "seed": 0,
-        "data": "abc",
-        "batch_size": 16,
-        "task": "multiclass",
-        "monitor": "val_loss",
-        "settings": {"epochs": 1},
-    }
+    settings = {"task": "multiclass", "monitor": "val_loss", "settings": {"epochs": 1}}
+    old = {**early_study, **settings}
     (tmp_path / "old.json").write_text(json.dumps(old))
     del old["task"]
     assert read_study(tmp_path / "old.json") == OldBeginning(**old)

@@ -22,16 +22,6 @@ from finetune.search.trials import COMPLETED, Job, Outcome, Step, Trial
 from finetune.support import contents
 
 VERSIONS = {"packages": {"keras": "3.15.1", "numpy": "2.2.0"}}
-OLD = {
-    "strategy": "grid",
-    "max_trials": 5,
-    "epochs": 1,
-    "seed": 0,
-    "data": "abc",
-    "batch_size": 16,
-    "monitor": "val_accuracy",
-    "settings": {},
-}
 
 
 def beginning(**search):
@@ -208,9 +198,9 @@ def test_other_versions_are_named_and_the_first_ones_stay_on_record(folder, capl
 
 
 def test_of_an_early_study_the_trials_that_it_has_stay_its_own_and_later_ones_need_a_digest(
-    folder, caplog
+    folder, early_study, caplog
 ):
-    (folder / "study.json").write_text(json.dumps(OLD))
+    (folder / "study.json").write_text(json.dumps(early_study))
     content = json.loads(trial_file(folder, "0000").read_text())
     del content["digest"]
     trial_file(folder, "0000").write_text(json.dumps(content))
