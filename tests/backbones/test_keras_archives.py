@@ -181,6 +181,16 @@ def test_a_crafted_backbone_is_refused_as_a_model_is(saved):
         load_backbone(os.fspath(saved), preprocess="tf")
 
 
+def test_a_layer_in_the_place_of_a_model_is_refused(saved):
+    def replace(members):
+        members["config.json"] = json.dumps(keras.saving.serialize_keras_object(_relu)).encode()
+
+    _relu = keras.layers.ReLU()
+    rewrite(saved, replace)
+    with pytest.raises(ModelFileError, match=r"must hold a `keras\.Model`\. Received: a ReLU"):
+        read_model(saved)
+
+
 def test_classes_that_the_user_registered_are_loaded(tmp_path):
     @keras.saving.register_keras_serializable("test_keras_archives")
     class Twice(keras.layers.Layer):

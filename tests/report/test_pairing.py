@@ -88,3 +88,13 @@ def test_runs_on_other_images_are_refused(tune, runs, tmp_path):
 def test_a_run_that_kept_no_answers_is_refused(runs, tmp_path):
     with pytest.raises(RunFolderError, match=r"there is no evidence\.npz in "):
         compare_runs(runs[0].folder, tmp_path, tmp_path / "pair.html")
+
+
+def test_runs_that_predict_values_are_refused(tune, tmp_path):
+    pixels, _ = make_images(8)
+    values = pixels.mean((1, 2, 3))
+    run = tune((pixels, values), task="regression", test=0.25, epochs=1)
+    with pytest.raises(
+        ArgumentError, match=r"right or wrong, but .* predicts values\. Compare the"
+    ):
+        compare_runs(run.folder, run.folder, tmp_path / "pair.html")

@@ -157,3 +157,21 @@ def test_without_test_images_folds_say_whether_it_was_worth_it(make_backbone, ar
     assert result.model.evaluate(data, "validation").loss == pytest.approx(
         result.validation.loss, rel=1e-4
     )
+
+
+@pytest.mark.thorough
+def test_a_trial_whose_history_is_lost_is_not_trained_again(
+    search, tuner, tmp_path, caplog, monkeypatch
+):
+    before = search(strategy="grid", max_trials=2)
+    for path in (tmp_path / "study" / "trials").glob("*.json"):
+        trial = json.loads(path.read_text())
+        for step in trial["steps"]:
+            step["outcome"]["history"] = []
+        path.write_text(json.dumps(trial))
+    monkeypatch.setitem(tuner.trainer.arguments, "refit", 1)
+    result = search(strategy="grid", max_trials=2)
+    number = result.chosen.trial.name
+    assert f"Trial {number} has no history to go by: not trained again." in caplog.text
+    assert result.refitted == 0
+    assert result.best == before.best
