@@ -14,7 +14,7 @@ from rich.console import Console
 from finetune.backbones import describe, resolve_depth
 from finetune.checks import quick_plan
 from finetune.data import ImageData
-from finetune.exceptions import OutOfTimeError, SearchError, StorageError, TrainingError
+from finetune.exceptions import OutOfTimeError, SearchError, StorageError
 from finetune.model import (
     Answers,
     FineTunedModel,
@@ -28,27 +28,25 @@ from finetune.model import (
 from finetune.report import BEST_TRIAL, Gallery, evidence_of, look_at, report_run
 from finetune.reuse import Source, StoredSource
 from finetune.search.board import error_lines
-from finetune.search.combining import BEST, ENSEMBLE, Combined, Maker, Member, members_of
+from finetune.search.combining import BEST, ENSEMBLE, Maker, members_of
 from finetune.search.kept_weights import kept_weights
 from finetune.search.options import SearchOptions
 from finetune.search.ranking import Ranked
 from finetune.search.reporting import board_of
+from finetune.search.retraining import measure_in_folds, train_again, trainings
 from finetune.search.rows import card_of
 from finetune.search.runner import Work
 from finetune.search.search_result import SearchResult
 from finetune.search.sparing import spared_by_search
 from finetune.search.trials import Trial
 from finetune.support import (
-    LARGEST_SEED,
     as_csv,
     assign,
     current_deadline,
-    format_seconds,
-    values_of,
     write_text,
 )
-from finetune.training import TrainingProgress, TrainingRecord, Values, best_row, describe_refit
-from finetune.tuning import CrossValidation, Settings, cross_validate, write_arguments
+from finetune.training import Values
+from finetune.tuning import Settings, write_arguments
 
 log = logging.getLogger("finetune")
 
@@ -119,8 +117,8 @@ def conclude(
     states: list[Values] = []
     times = work.trainer.refits(source, _REFIT)
     if times and stopped is None:
-        again, ending, seeds = _trainings(maker, used, combined, options, times)
-        states, refitted = _refit(work, again, trained, seeds, monitor, console)
+        again, ending, seeds = trainings(maker, used, combined, options, times)
+        states, refitted = train_again(work, again, trained, seeds, monitor, console)
         used, combined = (again, ending) if refitted else (used, combined)
     if refitted:
         known = remember(data, card.image_size, refitted=True)
@@ -135,7 +133,7 @@ def conclude(
     model = model.copy()
     folded = None
     if data.folds and stopped is None:
-        folded = _cross_validate(work, members[0], monitor, console)
+        folded = measure_in_folds(work, members[0], monitor, console)
     if folded is not None and folded.head is not None and "test" not in answers:
         alone, tuned = (folded.labels, folded.head), (folded.labels, folded.outputs)
         verdict = against_head(f"{folded.folds}-fold", data.task, tuned, alone)
@@ -224,101 +222,6 @@ def _verdict(
             )
             return against_head(split, data.task, answers[split], (answers[split][0], alone))
     return None
-
-
-def _trainings(
-    maker: Maker, used: list[Member], combined: Combined, options: SearchOptions, times: int
-) -> tuple[list[Member], Combined, int]:
-    """What is trained again: so many trainings of as many members as there are, or of the best.
-
-    Several trainings of the best trial differ in the order of the images. Their weights are
-    averaged; or what they say, where the user has the time for that.
-
-    Returns:
-        What is trained, how that is combined, and how often each is trained.
-    """
-    best, outcome = used[0], used[0].entry.trial.outcome
-    ordered = outcome is not None and not outcome.head_kept  # a head that is solved has no order
-    slower = options.combine == "auto" and options.max_slowdown > 1
-    if combined.how == BEST and times > 1 and ordered and slower:
-        repeated = maker.repeated(best, times, options.max_slowdown)
-        if repeated is not None:
-            return [_in_another_order(best, number) for number in range(times)], repeated, 1
-    return used, combined, max(1, times // len(used))
-
-
-def _in_another_order(member: Member, number: int) -> Member:
-    seed = (member.settings.seed + number) % (LARGEST_SEED + 1)
-    return replace(member, settings=replace(member.settings, seed=seed))
-
-
-def _refit(
-    work: Work,
-    members: list[Member],
-    trained: keras.Model,
-    times: int,
-    monitor: str,
-    console: Console,
-) -> tuple[list[Values], int]:
-    """Train trials so many times more on all images.
-
-    Returns:
-        Their weights then, and the number of images; no weights, and 0, if one of them failed.
-    """
-    states: list[Values] = []
-    images = 0
-    started = time.monotonic()
-    progress = [] if console.quiet else [TrainingProgress(console)]
-    for member in members:
-        happened = _happened(work, member, monitor)
-        if happened is None:
-            return [], 0
-        source, record = happened
-        try:
-            images = work.trainer.refit(member.settings, source, record, times, progress)
-        except (OutOfTimeError, TrainingError, KeyboardInterrupt) as error:
-            why = str(error) or "it was stopped."
-            log.warning("Not trained again on all images: %s The model before is kept.", why)
-            return [], 0
-        states.append(values_of(trained.variables))
-    told = describe_refit(images, times * len(members))
-    console.print(f"{told}: {format_seconds(time.monotonic() - started)}")
-    return states, images
-
-
-def _cross_validate(
-    work: Work, member: Member, monitor: str, console: Console
-) -> CrossValidation | None:
-    """Measure trainings like that of a trial on every image."""
-    happened = _happened(work, member, monitor)
-    if happened is None:
-        return None
-    started = time.monotonic()
-    progress = [] if console.quiet else [TrainingProgress(console)]
-    try:
-        found = cross_validate(work.trainer, member.settings, *happened, progress)
-    except (OutOfTimeError, TrainingError, KeyboardInterrupt) as error:
-        log.warning("Not cross-validated: %s", str(error) or "it was stopped.")
-        return None
-    took = format_seconds(time.monotonic() - started)
-    console.print(f"Cross-validated in {found.folds} folds: {took}")
-    return found
-
-
-def _happened(work: Work, member: Member, monitor: str) -> tuple[Source, TrainingRecord] | None:
-    """The images of a trial and what happened in it, to be done once more; None if it is lost."""
-    trial, outcome = member.entry.trial, member.entry.trial.outcome
-    best = best_row(outcome.history, monitor) if outcome is not None else None
-    if outcome is None or best is None:
-        log.warning("Trial %s has no history to go by: not trained again.", trial.name)
-        return None
-    data = work.data
-    if outcome.batch_size not in (None, data.batch_size):  # memory was short for more
-        data = data.with_options(batch_size=outcome.batch_size)
-    record = TrainingRecord(
-        epochs=outcome.history, best=outcome.history.index(best), monitor=monitor
-    )
-    return work.trainer.source_of(data, member.settings), record
 
 
 def _is_time_for(seconds: float) -> bool:
