@@ -60,6 +60,11 @@ log = logging.getLogger("finetune")
 _FEATURES = ("backbone", "weights", "backbone_options", "image_size", "augment", "views")
 
 
+# Freeze depths and rates that did well on photos, and whose models err on unlike images (see
+# docs/results.md). The first is what `fine_tune` does.
+_GOOD = ((FREEZE_DEPTH, LEARNING_RATE), (FREEZE_DEPTH, 1e-3), (0.65, 1e-3))
+
+
 @dataclass(frozen=True)
 class _Plan:
     """What a search is going to do, worked out of its arguments and the data.
@@ -129,12 +134,12 @@ def _search(
 
 
 def _plan(trainer: Trainer, data: ImageData, options: SearchOptions, folder: Path) -> _Plan:
-    # Once to know which images, whose number of classes and task are then known; and again.
-    source = trainer.source_of(data, trainer.settings())
-    if data.folds:
-        check_can_be_folded(source)
+    trainer.learn(data)
     space = keras_tuner.HyperParameters()
     settings = trainer.settings(space)
+    source = trainer.source_of(data, settings)  # refuses what cannot be trained on
+    if data.folds:
+        check_can_be_folded(source)
     if not space.space:
         raise ArgumentError(
             "Expected something to search, but every argument has one value. Give lists or "
@@ -151,7 +156,7 @@ def _plan(trainer: Trainer, data: ImageData, options: SearchOptions, folder: Pat
         epochs=epochs,
         max_trials=options.max_trials,
         begun_with=begun_with(folder, options.max_trials),
-        first=_first(trainer, settings, space),
+        good=_good(trainer, settings, space),
         seed=options.seed,
     )
     beginning = Beginning(
@@ -206,14 +211,17 @@ def _go_through(
     return search.out_of_time
 
 
-def _first(
+def _good(
     trainer: Trainer, settings: Settings, space: keras_tuner.HyperParameters
-) -> dict[str, Any]:
-    """What `fine_tune` would do, as nearly as the space has it: no search ends below that."""
-    depth = FREEZE_DEPTH
-    if not isinstance(settings.freeze_depth, float):
-        depth *= trainer.shared(settings).head_only
-    return near(space, {"freeze_depth": depth, "learning_rate": LEARNING_RATE})
+) -> list[dict[str, Any]]:
+    """What is known to do well, as nearly as the space has it: no search ends below the first."""
+    whole = 1 if isinstance(settings.freeze_depth, float) else trainer.shared(settings).head_only
+    found = []
+    for depth, rate in _GOOD:
+        point = near(space, {"freeze_depth": depth * whole, "learning_rate": rate})
+        if point not in found:
+            found.append(point)
+    return found
 
 
 def _announce(

@@ -5,7 +5,7 @@ told, in that order: a search is resumed by asking and telling a new one the sam
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -33,6 +33,9 @@ FACTOR = 3
 
 # Where the space has no end.
 DEFAULT_TRIALS = 12
+
+# One trial in so many at most has values that are known to be good; the others look further.
+_GOOD_SHARE = 4
 
 
 class Strategy(Protocol):
@@ -69,14 +72,14 @@ class OracleStrategy:
     Args:
         oracle: The oracle, new; its search space is declared.
         objective: What is compared, where the oracle does not say.
-        first: Values of the first trial, in the place of what the oracle would draw.
+        first: Values of the first trials, in the place of what the oracle would draw.
     """
 
     def __init__(
         self,
         oracle: keras_tuner.Oracle,
         objective: keras_tuner.Objective,
-        first: dict[str, Any] | None = None,
+        first: Sequence[dict[str, Any]] = (),
     ) -> None:
         if has_default_objective(oracle):
             oracle.objective = objective
@@ -99,8 +102,8 @@ class OracleStrategy:
             return None
         if isinstance(self.oracle, GridSearchOracle):
             give_next(self.oracle, trial.trial_id)
-        if self._first is not None and self._asked == 1:
-            trial.hyperparameters.values = dict(self._first)
+        if self._asked <= len(self._first):
+            trial.hyperparameters.values = dict(self._first[self._asked - 1])
         self._last = trial
         job = _job(trial)
         self._trials[job.trial] = trial
@@ -150,8 +153,8 @@ class OracleStrategy:
 class Halving:
     """Successive halving: all trials train a little, the best third goes on from there, and so on.
 
-    One trial is trained to its end whatever the rungs say: that of values known to be good. Early
-    losses prefer low rates and deep freezing, which do little, and so little harm, at first.
+    Trials of values known to be good are trained to their end whatever the rungs say. Early losses
+    prefer low rates and deep freezing, which do little, and so little harm, at first.
 
     Args:
         proposals: Where the trials come from.
@@ -159,7 +162,7 @@ class Halving:
         rungs: Epochs of the second phase after which they are compared, see `rungs`; the best ones
             are trained for the last number of them.
         better: Makes of an outcome what is compared, higher is better.
-        good: Values of the trial that always goes on.
+        good: Values of the trials that always go on.
 
     Source: Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter
     optimization" (2016). Trials are continued, as in Li et al., "A system for massively parallel
@@ -172,7 +175,7 @@ class Halving:
         trials: int,
         rungs: list[int],
         better: Callable[[Outcome], tuple[float, ...]],
-        good: dict[str, Any],
+        good: Sequence[dict[str, Any]],
     ) -> None:
         self._proposals = proposals
         self._number = trials
@@ -229,7 +232,7 @@ class Halving:
             reverse=True,
         )
         best = math.ceil(len(results) / FACTOR)
-        good = [trial for trial in ranked[best:] if self._jobs[trial].values == self._good]
+        good = [trial for trial in ranked[best:] if self._jobs[trial].values in self._good]
         self._waiting[rung + 1] = ranked[:best] + good
         self._sent_away |= results.keys() - {*self._waiting[rung + 1]}
 
@@ -252,7 +255,7 @@ class Halving:
         remaining = []
         for results in self._results:
             remaining.append(max(0, number - len(results)))
-            number = min(number, math.ceil(number / FACTOR) + 1)  # and the good one
+            number = min(number, math.ceil(number / FACTOR) + len(self._good))
         return remaining
 
 
@@ -287,7 +290,7 @@ def build_strategy(
     epochs: int,
     max_trials: int | None,
     begun_with: int | None,
-    first: dict[str, Any],
+    good: Sequence[dict[str, Any]],
     seed: int,
 ) -> Strategy:
     """Make a strategy.
@@ -302,8 +305,8 @@ def build_strategy(
         begun_with: What `max_trials` was when the study was begun. Of halving it decides after how
             many epochs is compared, and whether trials are drawn: so what was trained for less, or
             more, of them is of use.
-        first: Values known to be good: of the first trial, where trials are drawn; halving trains
-            them to their end.
+        good: Values known to be good, the best first: those of the first trials, where trials are
+            drawn; halving trains them to their end. At most a quarter of all trials, or one.
         seed: Of what is drawn.
 
     Returns:
@@ -338,21 +341,22 @@ def build_strategy(
             )
         return OracleStrategy(GridSearchOracle(max_trials=max_trials, **options), objective)
     number = max_trials if max_trials is not None else DEFAULT_TRIALS
-    if strategy == "random":
-        oracle = RandomSearchOracle(max_trials=number, **options)
-        return OracleStrategy(oracle, objective, first)
-    if strategy == "bayesian":
-        oracle = BayesianOptimizationOracle(max_trials=number, **options)
-        return OracleStrategy(oracle, objective, first)
-    # All of a small space, in its order; of a large one as many as are wanted.
     planned = begun_with if begun_with is not None else DEFAULT_TRIALS
     small = size is not None and size <= planned
+    good = good[: max(1, (size if small and size else planned) // _GOOD_SHARE)]
+    if strategy == "random":
+        oracle = RandomSearchOracle(max_trials=number, **options)
+        return OracleStrategy(oracle, objective, good)
+    if strategy == "bayesian":
+        oracle = BayesianOptimizationOracle(max_trials=number, **options)
+        return OracleStrategy(oracle, objective, good)
+    # All of a small space, in its order; of a large one as many as are wanted.
     if small and size is not None:
         number, planned = min(number, size), size
     proposals = GridSearchOracle if small else RandomSearchOracle
     oracle = proposals(max_trials=number, **options)
-    drawn = OracleStrategy(oracle, objective, None if small else first)
-    return Halving(drawn, number, rungs(planned, epochs), better, first)
+    drawn = OracleStrategy(oracle, objective, () if small else good)
+    return Halving(drawn, number, rungs(planned, epochs), better, good)
 
 
 def _job(trial: OracleTrial) -> Job:

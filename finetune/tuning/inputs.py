@@ -109,6 +109,15 @@ class Inputs:
             data = data.at_size(size)
         if settings.augment is not None:
             data = data.with_options(augment=settings.augment)
+        self.learn(data)
+        if not data.splits:
+            assert data.validation is not None  # counted above
+            return self._stream(data.train, data.validation, data.batch_size)
+        views = settings.views if data.augment is not None else 1
+        return StoredSource(data, self._reuse is not False, views)
+
+    def learn(self, data: ImageData) -> None:
+        """Note what the model must be for these images."""
         if self._task not in (None, data.task):
             raise ArgumentError(
                 f"Expected images for task={self._task!r}, received some for {data.task!r}. Give "
@@ -118,15 +127,7 @@ class Inputs:
         if data.task == "regression":
             shape = next(iter(data.splits.values())).labels.shape if data.splits else (0,)
             outputs = shape[1] if len(shape) > 1 else 1
-        self._learn(Facts(data.task, outputs, data.image_size))
-        if not data.splits:
-            assert data.validation is not None  # counted above
-            return self._stream(data.train, data.validation, data.batch_size)
-        views = settings.views if data.augment is not None else 1
-        return StoredSource(data, self._reuse is not False, views)
-
-    def _learn(self, facts: Facts) -> None:
-        known = self.facts
+        facts, known = Facts(data.task, outputs, data.image_size), self.facts
         if known is not None and known.outputs != facts.outputs:
             raise ArgumentError(
                 f"Expected images of {known.outputs} classes, as in num_classes or in the data "

@@ -137,6 +137,10 @@ class Trainer:
         """Training and validation images as `train` takes them, see `Inputs.source`."""
         return self._inputs.source(x, y, validation, batch_size, settings)
 
+    def learn(self, data: ImageData) -> None:
+        """Note what the model must be for these images, before a backbone is loaded for them."""
+        self._inputs.learn(data)
+
     def source_of(self, data: ImageData, settings: Settings) -> Source:
         """Training and validation images of an `ImageData` as `train` takes them."""
         return self.source(data, None, None, data.batch_size, settings)

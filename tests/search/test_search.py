@@ -640,6 +640,15 @@ def test_full_disk_is_said_and_the_study_stays_readable(search, monkeypatch, tmp
     assert len(search(strategy="grid").trials) == 6
 
 
+def test_a_backbone_of_any_size_takes_the_size_of_the_images(data, tmp_path):
+    backbone = keras.Sequential(
+        [keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3, name="c"), keras.layers.ReLU()]
+    )
+    tuner = FineTuner(backbone, preprocess="tf", epochs=1, head_epochs=1, learning_rate=1e-3)
+    result = tuner.search(data, max_trials=1, out=tmp_path / "s", verbose=0)
+    assert result.model.keras_model.input_shape == (None, 16, 16, 3)
+
+
 def test_nothing_to_search_and_ranges_for_a_grid_are_refused(data, make_backbone, tmp_path):
     options = {"preprocess": "tf", "freeze_depth": 7}
     with pytest.raises(ArgumentError, match="every argument has one value"):

@@ -36,7 +36,7 @@ def space(depths=(0, 50, 100), rates=(1e-5, 1e-4, 1e-3), **further):
 BEST = {"freeze_depth": 0, "learning_rate": 1e-3}
 
 
-def strategy(name, space, epochs=9, max_trials=None, begun_with=None, good=BEST):
+def strategy(name, space, epochs=9, max_trials=None, begun_with=None, good=(BEST,)):
     return build_strategy(
         name,
         space=space,
@@ -45,7 +45,7 @@ def strategy(name, space, epochs=9, max_trials=None, begun_with=None, good=BEST)
         epochs=epochs,
         max_trials=max_trials,
         begun_with=begun_with or max_trials,
-        first=near(space, good),
+        good=[near(space, one) for one in good],
         seed=0,
     )
 
@@ -98,15 +98,28 @@ def test_halving_takes_the_best_third_of_each_rung(workers):
 @pytest.mark.parametrize("workers", [1, 4])
 def test_halving_trains_what_is_known_to_be_good_to_its_end_too(workers):
     worst = {"freeze_depth": 100, "learning_rate": 1e-5}
-    jobs = play(strategy("halving", space(), epochs=9, good=worst), workers)
+    jobs = play(strategy("halving", space(), epochs=9, good=(worst,)), workers)
     assert [job.until for job in jobs] == [2] * 9 + [3] * 4 + [9] * 3
     assert worst in [job.values for job in jobs if job.until == 9]
     assert BEST in [job.values for job in jobs if job.until == 9]
 
 
+@pytest.mark.parametrize(("trials", "first"), [(12, 3), (8, 2), (3, 1)])
+def test_a_quarter_of_the_trials_has_values_known_to_be_good(trials, first):
+    good = [{"freeze_depth": depth, "learning_rate": 1e-3} for depth in (100, 50, 0)]
+    searched = space(rates=(1e-5, 1e-3))
+    jobs = play(strategy("halving", searched, epochs=9, max_trials=trials, good=good))
+    begun = [job.values for job in jobs[:trials]]
+    assert begun[:first] == good[:first]
+    assert not [values for values in begun[first:] if values in good]
+    ended = [job.values for job in jobs if job.until == 9]
+    assert all(values in ended for values in good[:first])
+    assert strategy("random", searched, max_trials=trials, good=good).ask().values == good[0]
+
+
 def test_what_is_known_to_be_good_ends_where_it_failed():
     worst = {"freeze_depth": 100, "learning_rate": 1e-5}
-    chosen = strategy("halving", space(), epochs=9, good=worst)
+    chosen = strategy("halving", space(), epochs=9, good=(worst,))
     for job in [chosen.ask() for _ in range(9)]:
         chosen.tell(job, Outcome(error="x") if job.values == worst else outcome_of(job))
     assert worst not in [chosen.ask().values for _ in range(3)]
@@ -115,7 +128,7 @@ def test_what_is_known_to_be_good_ends_where_it_failed():
 
 def test_rungs_compare_losses():
     """Here the rate with the lowest losses has the lowest accuracies."""
-    chosen = strategy("halving", space(), epochs=9, good={"learning_rate": 1e-3})
+    chosen = strategy("halving", space(), epochs=9, good=({"learning_rate": 1e-3},))
     for job in [chosen.ask() for _ in range(9)]:
         rate = job.values["learning_rate"]
         score = 0.5 - rate
@@ -142,7 +155,7 @@ def test_trials_that_failed_do_not_go_on():
 @pytest.mark.parametrize("name", ["halving", "random", "bayesian"])
 def test_what_is_drawn_begins_near_what_is_known_to_be_good(name):
     good = {"freeze_depth": 54, "learning_rate": 3e-4}
-    chosen = strategy(name, space(rates=(1e-5, 1e-3)), max_trials=4, good=good)
+    chosen = strategy(name, space(rates=(1e-5, 1e-3)), max_trials=4, good=(good,))
     values = [chosen.ask().values for _ in range(3)]
     assert values[0] == {"freeze_depth": 50, "learning_rate": 3e-4}
     assert values[0] not in values[1:]
@@ -255,7 +268,7 @@ def test_halving_begun_with_a_part_of_a_grid_goes_on_drawing_from_it():
 
 def test_halving_knows_how_much_is_to_come():
     worst = {"freeze_depth": 100, "learning_rate": 1e-5}
-    chosen = strategy("halving", space(), epochs=9, good=worst)
+    chosen = strategy("halving", space(), epochs=9, good=(worst,))
     assert chosen.remaining_epochs(9) == 9 * 2 + 4 * 1 + 3 * 6
     assert chosen.remaining_jobs() == 9 + 4 + 3
     jobs = play(chosen)
