@@ -126,8 +126,11 @@ def _doubts(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]:
         )
     if figures["combined"] and figures["combined"]["how"] != "best":
         what = "weights" if figures["combined"]["how"] == "soup" else "probabilities"
-        members = ", ".join(figures["combined"]["members"])
-        lines.append(f"It is made of trials {members}: their {what}, averaged.")
+        members = figures["combined"]["members"]
+        source = f"trials {', '.join(members)}"
+        if len({*members}) == 1:
+            source = f"{len(members)} trainings of trial {members[0]}"
+        lines.append(f"It is made of {source}: their {what}, averaged.")
     if figures["interrupted"]:
         lines.append("The search was stopped before its end; the same command goes on.")
     return lines

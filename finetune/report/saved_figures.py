@@ -70,6 +70,7 @@ class MadeOf:
     members: list[str]
     losses: dict[str, AnyFloat] = field(default_factory=dict)
     slowdown: float | None = None
+    slower: list[str] = field(default_factory=list)
 
 
 @dataclass

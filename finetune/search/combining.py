@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import keras
@@ -63,12 +63,15 @@ class Combined:
         losses: Validation loss of each way that was measured: "best", "soup", "ensemble".
         slowdown: Times that the model takes for an image what one trial takes; None where that was
             not measured, and for "best" and "soup", which take the same.
+        slower: Numbers of the trials of an ensemble that has a lower validation loss, and would
+            take more time than is allowed.
     """
 
     how: str
     members: tuple[str, ...]
     losses: dict[str, float] = field(default_factory=dict)
     slowdown: float | None = None
+    slower: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if self.how == ENSEMBLE and len({*self.members}) == 1:
@@ -76,23 +79,32 @@ class Combined:
                 f"Made of {len(self.members)} trainings of trial {self.members[0]} on all images, "
                 f"probabilities averaged; an image takes {self.slowdown:.1f} times as long."
             )
-        if len(self.losses) < 2:
+        if not self.losses:
             return ""
-        trials = " and ".join(filter(None, (", ".join(self.members[:-1]), self.members[-1])))
         told = {way: f"{loss:.3f}" for way, loss in self.losses.items()}
         if self.how == BEST:
-            notes = [f"Averaging the weights of trials {trials} gave {told[SOUP]}"]
+            notes = [
+                f"Made of trial {self.members[0]} alone: its weights averaged with those of others "
+                f"have no lower validation loss than its own, {told[BEST]}"
+            ]
         else:
             what = "weights" if self.how == SOUP else "probabilities"
             notes = [
-                f"Made of trials {trials}, {what} averaged: validation loss {told[self.how]}, the "
-                f"best one alone {told[BEST]}"
+                f"Made of trials {_listed(self.members)}, {what} averaged: validation loss "
+                f"{told[self.how]}, the best one alone {told[BEST]}"
             ]
         if self.slowdown is not None:
             notes.append(f"an image takes {self.slowdown:.1f} times as long")
-        elif self.how != ENSEMBLE and self.losses[ENSEMBLE] < self.losses[self.how]:
-            notes.append(f"averaged probabilities {told[ENSEMBLE]}, in more time (max_slowdown)")
+        elif self.slower:
+            notes.append(
+                f"averaged probabilities of trials {_listed(self.slower)} {told[ENSEMBLE]}, in "
+                "more time (max_slowdown)"
+            )
         return "; ".join(notes) + "."
+
+
+def _listed(trials: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(trials[:-1]), trials[-1])))
 
 
 def members_of(
@@ -156,61 +168,83 @@ class Maker:
 
     def choose(
         self, members: Sequence[Member], combine: str, max_slowdown: float
-    ) -> tuple[FineTunedModel, Combined]:
+    ) -> tuple[FineTunedModel, Combined, list[Member]]:
         """Make the model that the validation images speak for, among those that are allowed.
 
+        What is averaged is, where it was asked for, all members; for "auto" the best one, and of
+        the others, in their order, each that lowers the validation loss of the average.
+
         Args:
-            members: The best trials.
+            members: The best trials, the best first.
             combine: What is wanted, one of `COMBINE`.
             max_slowdown: Times that an image may take what it takes one trial, for "auto".
 
         Returns:
-            The model, and how it was made.
+            The model, how it was made, and of which members.
+
+        Source: R. Caruana et al., "Ensemble selection from libraries of models" (2004), for
+        probabilities; M. Wortsman et al., "Model soups" (2022), for weights.
         """
-        states = [member.values for member in members]
-        names = tuple(member.entry.trial.trial for member in members)
-        best = members[:1]
+        best = [*members[:1]]
         if len(members) < 2 or combine == BEST or "validation" not in self._data.counts:
-            return self.make(BEST, best, states[:1]), Combined(BEST, names[:1])
-        labels, said = np.empty(0), []
-        for member in members:
-            labels, outputs = self.make(BEST, [member], [member.values]).outputs(
-                self._data, "validation"
-            )
-            said.append(outputs)
+            return self.make(BEST, best, [best[0].values]), Combined(BEST, _numbers(best)), best
+        labels, said = self._said(members)
         each = [self._loss(labels, outputs) for outputs in said]
-        _, soup = self.make(SOUP, members, states).outputs(self._data, "validation")
-        losses = {
-            BEST: each[0],
-            SOUP: self._loss(labels, soup),
-            ENSEMBLE: self._loss(labels, np.mean(said, axis=0)),
-        }
-        # Trials that went to different valleys have a mean on the hill between them.
-        sound = losses[SOUP] <= np.mean(each)
-        ways = {
-            "auto": [BEST, *([SOUP] if sound else []), *([ENSEMBLE] if max_slowdown > 1 else [])],
-            SOUP: [SOUP] if sound else [BEST],
-            ENSEMBLE: [ENSEMBLE],
-        }[combine]
-        if combine == SOUP and not sound:
+
+        def soup(places: Sequence[int]) -> float:
+            states = [members[place].values for place in places]
+            made = self.make(SOUP, [members[place] for place in places], states)
+            return self._loss(*made.outputs(self._data, "validation"))
+
+        def mean(places: Sequence[int]) -> float:
+            return self._loss(labels, np.mean([said[place] for place in places], axis=0))
+
+        made_of, losses = {BEST: best}, {BEST: each[0]}
+        for how, loss in ((SOUP, soup), (ENSEMBLE, mean)):
+            places = [*range(len(members))]
+            if combine == "auto":
+                places = _that_help(places, loss, each[0])
+            if len(places) > 1:
+                made_of[how] = [members[place] for place in places]
+                losses[how] = loss(places)
+        if combine == SOUP and losses[SOUP] > np.mean(each):
+            # Trials that went to different valleys have a mean on the hill between them.
             log.warning(
                 "The averaged weights of trials %s have a validation loss of %.3f, above the %.3f "
                 "of their mean: the best trial is taken alone.",
-                *(", ".join(names), losses[SOUP], np.mean(each)),
+                *(_listed(_numbers(members)), losses[SOUP], np.mean(each)),
             )
-        for how in sorted(ways, key=losses.__getitem__):
-            model = self.make(how, *((best, states[:1]) if how == BEST else (members, states)))
+            del made_of[SOUP]
+        allowed = {
+            "auto": [BEST, SOUP, *([ENSEMBLE] if max_slowdown > 1 else [])],
+            SOUP: [SOUP] if SOUP in made_of else [BEST],
+            ENSEMBLE: [ENSEMBLE],
+        }[combine]
+        for how in sorted([how for how in allowed if how in made_of], key=losses.__getitem__):
+            used = made_of[how]
+            model = self.make(how, used, [member.values for member in used])
             if how != ENSEMBLE:
-                return model, Combined(how, names, losses)
+                lower = losses.get(ENSEMBLE, math.inf) < losses[how]
+                slower = _numbers(made_of[ENSEMBLE]) if lower else ()
+                return model, Combined(how, _numbers(used), losses, slower=slower), used
             slowdown = self._slowdown(model)
             if combine == ENSEMBLE or slowdown <= max_slowdown:
-                return model, Combined(how, names, losses, slowdown)
+                return model, Combined(how, _numbers(used), losses, slowdown), used
             log.info(
                 "An ensemble of trials %s has a validation loss of %.3f, but takes %.1f times as "
                 "long for an image: more than max_slowdown.",
-                *(", ".join(names), losses[ENSEMBLE], slowdown),
+                *(_listed(_numbers(used)), losses[ENSEMBLE], slowdown),
             )
         raise AssertionError("the best trial alone is always allowed")
+
+    def _said(self, members: Sequence[Member]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Labels of the validation images, and what each member says of them."""
+        labels, said = np.empty(0), []
+        for member in members:
+            model = self.make(BEST, [member], [member.values])
+            labels, outputs = model.outputs(self._data, "validation")
+            said.append(outputs)
+        return labels, said
 
     def repeated(self, member: Member, times: int, max_slowdown: float) -> Combined | None:
         """How the probabilities of several trainings of one trial can be averaged.
@@ -244,3 +278,19 @@ class Maker:
             run(pixels)
             times.append(time.perf_counter() - started)
         return min(times)
+
+
+def _numbers(members: Sequence[Member]) -> tuple[str, ...]:
+    return tuple(member.entry.trial.trial for member in members)
+
+
+def _that_help(
+    places: Sequence[int], loss: Callable[[Sequence[int]], float], lowest: float
+) -> list[int]:
+    """The first, whose loss is known, and each of the others that lowers that of the average."""
+    found = [places[0]]
+    for place in places[1:]:
+        together = loss([*found, place])
+        if together < lowest:
+            found, lowest = [*found, place], together
+    return found

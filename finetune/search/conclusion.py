@@ -97,7 +97,7 @@ def conclude(
     maker = Maker(work, data, single)
     most = options.keep if stopped is None else 1  # who stops it does not want to wait
     members = members_of(work, chosen, ranking, trained, most)
-    model, combined = maker.choose(members, options.combine, options.max_slowdown)
+    model, combined, used = maker.choose(members, options.combine, options.max_slowdown)
     if combined.how != BEST:
         model.save(folder / "model.keras")
     started = time.monotonic()
@@ -112,7 +112,6 @@ def conclude(
     pooled = partial(work.trainer.pooled, settings, source)
     gallery = look_at(model, data, last, answers[last], pooled) if last == "validation" else None
     verdict = _verdict(work, settings, source, single, answers) if _is_time_for(took) else None
-    used = members if combined.how != BEST else members[:1]
     refitted = 0
     states: list[Values] = []
     times = work.trainer.refits(source, _REFIT)

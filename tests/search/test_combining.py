@@ -132,18 +132,6 @@ def test_what_is_made_of_several_is_calibrated_as_a_whole(searched, members, dat
     np.testing.assert_allclose(said_by(again, data), before, atol=1e-5)
 
 
-def test_the_lowest_validation_loss_is_taken_of_what_is_allowed(searched, members, data):
-    result = searched()
-    soup, mean = (loss(said, data) for said in means(members, data))
-    losses = result.combined.losses
-    assert losses["soup"] == pytest.approx(soup, rel=1e-4)
-    assert losses["ensemble"] == pytest.approx(mean, rel=1e-4)
-    assert result.combined.how == min(("best", "soup"), key=losses.__getitem__)
-    slower = searched(max_slowdown=1e6)
-    assert slower.combined.losses == pytest.approx(losses, rel=1e-5)
-    assert slower.combined.how == min(losses, key=losses.__getitem__)
-
-
 def elsewhere(model, values):
     """The same function, with the last channels in another order."""
     tiny, head = model.get_layer("tiny"), model.get_layer("head").get_layer("predictions")
@@ -169,13 +157,47 @@ def test_a_soup_that_is_worse_than_what_it_is_made_of_is_not_served(best, member
     model, (first, _, _) = members
     maker = Maker(best.work, data, FineTunedModel(model, card_of(model, data)))
     twin = replace(first, values=elsewhere(model, first.values))
-    made, combined = maker.choose([first, twin], "soup", 1.0)
+    made, combined, _ = maker.choose([first, twin], "soup", 1.0)
     assert combined.losses["ensemble"] == pytest.approx(combined.losses["best"], rel=1e-4)
     assert combined.losses["soup"] > 1.1 * combined.losses["best"]
     assert combined.how == "best"
     assert "of their mean: the best trial is taken alone" in caplog.text
     said = said_by(made.keras_model, data)
     assert loss(said, data) == pytest.approx(combined.losses["best"], rel=1e-4)
+
+
+def test_what_lowers_the_loss_of_an_average_is_in_it(best, members, data):
+    model, (first, second, third) = members
+    maker = Maker(best.work, data, FineTunedModel(model, card_of(model, data)))
+    one = replace(first, values=mistaken(model, first.values, 0.5))
+    other = replace(second, values=mistaken(model, first.values, -0.5))
+    harmful = replace(third, values=mistaken(model, first.values, 10.0))
+    _, mean = means((model, [one, other]), data)
+    assign(model.variables, first.values)
+    right = loss(said_by(model, data), data)
+    made, combined, used = maker.choose([one, harmful, other], "auto", 1.0)
+    assert (combined.how, used) == ("soup", [one, other])
+    assert combined.losses["soup"] == pytest.approx(right, rel=1e-4)
+    assert combined.losses["ensemble"] == pytest.approx(loss(mean, data), rel=1e-4)
+    assert loss(said_by(made.keras_model, data), data) == pytest.approx(right, rel=1e-4)
+    names = [member.entry.trial.trial for member in used]
+    assert str(combined).startswith(f"Made of trials {names[0]} and {names[1]}, weights averaged")
+    _, combined, used = maker.choose([one, harmful, other], "auto", 1e6)
+    assert combined.how == min(combined.losses, key=combined.losses.__getitem__)
+    assert used == [one, other]
+
+
+def test_what_helps_no_average_is_left_out(best, members, data):
+    model, (first, second, _) = members
+    maker = Maker(best.work, data, FineTunedModel(model, card_of(model, data)))
+    harmful = replace(second, values=mistaken(model, first.values, 10.0))
+    made, combined, used = maker.choose([first, harmful], "auto", 1e6)
+    assert (combined.how, used) == ("best", [first])
+    assert combined.losses == {"best": pytest.approx(loss(said_by(made.keras_model, data), data))}
+    assert str(combined) == (
+        f"Made of trial {first.entry.trial.trial} alone: its weights averaged with those of others "
+        f"have no lower validation loss than its own, {combined.losses['best']:.3f}."
+    )
 
 
 @pytest.mark.parametrize(("allowed", "how"), [(1.0, "best"), (2.9, "best"), (3.0, "ensemble")])
@@ -192,8 +214,9 @@ def test_an_ensemble_has_to_be_as_quick_as_was_asked(
     seconds = {"ensemble_of_tiny": 3.0, "fine_tuned_tiny": 1.0}
     monkeypatch.setattr(Maker, "_seconds", lambda self, made: seconds[made.keras_model.name])
     with caplog.at_level("INFO", logger="finetune"):
-        made, combined = maker.choose([one, other], "auto", allowed)
-    assert combined.losses["ensemble"] < combined.losses["best"] < combined.losses["soup"]
+        made, combined, _ = maker.choose([one, other], "auto", allowed)
+    assert combined.losses["ensemble"] < combined.losses["best"]
+    assert "soup" not in combined.losses  # their weights are no better than those of the best
     assert (combined.how, combined.slowdown) == (how, 3.0 if how == "ensemble" else None)
     assert ("takes 3.0 times as long for an image" in caplog.text) == (allowed == 2.9)
     shown = "in more time (max_slowdown)" if how == "best" else "an image takes 3.0 times as long"
