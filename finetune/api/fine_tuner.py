@@ -325,8 +325,9 @@ class FineTuner(keras_tuner.HyperModel):
             combine: What the model is made of: "best", the trial with the lowest validation loss;
                 "soup", the weights of the best `keep` trials averaged, which takes no more time for
                 an image; "ensemble", their probabilities averaged, with the layers that are frozen
-                in all of them run once; or "auto" (default): which of these has the lowest
-                validation loss within `max_slowdown`.
+                in all of them run once; or "auto" (default): the best trial, and of the others each
+                that lowers the validation loss of the average, in weights or, within
+                `max_slowdown`, in probabilities.
             max_slowdown: How many times as long as with one trial an image may take, for "auto".
                 Default 1: no ensemble. With 3 what `refit` trains several times is no average of
                 weights, but an ensemble, too.

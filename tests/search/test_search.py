@@ -22,6 +22,7 @@ from finetune.exceptions import (
 )
 from finetune.reuse import StoredSource
 from finetune.search import runner
+from finetune.search.run import _good
 from finetune.search.runner import Runner
 from finetune.search.saved import Beginning
 from finetune.search.study import Study, read_trials
@@ -695,3 +696,22 @@ def test_outcome_without_a_score_ranks_last():
     bad = Trial("0000", {}, status=FAILED, steps=[Step(None, 1, 2, Outcome(error="x"))])
     good = Trial("0001", {}, steps=[Step(None, 3, 4, Outcome({"val_loss": 1.0}, 0.1, n=10))])
     assert [entry.trial.trial for entry in rank([bad, good], "val_accuracy")] == ["0001", "0000"]
+
+
+@pytest.mark.parametrize(
+    ("rates", "known"),
+    [
+        ((1e-5, 1e-3), [(5, 3e-4), (5, 1e-3), (10, 1e-3)]),
+        ((1e-5, 1e-4), [(5, 1e-4), (10, 1e-4)]),  # no point twice
+        ([1e-5, 1e-3], [(5, 1e-3), (10, 1e-3)]),
+    ],
+)
+def test_a_search_begins_with_what_is_known_to_do_well_as_its_space_has_it(
+    make_backbone, data, rates, known
+):
+    depths = [0, 5, 10]
+    tuner = FineTuner(make_backbone(), preprocess="tf", freeze_depth=depths, learning_rate=rates)
+    tuner.trainer.learn(data)
+    space = keras_tuner.HyperParameters()
+    found = _good(tuner.trainer, tuner.trainer.settings(space), space)
+    assert [(point["freeze_depth"], point["learning_rate"]) for point in found] == known
