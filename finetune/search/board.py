@@ -6,7 +6,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from finetune.search.ranking import Ranked
+from finetune.search.ranking import Ranked, known_first
 from finetune.search.trials import Outcome, Trial
 from finetune.support import accuracy_interval, as_plain_text, fits
 from finetune.training import loss_of, lower_is_better, was_solved
@@ -64,7 +64,7 @@ def render(ranking: list[Ranked], monitor: str) -> str:
             table.add_row(*cells)
         spare = min((column for column in columns if column.spare), key=_spare, default=None)
         if fits(table) or spare is None:
-            return "\n".join([as_plain_text(table), *_baseline(ranking, monitor)])
+            return "\n".join([as_plain_text(table), *_notes(ranking, monitor)])
         columns.remove(spare)
 
 
@@ -134,6 +134,17 @@ def _depth(trial: Trial, outcome: Outcome) -> str:
 def _rate(trial: Trial) -> str:
     rate = trial.values.get("learning_rate", "")
     return f"{rate:.1e}" if isinstance(rate, float) else _cell(rate)
+
+
+def _notes(ranking: list[Ranked], monitor: str) -> list[str]:
+    """What has to be said of the table."""
+    notes = _baseline(ranking, monitor)
+    if known_first(ranking, monitor):
+        notes.append(
+            "Settings known to do well stand before others that are better by less than a standard "
+            "error."
+        )
+    return notes
 
 
 def _baseline(ranking: list[Ranked], monitor: str) -> list[str]:

@@ -247,7 +247,7 @@ class Search:
 
     def _new_trial(self, job: Job) -> Trial:
         """A trial that goes on from another's state, or with its seeds, has that one's batches."""
-        trial = Trial(job.trial, job.values, job.execution, job.after)
+        trial = Trial(job.trial, job.values, job.execution, job.after, known=job.known)
         before = self._study.trials.get(job.after or job.trial)
         if before is not None:
             trial.batch_size, trial.out_of_memory = before.batch_size, before.out_of_memory
@@ -350,7 +350,7 @@ class Search:
         """The finalists under more seeds."""
         finalists = [entry.trial for entry in self.ranked() if entry.outcomes]
         return [
-            Job(trial.trial, trial.values, None, execution)
+            Job(trial.trial, trial.values, None, execution, known=trial.known)
             for execution in range(1, self.limits.executions)
             for trial in finalists[: max(1, self.limits.keep)]
         ]

@@ -8,7 +8,7 @@ from scipy import stats
 
 from finetune.search.trials import FAILED, Outcome, Trial
 from finetune.support import accuracy_interval
-from finetune.training import epoch_score
+from finetune.training import STANDARD_ERROR, epoch_score
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ def rank(trials: Sequence[Trial], monitor: str) -> list[Ranked]:
     """All trials, the best first; those without a score last.
 
     Trials that were trained with several seeds come before those with one: their score is less a
-    matter of luck.
+    matter of luck. So is that of values which are known to do well: of many others one looks
+    better than it is, on few images, and so they count for one standard error less than they were
+    measured.
 
     Args:
         trials: Trials and further executions.
@@ -66,19 +68,51 @@ def rank(trials: Sequence[Trial], monitor: str) -> list[Ranked]:
 
     Returns:
         One entry a trial.
+
+    Source of the rule: L. Breiman et al., "Classification and Regression Trees" (1984), the
+    one-standard-error rule.
     """
     groups: dict[str, list[Trial]] = {}
     for trial in sorted(trials, key=lambda trial: (trial.trial, trial.execution)):
         groups.setdefault(trial.trial, []).append(trial)
     ranked = [_ranked(group) for group in groups.values()]
+    known = any(entry.outcomes and entry.trial.known for entry in ranked)
 
     def key(entry: Ranked) -> tuple:
         if not entry.outcomes:
             return (0, 0, ())
         keys = [better(monitor, outcome) for outcome in entry.outcomes]
-        return 1, len(entry.outcomes) > 1, tuple(np.mean(keys, axis=0))
+        score, *further = np.mean(keys, axis=0)
+        return 1, len(entry.outcomes) > 1, score - (_chance(entry) if known else 0), *further
 
     return sorted(ranked, key=key, reverse=True)
+
+
+def known_first(ranking: Sequence[Ranked], monitor: str) -> bool:
+    """Whether a trial at values known to do well stands before one that was measured as better."""
+    keys = [
+        (entry.trial.known, np.mean([better(monitor, one) for one in entry.outcomes], axis=0)[0])
+        for entry in ranking
+        if entry.outcomes
+    ]
+    return any(
+        first and not then and score < next_score
+        for place, (first, score) in enumerate(keys)
+        for then, next_score in keys[place + 1 :]
+    )
+
+
+def _chance(entry: Ranked) -> float:
+    """What a trial has to be better by than one at values that are known to do well.
+
+    Returns:
+        One standard error, over the validation images, of the head that it begins with; 0 where
+        that is not known, and of a trial at such values.
+    """
+    outcome = entry.trial.outcome
+    if entry.trial.known or outcome is None:
+        return 0.0
+    return max((row.get(STANDARD_ERROR, 0.0) for row in outcome.history), default=0.0)
 
 
 def _ranked(group: list[Trial]) -> Ranked:

@@ -6,6 +6,7 @@ told, in that order: a search is resumed by asking and telling a new one the sam
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -102,10 +103,11 @@ class OracleStrategy:
             return None
         if isinstance(self.oracle, GridSearchOracle):
             give_next(self.oracle, trial.trial_id)
-        if self._asked <= len(self._first):
+        known = self._asked <= len(self._first)
+        if known:
             trial.hyperparameters.values = dict(self._first[self._asked - 1])
         self._last = trial
-        job = _job(trial)
+        job = replace(_job(trial), known=known)
         self._trials[job.trial] = trial
         self._open[job.trial] = job
         return job
@@ -194,7 +196,7 @@ class Halving:
         if not self._all_proposed:
             job = self._proposals.ask() if len(self._jobs) < self._number else None
             if job is not None:
-                job = Job(job.trial, job.values, self.rungs[0])
+                job = replace(job, until=self.rungs[0])
                 self._jobs[job.trial] = job
                 self._given[0] += 1
                 return job
@@ -204,7 +206,7 @@ class Halving:
             if waiting:
                 trial = waiting.pop(0)
                 self._given[rung] += 1
-                return Job(trial, self._jobs[trial].values, self.rungs[rung])
+                return replace(self._jobs[trial], until=self.rungs[rung])
         return None
 
     def tell(self, job: Job, outcome: Outcome) -> None:
@@ -216,7 +218,7 @@ class Halving:
 
     def correct(self, job: Job) -> None:
         """Put the values in that were really used."""
-        self._jobs[job.trial] = Job(job.trial, job.values, self.rungs[0])
+        self._jobs[job.trial] = Job(job.trial, job.values, self.rungs[0], known=job.known)
         self._proposals.correct(job)
 
     def _promote(self, rung: int) -> None:

@@ -23,6 +23,7 @@ class Job:
         execution: Counts the seeds that the same values are trained with, from 0.
         after: Trial whose state is the start, if there is no own one yet.
         batch_size: Images in a batch; None for the data's own.
+        known: Whether its values were not drawn, but are known to do well.
     """
 
     trial: str
@@ -31,6 +32,7 @@ class Job:
     execution: int = 0
     after: str | None = None
     batch_size: int | None = None
+    known: bool = False
 
     @property
     def name(self) -> str:
@@ -134,6 +136,7 @@ class Trial:
         same_as: Trial with the same values, whose outcome was taken over.
         steps: Its jobs.
         digest: Of the study's arguments and its own values; None in files of version 0.1.0.
+        known: See `Job`.
     """
 
     trial: str
@@ -146,6 +149,7 @@ class Trial:
     same_as: str | None = None
     steps: list[Step] = field(default_factory=list)
     digest: str | None = None
+    known: bool = False
 
     @property
     def name(self) -> str:
@@ -174,7 +178,10 @@ class Trial:
 
     def job(self, until: int | None) -> Job:
         """The job that trains this trial up to an epoch."""
-        return Job(self.trial, self.values, until, self.execution, self.after, self.batch_size)
+        return Job(
+            *(self.trial, self.values, until, self.execution, self.after, self.batch_size),
+            known=self.known,
+        )
 
     def step(self, until: int | None) -> Step | None:
         """What is remembered of a job."""

@@ -40,6 +40,7 @@ from .progress import TrainingProgress as TrainingProgress
 from .progress import describe_validation as describe_validation
 from .records import FINE_TUNE as FINE_TUNE
 from .records import HEAD as HEAD
+from .records import STANDARD_ERROR as STANDARD_ERROR
 from .records import TrainingRecord as TrainingRecord
 from .records import best_row as best_row
 from .records import epoch_score as epoch_score

@@ -110,6 +110,8 @@ def test_a_quarter_of_the_trials_has_values_known_to_be_good(trials, first):
     searched = space(rates=(1e-5, 1e-3))
     jobs = play(strategy("halving", searched, epochs=9, max_trials=trials, good=good))
     begun = [job.values for job in jobs[:trials]]
+    assert [job.known for job in jobs[:trials]] == [True] * first + [False] * (trials - first)
+    assert sum(job.known for job in jobs if job.until == 9) == first
     assert begun[:first] == good[:first]
     assert not [values for values in begun[first:] if values in good]
     ended = [job.values for job in jobs if job.until == 9]
