@@ -128,10 +128,10 @@ def _averaged(
         if not loss <= np.mean(losses):
             log.warning(
                 "The averaged weights of %d seeds have a training loss of %.3f, above the %.3f of "
-                "their mean: the first seed is taken alone.",
-                *(seeds, loss, np.mean(losses)),
+                "their mean: the seed with the lowest, %.3f, is taken alone.",
+                *(seeds, loss, np.mean(losses), min(losses)),
             )
-            assign(model.variables, states[0])
+            assign(model.variables, states[int(np.argmin(losses))])
 
 
 def _again(

@@ -133,17 +133,19 @@ def test_several_times_give_the_mean_of_trainings_in_other_orders(make_backbone,
     assert any(not np.array_equal(one, other) for one, other in zip(*alone[:2], strict=True))
 
 
-def test_a_mean_that_is_worse_than_what_it_is_of_is_not_taken(
-    make_backbone, data, monkeypatch, caplog
+@pytest.mark.parametrize(("losses", "seed"), [((0.5, 0.9), 0), ((0.9, 0.5), 1)])
+def test_of_trainings_whose_mean_is_worse_the_one_with_the_lowest_loss_is_taken(
+    make_backbone, data, monkeypatch, caplog, losses, seed
 ):
     record = record_of((HEAD, [0.9]), (FINE_TUNE, [0.7]), best=1)
     trainer = trainer_of(make_backbone(), head_optimizer="lbfgs", learning_rate=1e-3)
-    first = weights_of(trainer, data, record, 1)
-    # As if the trainings had gone to different valleys.
-    monkeypatch.setattr(refitting, "average", lambda states: [2 * value for value in states[0]])
-    for value, same in zip(weights_of(trainer, data, record, 2), first, strict=True):
+    alone = weights_of(trainer, data, record, 1, seed)
+    # As if the trainings had gone to different valleys, one of them deeper.
+    measured = iter([*losses, 5.0])
+    monkeypatch.setattr(refitting, "_loss", lambda *arguments: next(measured))
+    for value, same in zip(weights_of(trainer, data, record, 2), alone, strict=True):
         np.testing.assert_array_equal(value, same)
-    assert "of their mean: the first seed is taken alone" in caplog.text
+    assert "of their mean: the seed with the lowest, 0.500, is taken alone" in caplog.text
 
 
 def test_a_loss_that_is_not_finite_is_an_error(backbone, data):
