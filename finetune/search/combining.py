@@ -203,10 +203,12 @@ class Maker:
         for how, loss in ((SOUP, soup), (ENSEMBLE, mean)):
             places = [*range(len(members))]
             if combine == "auto":
-                places = _that_help(places, loss, each[0])
+                places, lowest = _that_help(places, loss, each[0])
+            else:
+                lowest = loss(places)
             if len(places) > 1:
                 made_of[how] = [members[place] for place in places]
-                losses[how] = loss(places)
+                losses[how] = lowest
         if combine == SOUP and losses[SOUP] > np.mean(each):
             # Trials that went to different valleys have a mean on the hill between them.
             log.warning(
@@ -286,11 +288,11 @@ def _numbers(members: Sequence[Member]) -> tuple[str, ...]:
 
 def _that_help(
     places: Sequence[int], loss: Callable[[Sequence[int]], float], lowest: float
-) -> list[int]:
-    """The first, whose loss is known, and each of the others that lowers that of the average."""
+) -> tuple[list[int], float]:
+    """The first, whose loss is given, each other that lowers that of the average; and that loss."""
     found = [places[0]]
     for place in places[1:]:
         together = loss([*found, place])
         if together < lowest:
             found, lowest = [*found, place], together
-    return found
+    return found, lowest

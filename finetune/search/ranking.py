@@ -81,8 +81,7 @@ def rank(trials: Sequence[Trial], monitor: str) -> list[Ranked]:
     def key(entry: Ranked) -> tuple:
         if not entry.outcomes:
             return (0, 0, ())
-        keys = [better(monitor, outcome) for outcome in entry.outcomes]
-        score, *further = np.mean(keys, axis=0)
+        score, *further = _measured(entry, monitor)
         return 1, len(entry.outcomes) > 1, score - (_chance(entry) if known else 0), *further
 
     return sorted(ranked, key=key, reverse=True)
@@ -91,15 +90,18 @@ def rank(trials: Sequence[Trial], monitor: str) -> list[Ranked]:
 def known_first(ranking: Sequence[Ranked], monitor: str) -> bool:
     """Whether a trial at values known to do well stands before one that was measured as better."""
     keys = [
-        (entry.trial.known, np.mean([better(monitor, one) for one in entry.outcomes], axis=0)[0])
-        for entry in ranking
-        if entry.outcomes
+        (entry.trial.known, _measured(entry, monitor)[0]) for entry in ranking if entry.outcomes
     ]
     return any(
         first and not then and score < next_score
         for place, (first, score) in enumerate(keys)
         for then, next_score in keys[place + 1 :]
     )
+
+
+def _measured(entry: Ranked, monitor: str) -> np.ndarray:
+    """What a trial is compared by, as it was measured: the mean over its executions."""
+    return np.mean([better(monitor, outcome) for outcome in entry.outcomes], axis=0)
 
 
 def _chance(entry: Ranked) -> float:

@@ -344,8 +344,7 @@ def build_strategy(
         return OracleStrategy(GridSearchOracle(max_trials=max_trials, **options), objective)
     number = max_trials if max_trials is not None else DEFAULT_TRIALS
     planned = begun_with if begun_with is not None else DEFAULT_TRIALS
-    small = size is not None and size <= planned
-    good = good[: max(1, (size if small and size else planned) // _GOOD_SHARE)]
+    good = good[: max(1, min(planned, size or planned) // _GOOD_SHARE)]
     if strategy == "random":
         oracle = RandomSearchOracle(max_trials=number, **options)
         return OracleStrategy(oracle, objective, good)
@@ -353,6 +352,7 @@ def build_strategy(
         oracle = BayesianOptimizationOracle(max_trials=number, **options)
         return OracleStrategy(oracle, objective, good)
     # All of a small space, in its order; of a large one as many as are wanted.
+    small = size is not None and size <= planned
     if small and size is not None:
         number, planned = min(number, size), size
     proposals = GridSearchOracle if small else RandomSearchOracle

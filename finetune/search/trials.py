@@ -178,10 +178,8 @@ class Trial:
 
     def job(self, until: int | None) -> Job:
         """The job that trains this trial up to an epoch."""
-        return Job(
-            *(self.trial, self.values, until, self.execution, self.after, self.batch_size),
-            known=self.known,
-        )
+        own = (self.trial, self.values, until, self.execution, self.after, self.batch_size)
+        return Job(*own, self.known)
 
     def step(self, until: int | None) -> Step | None:
         """What is remembered of a job."""

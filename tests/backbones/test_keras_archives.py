@@ -182,10 +182,11 @@ def test_a_crafted_backbone_is_refused_as_a_model_is(saved):
 
 
 def test_a_layer_in_the_place_of_a_model_is_refused(saved):
-    def replace(members):
-        members["config.json"] = json.dumps(keras.saving.serialize_keras_object(_relu)).encode()
+    relu = keras.saving.serialize_keras_object(keras.layers.ReLU())
 
-    _relu = keras.layers.ReLU()
+    def replace(members):
+        members["config.json"] = json.dumps(relu).encode()
+
     rewrite(saved, replace)
     with pytest.raises(ModelFileError, match=r"must hold a `keras\.Model`\. Received: a ReLU"):
         read_model(saved)
