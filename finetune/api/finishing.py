@@ -1,5 +1,6 @@
 """What follows the training of one call: trained again, calibrated, measured, and compared."""
 
+import logging
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +32,8 @@ from finetune.reuse import Source, StoredSource
 from finetune.support import Laps, assign, values_of
 from finetune.training import HEAD, TrainingProgress, TrainingRecord, describe_refit
 from finetune.tuning import CrossValidation, Settings, Trainer, cross_validate
+
+log = logging.getLogger("finetune")
 
 # Times that the model is trained once more on all images, where nothing else is said.
 _REFIT = 1
@@ -218,8 +221,7 @@ def _refit(training: Training) -> tuple[int, np.ndarray | None]:
         )
     except (KeyboardInterrupt, TrainingError) as error:
         assign(training.model.variables, before)
-        why = _why(error)
-        console.print(f"Not trained again on all images: {why}. The model before is kept.")
+        log.warning("Not trained again on all images: %s. The model before is kept.", _why(error))
         return 0, None
     console.print(f"{describe_refit(images, seeds)}: {time.perf_counter() - started:.0f} s")
     return images, heard[0] if heard else None
@@ -236,7 +238,7 @@ def _cross_validate(training: Training) -> CrossValidation | None:
         progress = [] if console.quiet else [TrainingProgress(console)]
         found = cross_validate(trainer, training.values, source, training.record, progress)
     except (KeyboardInterrupt, TrainingError) as error:
-        console.print(f"Not cross-validated: {_why(error)}.")
+        log.warning("Not cross-validated: %s.", _why(error))
         return None
     finally:
         assign(training.model.variables, made)

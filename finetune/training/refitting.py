@@ -9,6 +9,7 @@ worse than any that came to rest.
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -16,8 +17,9 @@ import numpy as np
 
 from finetune.compat import SwapAverages
 from finetune.exceptions import TrainingError
-from finetune.reuse import Source
+from finetune.reuse import VALIDATION, Source
 from finetune.support import (
+    accuracy_interval,
     assign,
     current_deadline,
     expected_tracing,
@@ -25,6 +27,7 @@ from finetune.support import (
     values_of,
 )
 from finetune.training.ensembles import average
+from finetune.training.head import ACCURACY, loss_of
 from finetune.training.phases import program_for
 from finetune.training.plan import Phase, Training
 from finetune.training.program import Program
@@ -38,6 +41,19 @@ from finetune.training.solved_heads import can_be_solved, solve_on_all
 log = logging.getLogger("finetune")
 
 
+@dataclass(frozen=True)
+class Refitted:
+    """What a refit has done.
+
+    Args:
+        images: Number of images that were trained on.
+        program: What was trained last; None where that was a head, which was solved.
+    """
+
+    images: int
+    program: Program | None
+
+
 @expected_tracing()
 def refit(
     shared: SharedBackbone,
@@ -47,7 +63,7 @@ def refit(
     seeds: int = 1,
     progress: Sequence[PhaseCallback] = (),
     after_head: Callable[[], None] | None = None,
-) -> int:
+) -> Refitted:
     """Train on training and validation images together, for as long as was best before.
 
     Args:
@@ -65,7 +81,7 @@ def refit(
             shared model is the head alone then.
 
     Returns:
-        Number of images that were trained on.
+        What was done, for `check_refit`.
 
     Raises:
         TrainingError: If the loss is not finite.
@@ -81,10 +97,58 @@ def refit(
         unchanged = min(unchanged, phase.freeze_depth)
         if phase.name == HEAD and after_head is not None:
             after_head()
-    _averaged(shared, training, source, record, last, epochs, unchanged, seeds, progress)
+    program = _averaged(shared, training, source, record, last, epochs, unchanged, seeds, progress)
     if last.name == HEAD and after_head is not None:
         after_head()
-    return len(source.labels("train")) + len(source.labels("validation"))
+    return Refitted(len(source.labels("train")) + len(source.labels("validation")), program)
+
+
+@expected_tracing()
+def check_refit(
+    shared: SharedBackbone, refitted: Refitted, source: Source, record: TrainingRecord
+) -> None:
+    """Refuse a refit that knows the validation images less well than the training before it.
+
+    It was trained on them, and the other had not seen them: then it has not come to fit, as may
+    happen with few steps at a high rate, and nobody would notice, for nothing is left to validate.
+
+    Args:
+        shared: The backbone; its model is as the refit left it.
+        refitted: What was done.
+        source: The same images.
+        record: What happened in the training before.
+
+    Raises:
+        TrainingError: If its loss is higher, and its accuracy below the 95% interval of that
+            before: where few images chose an epoch, it looks better on them than it is.
+    """
+    program, before = refitted.program, record.best_epoch
+    if program is None:  # the solution of a convex problem
+        return
+    loss = loss_of(record.monitor)
+    _, validation = shared.batches(program, source, seed=0)
+    program.adjustable.smooth(0)  # as the training before was validated
+    found: Any = program.trainee.evaluate(
+        validation.dataset(), steps=validation.steps, verbose=0, return_dict=True
+    )
+    now = {f"val_{name}": value for name, value in found.items()}
+    measured = [loss]
+    if ACCURACY in now:
+        measured.append(ACCURACY)
+        lowest, _ = accuracy_interval(before[ACCURACY], len(source.labels(VALIDATION)))
+        if now[ACCURACY] >= lowest:
+            return
+    if now[loss] <= before[loss]:
+        return
+    then, received = (
+        ", ".join(f"{name.removeprefix('val_')} {row[name]:.3f}" for name in measured)
+        for row in (before, now)
+    )
+    raise TrainingError(
+        "Expected a model that was trained on the validation images to know them at least as well "
+        f"as the one before, which was not ({then}), received {received}: it has not come to fit. "
+        "Lower learning_rate, or raise epochs."
+    )
 
 
 def describe_refit(images: int, times: int) -> str:
@@ -108,20 +172,25 @@ def _averaged(
     unchanged: int,
     seeds: int,
     progress: Sequence[PhaseCallback],
-) -> None:
-    """Go through the last phase so many times from one start, and average the weights."""
+) -> Program | None:
+    """Go through the last phase so many times from one start, and average the weights.
+
+    Returns:
+        What was trained, or None if it was solved.
+    """
     model = shared.assembly(training.head).model
     start = values_of(model.variables)
+    program = None
     states, losses = [], []
     for seed in range(training.seed, training.seed + seeds):
         assign(model.variables, start)
         program = _again(shared, training, source, record, phase, epochs, unchanged, seed, progress)
         states.append(values_of(model.variables))
         if program is None:  # what is solved has no order of images
-            return
+            return None
         if seeds > 1:
             losses.append(_loss(shared, program, source))
-    if seeds > 1:
+    if program is not None and seeds > 1:
         assign(model.variables, average(states))
         loss = _loss(shared, program, source)
         # Trainings that went to different valleys have a mean on the hill between them.
@@ -132,6 +201,7 @@ def _averaged(
                 *(seeds, loss, np.mean(losses), min(losses)),
             )
             assign(model.variables, states[int(np.argmin(losses))])
+    return program
 
 
 def _again(

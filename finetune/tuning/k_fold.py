@@ -11,7 +11,7 @@ from finetune.data import assign_folds
 from finetune.exceptions import ArgumentError
 from finetune.model import Score, score
 from finetune.reuse import TRAIN, VALIDATION, FoldSource, StoredSource, extractor
-from finetune.training import HEAD, PhaseCallback, TrainingRecord
+from finetune.training import HEAD, PhaseCallback, TrainingRecord, refit
 from finetune.tuning.settings import Settings
 from finetune.tuning.trainer import Trainer
 
@@ -117,9 +117,9 @@ def cross_validate(
     has_head = bool(record.phase(HEAD))
     for number in range(data.folds):
         part = FoldSource(source, fold == number)
-        trainer.refit(
-            settings, part, record, 1, progress, after_head=partial(_ask, run, part, said_by_head)
-        )
+        shared.reset(training.head)
+        ask_head = partial(_ask, run, part, said_by_head)
+        refit(shared, training, part, record, progress=progress, after_head=ask_head)
         _ask(run, part, said)
     return CrossValidation(
         data.folds,

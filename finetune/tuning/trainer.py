@@ -25,6 +25,7 @@ from finetune.training import (
     TrainingRecord,
     assemble,
     build_optimizer,
+    check_refit,
     check_select,
     dtype_policy,
     loss_for,
@@ -318,10 +319,15 @@ class Trainer:
 
         Returns:
             Number of images that were trained on.
+
+        Raises:
+            TrainingError: If what was trained is worse, see `check_refit`.
         """
         shared, training = self.prepare(settings, source)
         shared.reset(training.head)
-        return refit(shared, training, source, record, seeds, progress, after_head)
+        made = refit(shared, training, source, record, seeds, progress, after_head)
+        check_refit(shared, made, source, record)
+        return made.images
 
     def count_anew(self) -> None:
         """Forget how many images were trained on: what reuse spares is counted from here."""

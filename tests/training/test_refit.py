@@ -11,7 +11,7 @@ from finetune import FineTuner
 from finetune.exceptions import TrainingError
 from finetune.reuse import JoinedRows
 from finetune.support import values_of
-from finetune.training import FINE_TUNE, HEAD, TrainingRecord, refitting
+from finetune.training import FINE_TUNE, HEAD, TrainingRecord, refit, refitting
 
 
 @given(
@@ -54,10 +54,13 @@ def record_of(*phases, best):
     return TrainingRecord(epochs=[{**row, "learning_rate": 0.01} for row in rows], best=best)
 
 
-def refitted(trainer, data, record):
-    values = trainer.settings()
-    images = trainer.refit(values, trainer.source_of(data, values), record)
-    return images, trainer.shared(values).assembly(values.head(trainer._inputs.facts)).model
+def refitted(trainer, data, record, seeds=1, seed=0):
+    values = replace(trainer.settings(), seed=seed)
+    source = trainer.source_of(data, values)
+    shared, training = trainer.prepare(values, source)
+    shared.reset(training.head)
+    made = refit(shared, training, source, record, seeds)
+    return made.images, shared.assembly(training.head).model
 
 
 @pytest.mark.thorough
@@ -113,12 +116,8 @@ def test_each_phase_takes_as_many_epochs_as_were_best_or_until_its_rate_is_nothi
     assert seen == [(True, 2, each, None)]
 
 
-def weights_of(trainer, data, record, seeds, seed=0):
-    values = replace(trainer.settings(), seed=seed)
-    trainer.refit(values, trainer.source_of(data, values), record, seeds)
-    return values_of(
-        trainer.shared(values).assembly(values.head(trainer._inputs.facts)).model.variables
-    )
+def weights_of(*arguments):
+    return values_of(refitted(*arguments)[1].variables)
 
 
 def test_several_times_give_the_mean_of_trainings_in_other_orders(make_backbone, data):
@@ -152,3 +151,26 @@ def test_a_loss_that_is_not_finite_is_an_error(backbone, data):
     record = record_of((HEAD, [0.9]), (FINE_TUNE, [0.7]), best=1)
     with pytest.raises(TrainingError, match="Expected a finite loss on all images"):
         refitted(trainer_of(backbone, learning_rate=1e6, optimizer="sgd"), data, record)
+
+
+def checked(trainer, data, record):
+    values = trainer.settings()
+    return trainer.refit(values, trainer.source_of(data, values), record)
+
+
+def test_a_refit_that_knows_the_validation_images_less_well_than_before_is_an_error(backbone, data):
+    trainer = trainer_of(backbone, learning_rate=1.0, head_optimizer="lbfgs")
+    record = record_of((HEAD, [0.4]), (FINE_TUNE, [0.3]), best=1)
+    with pytest.raises(TrainingError) as error:
+        checked(trainer, data, record)
+    assert "which was not (loss 0.300, accuracy 0.700), received loss" in str(error.value)
+    assert "it has not come to fit. Lower learning_rate, or raise epochs." in str(error.value)
+
+
+def test_a_refit_whose_loss_alone_is_higher_is_taken(backbone, data):
+    # As where probabilities are smoothed: both know every image, one is less sure of them.
+    trainer = trainer_of(backbone, head_optimizer="lbfgs", learning_rate=1e-3)
+    record = record_of((HEAD, [0.4]), (FINE_TUNE, [0.0]), best=1)
+    record.epochs[1]["val_accuracy"] = 0.0
+    images = sum(len(data.splits[name]) for name in ("train", "validation"))
+    assert checked(trainer, data, record) == images
