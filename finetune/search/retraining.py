@@ -51,10 +51,11 @@ def train_again(
     """Train trials so many times more on all images.
 
     Returns:
-        Their weights then, and the number of images; no weights, and 0, if one of them failed.
+        Their weights then, those of a trial where this fails as they were; and the number of
+        images. No weights, and 0, if none came to its end.
     """
     states: list[Values] = []
-    images = 0
+    images = done = 0
     started = time.monotonic()
     progress = [] if console.quiet else [TrainingProgress(console)]
     for member in members:
@@ -64,12 +65,22 @@ def train_again(
         source, record = happened
         try:
             images = work.trainer.refit(member.settings, source, record, times, progress)
-        except (OutOfTimeError, TrainingError, KeyboardInterrupt) as error:
+        except TrainingError as error:
+            log.warning(
+                "Trial %s is not trained again on all images: %s Its weights before are used.",
+                *(member.entry.trial.name, error),
+            )
+            states.append(member.values)
+            continue
+        except (OutOfTimeError, KeyboardInterrupt) as error:
             why = str(error) or "it was stopped."
             log.warning("Not trained again on all images: %s The model before is kept.", why)
             return [], 0
         states.append(values_of(trained.variables))
-    told = describe_refit(images, times * len(members))
+        done += times
+    if not done:
+        return [], 0
+    told = describe_refit(images, done)
     console.print(f"{told}: {format_seconds(time.monotonic() - started)}")
     return states, images
 

@@ -2,19 +2,21 @@
 
 import json
 from dataclasses import replace
+from operator import attrgetter
 
 import keras
 import numpy as np
 import pytest
 
 from finetune import FineTuner, load
-from finetune.exceptions import ArgumentError
+from finetune.exceptions import ArgumentError, TrainingError
 from finetune.model import FineTunedModel
 from finetune.model.calibration import at_temperature, fit_temperature
 from finetune.search.combining import Combined, Maker, members_of
 from finetune.search.rows import card_of
 from finetune.support import assign, values_of
 from finetune.training import TrainingRecord, average, best_row
+from finetune.tuning import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +199,43 @@ def test_what_helps_no_average_is_left_out(best, members, data):
     assert str(combined) == (
         f"Made of trial {first.entry.trial.trial} alone: its weights averaged with those of others "
         f"have no lower validation loss than its own, {combined.losses['best']:.3f}."
+    )
+
+
+@pytest.mark.thorough
+def test_a_member_that_cannot_be_trained_again_is_as_it_was_before(
+    searched, members, data, monkeypatch, caplog
+):
+    refit, lost = Trainer.refit, members[1][1]
+    chosen = attrgetter("freeze_depth", "learning_rate")
+
+    def fails(self, settings, *arguments):
+        images = refit(self, settings, *arguments)
+        if chosen(settings) == chosen(lost.settings):
+            raise TrainingError("Not fitting.")
+        return images
+
+    monkeypatch.setattr(Trainer, "refit", fails)
+    result = searched(refit=1, combine="ensemble")
+    name = lost.entry.trial.name
+    assert (
+        f"Trial {name} is not trained again on all images: Not fitting. Its weights before are used"
+    ) in caplog.text
+    assert result.refitted == len(data.splits["train"]) + len(data.splits["validation"])
+    trainer, said = result.work.trainer, []
+    model = result.work.model(result.settings)
+    for member in members[1]:
+        if member is lost:
+            assign(model.variables, member.values)
+        else:
+            settings = replace(member.settings, backbone=result.settings.backbone)
+            history = member.entry.trial.outcome.history
+            kept = history.index(best_row(history, "val_loss"))
+            record = TrainingRecord(epochs=history, best=kept)
+            refit(trainer, settings, trainer.source_of(data, settings), record)
+        said.append(said_by(model, data))
+    np.testing.assert_allclose(
+        said_by(result.model.keras_model, data), np.mean(said, axis=0), atol=1e-5
     )
 
 
