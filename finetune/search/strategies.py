@@ -252,10 +252,12 @@ class Halving:
         return sum(self._remaining())
 
     def _remaining(self) -> list[int]:
-        """Jobs of each rung that have not ended."""
+        """Jobs of each rung that have not ended, at most: good trials may be among the best."""
         number = self._number if not self._all_proposed else len(self._jobs)
         remaining = []
-        for results in self._results:
+        for rung, results in enumerate(self._results):
+            begun = self._given[rung] + len(self._waiting[rung])
+            number = begun if rung and begun else number  # known once the rung before is over
             remaining.append(max(0, number - len(results)))
             number = min(number, math.ceil(number / FACTOR) + len(self._good))
         return remaining

@@ -278,6 +278,19 @@ def test_halving_knows_how_much_is_to_come():
     assert chosen.remaining_epochs(9) == chosen.remaining_jobs() == 0
 
 
+def test_halving_expects_no_more_of_a_rung_once_it_is_known_who_goes_on():
+    chosen = strategy("halving", space(), epochs=9)  # what is good is among the best by itself
+    assert chosen.remaining_jobs() == 9 + 4 + 3
+    for _ in range(9):
+        job = chosen.ask()
+        chosen.tell(job, outcome_of(job))
+    first = chosen.ask()
+    assert chosen.remaining_jobs() == 3 + 2
+    chosen.tell(first, outcome_of(first))
+    assert [job.until for job in (first, *play(chosen))] == [3, 3, 3, 9]
+    assert chosen.remaining_epochs(9) == chosen.remaining_jobs() == 0
+
+
 @pytest.mark.parametrize("text", ["", "soon", "5 parsecs", "-3m", "0", "20m extra"])
 def test_time_budget_that_says_nothing_is_refused(text):
     with pytest.raises(ArgumentError, match="time budget such as '20m'"):
