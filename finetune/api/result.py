@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.checks import ImagePlan
 from finetune.data import ImageData
-from finetune.export import Export, export_model
 from finetune.model import (
     Calibration,
     DoubtMeasured,
-    Evaluation,
     FineTunedModel,
-    Predictions,
     Score,
     Verdict,
 )
-from finetune.report import draw_training, make_report
+from finetune.report import Result, draw_training, make_report
 from finetune.reuse import Spared
 from finetune.support import as_html, format_seconds, save_figure, to_frame
 from finetune.training import HEAD, TrainingRecord, was_solved
@@ -28,8 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass
-class FineTuneResult:
+@dataclass(repr=False)
+class FineTuneResult(Result):
     """A fine-tuned model, how it came about and how good it is. Made by `fine_tune`.
 
     Args:
@@ -91,6 +88,10 @@ class FineTuneResult:
     plan: ImagePlan | None = None
 
     @property
+    def _images(self) -> ImageData:
+        return self.data
+
+    @property
     def history(self) -> list[dict[str, Any]]:
         """One entry per epoch: phase, epoch, losses, metrics, learning rate and seconds."""
         return self.record.epochs
@@ -142,28 +143,6 @@ class FineTuneResult:
         """
         return make_report(self.folder)
 
-    def evaluate(self, data: Any = None, split: str | None = None) -> Evaluation:
-        """Measure the quality on these or other images, see `FineTunedModel.evaluate`."""
-        return self.model.evaluate(self.data if data is None else data, split)
-
-    def predict(self, images: Any) -> Predictions:
-        """Classify files or arrays, see `FineTunedModel.predict`."""
-        return self.model.predict(images)
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the model to one `.keras` file, see `FineTunedModel.save`."""
-        return self.model.save(path)
-
-    def export(self, to: str = "onnx", **options: Any) -> Export:
-        """Write the run's model in a form that runs without this package, see `export_model`.
-
-        Args:
-            to: "onnx", "savedmodel", "litert" or "folder".
-            **options: Those of `export_model`. The images are those of the run, unless `data` says
-                otherwise.
-        """
-        return export_model(self.folder, to, **{"data": self.data, **options})
-
     def metrics(self) -> dict[str, Any]:
         """What `metrics.json` holds."""
         best, folded = self.record.best_epoch, self.cross_validation
@@ -203,33 +182,9 @@ class FineTuneResult:
             )
         if self.record.interrupted:
             lines.append("training was stopped before its end; this is the best until then")
-        lines.append(f"validation: {self.validation} (chose the epoch, so a little optimistic)")
-        if self.refitted:
-            lines.append(
-                f"            of the model before it was trained on all {self.refitted:,} images"
-            )
-        if self.cross_validation:
-            name = f"{self.cross_validation.folds}-fold:"
-            lines.append(f"{name:<11} {self.cross_validation}")
-        lines.append(f"test:       {self.test}" if self.test else "test:       no test images")
-        if self.verdict:
-            lines.append(str(self.verdict))
-        if self.calibration and self.calibration.remark:
-            lines.append(self.calibration.remark)
-        if self.data.report.fixed:
-            lines.append(str(self.data.report.fixed))
-        if self.doubt:
-            lines.append(f"doubt:      {self.doubt}")
-        worth_telling = self.spared is not None and self.spared.seconds >= 1
-        spared = f" ({self.spared})" if worth_telling else ""
-        lines.append(f"{self.seconds:.0f} s{spared}, saved in {self.folder}")
+        verdict = str(self.verdict) if self.verdict else ""
+        lines += self._quality("the epoch, so a little optimistic", verdict)
         return "\n".join(lines)
-
-    def __str__(self) -> str:
-        return self.summary()
-
-    def __repr__(self) -> str:
-        return f"<FineTuneResult: {self._in_short()}, in {self.folder}>"
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
@@ -239,5 +194,4 @@ class FineTuneResult:
         return as_html(self._in_short(), rows)
 
     def _in_short(self) -> str:
-        split, score = ("test", self.test) if self.test else ("validation", self.validation)
-        return f"{self.config['backbone']}, {split} {score}"
+        return f"{self.config['backbone']}, {self._measured}"

@@ -4,6 +4,7 @@ from .evidence import Gallery as Gallery
 from .facts import Board as Board
 from .map_drawings import draw_maps as draw_maps
 from .pairing import compare_runs as compare_runs
+from .results import Result as Result
 from .saved_figures import BEST_TRIAL as BEST_TRIAL
 from .training_curves import draw_training as draw_training
 from .writing import REPORT_FILES as REPORT_FILES

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.checks import ImagePlan
-from finetune.export import Export, export_model
+from finetune.data import ImageData
 from finetune.model import (
     Calibration,
     DoubtMeasured,
     FineTunedModel,
-    Predictions,
     Score,
     Verdict,
 )
-from finetune.report import BEST_TRIAL
+from finetune.report import BEST_TRIAL, Result
 from finetune.reuse import Spared
 from finetune.search.board import board_rows, error_lines, render
 from finetune.search.combining import Combined
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
-class SearchResult:
+@dataclass(frozen=True, repr=False)
+class SearchResult(Result):
     """What a search gave. Made by `FineTuner.search`.
 
     Args:
@@ -104,6 +103,10 @@ class SearchResult:
     doubt: DoubtMeasured | None = None
     spared: Spared | None = None
     plan: ImagePlan | None = None
+
+    @property
+    def _images(self) -> ImageData:
+        return self.work.data
 
     @property
     def best(self) -> dict[str, Any]:
@@ -193,20 +196,6 @@ class SearchResult:
         """The board as text."""
         return render(self.ranking, self.monitor)
 
-    def predict(self, images: Any) -> Predictions:
-        """Classify files or arrays with the best model, see `FineTunedModel.predict`."""
-        return self.model.predict(images)
-
-    def export(self, to: str = "onnx", **options: Any) -> Export:
-        """Write the best model in a form that runs without this package, see `export_model`.
-
-        Args:
-            to: "onnx", "savedmodel", "litert" or "folder".
-            **options: Those of `export_model`. The images are those of the search, unless `data`
-                says otherwise.
-        """
-        return export_model(self.folder, to, **{"data": self.work.data, **options})
-
     def summary(self) -> str:
         """The board, and a few lines on the best model."""
         best = self.chosen
@@ -236,37 +225,12 @@ class SearchResult:
             lines.append(f"      alone: finetune fit --config {self.folder / BEST_TRIAL}")
         if str(self.combined):
             lines.append(str(self.combined))
-        lines.append(
-            f"validation: {self.validation} (chose it among {len(self.ranking)} trials, so "
-            "optimistic)"
-        )
-        if self.refitted:
-            lines.append(
-                f"            of the model before it was trained on all {self.refitted:,} images"
-            )
-        if self.cross_validation:
-            name = f"{self.cross_validation.folds}-fold:"
-            lines.append(f"{name:<11} {self.cross_validation}")
-        lines.append(f"test:       {self.test}" if self.test else "test:       no test images")
+        verdict = ""
         if self.verdict is not None and not self.head_is_best:
             before = " (The model before, too.)" if self.refitted else ""
-            lines.append(f"{self.verdict}{before}")
-        if self.calibration and self.calibration.remark:
-            lines.append(self.calibration.remark)
-        if self.work.data.report.fixed:
-            lines.append(str(self.work.data.report.fixed))
-        if self.doubt:
-            lines.append(f"doubt:      {self.doubt}")
-        worth_telling = self.spared is not None and self.spared.seconds >= 1
-        spared = f" ({self.spared})" if worth_telling else ""
-        lines.append(f"{format_seconds(self.seconds)}{spared}, saved in {self.folder}")
+            verdict = f"{self.verdict}{before}"
+        lines += self._quality(f"it among {len(self.ranking)} trials, so optimistic", verdict)
         return "\n".join(lines)
-
-    def __str__(self) -> str:
-        return self.summary()
-
-    def __repr__(self) -> str:
-        return f"<SearchResult: {self._in_short()}, in {self.folder}>"
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
@@ -284,8 +248,8 @@ class SearchResult:
         return as_html(self._in_short(), rows, ("#", "trial", "", self.monitor, "accuracy", ""))
 
     def _in_short(self) -> str:
-        split, score = ("test", self.test) if self.test else ("validation", self.validation)
-        return f"{len(self.ranking)} trials, the best {self.chosen.trial.trial}, {split} {score}"
+        best = self.chosen.trial.trial
+        return f"{len(self.ranking)} trials, the best {best}, {self._measured}"
 
 
 def describe_values(values: dict[str, Any]) -> str:

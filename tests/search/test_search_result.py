@@ -50,6 +50,12 @@ def test_where_nothing_beat_the_head_the_result_says_so_and_names_no_rate(
     )
     result = tuner.search(data, strategy="grid", out=tmp_path / "study", verbose=0)
     assert result.head_is_best
+    assert (result.evaluate().accuracy, result.evaluate().n) == (result.test.accuracy, 13)
+    saved = load(result.save(tmp_path / "best.keras"))
+    images = data.splits["test"].images
+    np.testing.assert_array_equal(
+        saved.predict(images).probabilities, result.predict(images, flip=False).probabilities
+    )
     assert result.table().count("head kept") == 2
     lines = result.summary().splitlines()
     assert (
