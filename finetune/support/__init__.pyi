@@ -52,6 +52,7 @@ from .pipelines import ready_ahead as ready_ahead
 from .places import check_outside as check_outside
 from .statistics import accuracy_interval as accuracy_interval
 from .statistics import bootstrap_interval as bootstrap_interval
+from .statistics import squared_error_interval as squared_error_interval
 from .surroundings import expected_tracing as expected_tracing
 from .surroundings import same_random_state as same_random_state
 from .tables import as_csv as as_csv

@@ -31,6 +31,32 @@ def accuracy_interval(accuracy: float, n: int, *, confidence: float = 0.95) -> t
     return float(interval.low), float(interval.high)
 
 
+def squared_error_interval(
+    error: float, n: int, *, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Interval of a mean squared error measured on `n` images, whose errors are normal.
+
+    Args:
+        error: Mean of the squared errors, at least 0.
+        n: Number of images, at least 1.
+        confidence: Probability that the interval covers, 0 to 1. Defaults to 0.95.
+
+    Returns:
+        The lower and the upper end.
+
+    Example:
+        >>> low, high = squared_error_interval(1.0, 100)
+        >>> round(low, 3), round(high, 3)
+        (0.772, 1.347)
+
+    Source: the chi-squared interval of a variance, as in NIST/SEMATECH, "e-Handbook of Statistical
+    Methods", 1.3.5.8 (2012).
+    """
+    tail = (1 - confidence) / 2
+    low, high = (float(n * error / stats.chi2.ppf(share, n)) for share in (1 - tail, tail))
+    return low, high
+
+
 def bootstrap_interval(
     values: np.ndarray, *, confidence: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:

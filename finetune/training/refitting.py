@@ -24,6 +24,7 @@ from finetune.support import (
     current_deadline,
     expected_tracing,
     first_not_finite,
+    squared_error_interval,
     values_of,
 )
 from finetune.training.ensembles import average
@@ -120,7 +121,8 @@ def check_refit(
 
     Raises:
         TrainingError: If its loss is higher, and its accuracy below the 95% interval of that
-            before: where few images chose an epoch, it looks better on them than it is.
+            before (of values: the loss above its interval). Where few images chose an epoch, it
+            looks better on them than it is.
     """
     program, before = refitted.program, record.best_epoch
     if program is None:  # the solution of a convex problem
@@ -132,13 +134,16 @@ def check_refit(
         validation.dataset(), steps=validation.steps, verbose=0, return_dict=True
     )
     now = {f"val_{name}": value for name, value in found.items()}
-    measured = [loss]
+    images = len(source.labels(VALIDATION))
     if ACCURACY in now:
-        measured.append(ACCURACY)
-        lowest, _ = accuracy_interval(before[ACCURACY], len(source.labels(VALIDATION)))
-        if now[ACCURACY] >= lowest:
-            return
-    if now[loss] <= before[loss]:
+        measured = [loss, ACCURACY]
+        lowest, _ = accuracy_interval(before[ACCURACY], images)
+        worse = now[ACCURACY] < lowest and now[loss] > before[loss]
+    else:
+        measured = [loss]
+        _, highest = squared_error_interval(before[loss], images)
+        worse = now[loss] > highest
+    if not worse:
         return
     then, received = (
         ", ".join(f"{name.removeprefix('val_')} {row[name]:.3f}" for name in measured)

@@ -1,10 +1,11 @@
 """Intervals: known values, and what must hold for every accuracy."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.support.statistics import accuracy_interval
+from finetune.support.statistics import accuracy_interval, squared_error_interval
 
 
 def test_interval_agrees_with_published_values():
@@ -29,3 +30,10 @@ def test_interval_holds_the_accuracy_and_stays_within_0_and_1(case):
 
 def test_higher_confidence_is_wider():
     assert accuracy_interval(0.5, 50, confidence=0.99)[0] < accuracy_interval(0.5, 50)[0]
+
+
+def test_interval_of_a_squared_error_covers_as_often_as_it_says():
+    errors = np.random.default_rng(0).normal(scale=2.0, size=(4000, 25))
+    means = (errors**2).mean(axis=1)
+    held = [low <= 4.0 <= high for low, high in (squared_error_interval(m, 25) for m in means)]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.01)

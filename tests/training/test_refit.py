@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune import FineTuner
+from finetune import FineTuner, load_data
 from finetune.exceptions import TrainingError
 from finetune.reuse import JoinedRows
 from finetune.support import values_of
@@ -174,3 +174,23 @@ def test_a_refit_whose_loss_alone_is_higher_is_taken(backbone, data):
     record.epochs[1]["val_accuracy"] = 0.0
     images = sum(len(data.splits[name]) for name in ("train", "validation"))
     assert checked(trainer, data, record) == images
+
+
+@pytest.mark.parametrize(("before", "taken"), [(0.0, False), (5.0, True)])
+def test_of_values_the_loss_alone_decides(backbone, arrays, before, taken):
+    pixels, labels = arrays
+    values = labels.astype("float32")
+    data = load_data((pixels, values), image_size=16, batch_size=16, task="regression")
+    trainer = trainer_of(backbone, head_optimizer="lbfgs", learning_rate=1e-3)
+    record = TrainingRecord(
+        epochs=[
+            {"phase": HEAD, "epoch": 1, "val_loss": 9.0, "learning_rate": 0.0},
+            {"phase": FINE_TUNE, "epoch": 1, "val_loss": before, "learning_rate": 1e-3},
+        ],
+        best=1,
+    )
+    if taken:
+        assert checked(trainer, data, record) == len(pixels)
+    else:
+        with pytest.raises(TrainingError, match=r"was not \(loss 0.000\), received loss"):
+            checked(trainer, data, record)
