@@ -20,9 +20,7 @@ from finetune.model import (
     Scores,
     Verdict,
     against_head,
-    at_temperature,
     learn_doubt,
-    learn_sets,
     measure_doubt,
     remember,
     scores,
@@ -31,7 +29,13 @@ from finetune.report import Gallery, look_at
 from finetune.reuse import Source, StoredSource
 from finetune.support import Laps, assign, values_of
 from finetune.training import HEAD, TrainingProgress, TrainingRecord, describe_refit
-from finetune.tuning import CrossValidation, Settings, Trainer, cross_validate
+from finetune.tuning import (
+    CrossValidation,
+    Settings,
+    Trainer,
+    cross_validate,
+    learn_sets_of_folds,
+)
 
 log = logging.getLogger("finetune")
 
@@ -127,10 +131,7 @@ def finish(training: Training, laps: Laps) -> Finished:
     laps.end("Cross-validation")
     model = learn_doubt(model, images, measured)
     if folded is not None:
-        # Of the others, which chose the epoch and the temperature, more was said than is honest.
-        trained = len(images.splits["train"])
-        said = at_temperature(folded.outputs[:trained], model.card.temperature, images.task)
-        model = learn_sets(model, folded.labels[:trained], said)
+        model = learn_sets_of_folds(model, folded)
     doubt = measure_doubt(model, images, tests, measured)
     laps.end("Doubt")
     verdict = None

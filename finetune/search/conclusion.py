@@ -46,7 +46,7 @@ from finetune.support import (
     write_text,
 )
 from finetune.training import Values
-from finetune.tuning import Settings, write_arguments
+from finetune.tuning import Settings, learn_sets_of_folds, write_arguments
 
 log = logging.getLogger("finetune")
 
@@ -140,6 +140,8 @@ def conclude(
         model = model.calibrated(*answers["validation"])
     if "calibration" in data.splits:
         model = learn_doubt(model, data)
+    if folded is not None and combined.how != ENSEMBLE:  # whose probabilities are of another kind
+        model = learn_sets_of_folds(model, folded)
     model.save(folder / "model.keras")
     apart = {split: data.apart(split) for split in ("validation", "test")}
     quality = scores(model.card, answers["validation"], answers.get("test"), apart)

@@ -9,6 +9,7 @@ from .hyperparameters import spread as spread
 from .k_fold import CrossValidation as CrossValidation
 from .k_fold import check_can_be_folded as check_can_be_folded
 from .k_fold import cross_validate as cross_validate
+from .k_fold import learn_sets_of_folds as learn_sets_of_folds
 from .settings import FREEZE_DEPTH as FREEZE_DEPTH
 from .settings import LARGEST_RATE as LARGEST_RATE
 from .settings import LEARNING_RATE as LEARNING_RATE

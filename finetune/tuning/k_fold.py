@@ -9,7 +9,7 @@ import numpy as np
 
 from finetune.data import assign_folds
 from finetune.exceptions import ArgumentError
-from finetune.model import Score, score
+from finetune.model import FineTunedModel, Score, at_temperature, learn_sets, score
 from finetune.reuse import TRAIN, VALIDATION, FoldSource, StoredSource, extractor
 from finetune.training import HEAD, PhaseCallback, TrainingRecord, refit
 from finetune.tuning.settings import Settings
@@ -31,6 +31,7 @@ class CrossValidation:
         ids: Relative path of each image, or its number.
         labels: Its label.
         outputs: What was said of it.
+        trained: Number of training images, which come first.
         head: What the head alone said of it; None where no head was trained alone.
     """
 
@@ -40,6 +41,7 @@ class CrossValidation:
     ids: list[str] = field(repr=False)
     labels: np.ndarray = field(repr=False)
     outputs: np.ndarray = field(repr=False)
+    trained: int = field(repr=False)
     head: np.ndarray | None = field(default=None, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,8 +130,24 @@ def cross_validate(
         [name for part in parts for name in part.ids],
         labels,
         said,
+        len(parts[0]),
         said_by_head if has_head else None,
     )
+
+
+def learn_sets_of_folds(model: FineTunedModel, folded: CrossValidation) -> FineTunedModel:
+    """The same model, with prediction sets of what was said of the training images in folds.
+
+    Of the validation images, which chose the epoch and the temperature, more was said than is
+    honest.
+
+    Args:
+        model: As it is handed over: trained, and calibrated. Sets that it has stay.
+        folded: Of trainings like its own.
+    """
+    labels = folded.labels[: folded.trained]
+    said = at_temperature(folded.outputs[: folded.trained], model.card.temperature, model.card.task)
+    return learn_sets(model, labels, said)
 
 
 def check_can_be_folded(source: Any) -> None:

@@ -166,6 +166,11 @@ def test_without_test_images_folds_say_whether_it_was_worth_it(make_backbone, ar
     facts = json.loads((result.folder / "result.json").read_text())
     assert facts["cross_validation"]["n"] == 72
     assert len((result.folder / "out_of_fold.csv").read_text().splitlines()) == 73
+    # Sets of classes are of images that chose nothing: not of those that chose the trial.
+    sets, trained = result.model.card.sets, len(data.splits["train"])
+    truth = found.outputs[np.arange(trained), found.labels[:trained]]
+    assert sets.origin == "folds"
+    np.testing.assert_allclose(sorted(sets.probabilities), sorted(truth), rtol=1e-5)
     # What was chosen is handed over, not what the last fold left behind.
     best = result.ranking[0].trial.outcome
     assert result.validation.loss == pytest.approx(best.metrics["val_loss"], rel=1e-4)
