@@ -1,8 +1,7 @@
 """What follows the training of one call: trained again, calibrated, measured, and compared."""
 
-import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import keras
@@ -27,7 +26,7 @@ from finetune.model import (
 )
 from finetune.report import Gallery, look_at
 from finetune.reuse import Source, StoredSource
-from finetune.support import Laps, assign, values_of
+from finetune.support import Laps, Remarks, assign, values_of
 from finetune.training import HEAD, TrainingProgress, TrainingRecord, describe_refit
 from finetune.tuning import (
     CrossValidation,
@@ -36,8 +35,6 @@ from finetune.tuning import (
     cross_validate,
     learn_sets_of_folds,
 )
-
-log = logging.getLogger("finetune")
 
 # Times that the model is trained once more on all images, where nothing else is said.
 _REFIT = 1
@@ -57,6 +54,7 @@ class Training:
         model: The shared model, with the weights of the best epoch.
         record: What happened.
         console: Where to say what is done.
+        remarks: Where to say what people should know of what follows.
     """
 
     trainer: Trainer
@@ -66,6 +64,7 @@ class Training:
     model: keras.Model
     record: TrainingRecord
     console: Console
+    remarks: Remarks = field(default_factory=Remarks)
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,7 @@ class Finished:
         doubt: How often the model's doubt is right; None where it knows none, or there are no test
             images.
         plan: What more images would bring; None where that takes long or cannot be said.
+        remarks: What was wanted and not done, and why.
     """
 
     model: FineTunedModel
@@ -94,6 +94,7 @@ class Finished:
     gallery: Gallery
     doubt: DoubtMeasured | None = None
     plan: ImagePlan | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def finish(training: Training, laps: Laps) -> Finished:
@@ -142,7 +143,8 @@ def finish(training: Training, laps: Laps) -> Finished:
     laps.end("What to photograph next")
     answers = {"validation": chosen, "test": tests}
     shown = gallery or Gallery()
-    return Finished(model, quality, refitted, folded, verdict, answers, shown, doubt, plan)
+    remarks = tuple(training.remarks)
+    return Finished(model, quality, refitted, folded, verdict, answers, shown, doubt, plan, remarks)
 
 
 def _can_be_compared(training: Training) -> bool:
@@ -212,7 +214,7 @@ def _refit(training: Training) -> tuple[int, np.ndarray | None]:
     before = values_of(training.model.variables)
     started = time.perf_counter()
     try:
-        images = trainer.refit(
+        made = trainer.refit(
             training.values,
             training.source,
             training.record,
@@ -222,10 +224,13 @@ def _refit(training: Training) -> tuple[int, np.ndarray | None]:
         )
     except (KeyboardInterrupt, TrainingError) as error:
         assign(training.model.variables, before)
-        log.warning("Not trained again on all images: %s. The model before is kept.", _why(error))
+        why = f"Not trained again on all images: {_why(error)}. The model before is kept."
+        training.remarks.note(why)
         return 0, None
-    console.print(f"{describe_refit(images, seeds)}: {time.perf_counter() - started:.0f} s")
-    return images, heard[0] if heard else None
+    if made.remark:
+        training.remarks.note(made.remark)
+    console.print(f"{describe_refit(made.images, seeds)}: {time.perf_counter() - started:.0f} s")
+    return made.images, heard[0] if heard else None
 
 
 def _cross_validate(training: Training) -> CrossValidation | None:
@@ -239,7 +244,7 @@ def _cross_validate(training: Training) -> CrossValidation | None:
         progress = [] if console.quiet else [TrainingProgress(console)]
         found = cross_validate(trainer, training.values, source, training.record, progress)
     except (KeyboardInterrupt, TrainingError) as error:
-        log.warning("Not cross-validated: %s.", _why(error))
+        training.remarks.note(f"Not cross-validated: {_why(error)}.")
         return None
     finally:
         assign(training.model.variables, made)

@@ -165,6 +165,7 @@ def fine_tune(
             doubt=finished.doubt,
             spared=used.spared(seconds, pass_anyway=bool(head) and was_solved(head[0])),
             plan=finished.plan,
+            remarks=finished.remarks,
         )
         parts = parts_of(laps, record)
 

@@ -53,6 +53,7 @@ class FineTuneResult(Result):
             spared, or that is not known.
         plan: What more images would bring to heads on features, and of which classes; None where
             there are fewer than 8 images of a class, more than 1,200 in all, or no features kept.
+        remarks: What was wanted at the end and not done, and why.
 
     Example:
         >>> import keras, tempfile
@@ -86,6 +87,7 @@ class FineTuneResult(Result):
     doubt: DoubtMeasured | None = None
     spared: Spared | None = None
     plan: ImagePlan | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def _images(self) -> ImageData:
@@ -160,6 +162,7 @@ class FineTuneResult(Result):
             "doubt": asdict(self.doubt) if self.doubt else None,
             "spared": asdict(self.spared) if self.spared else None,
             "plan": self.plan.to_dict() if self.plan else None,
+            "remarks": [*self.remarks],
         }
 
     def summary(self) -> str:

@@ -124,6 +124,7 @@ def _doubts(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]:
             f"The model was then trained once more on all {figures['refitted']:,} training and "
             "validation images; figures of validation images are of the model before."
         )
+    lines += figures["remarks"]
     if figures["combined"] and figures["combined"]["how"] != "best":
         what = "weights" if figures["combined"]["how"] == "soup" else "probabilities"
         members = figures["combined"]["members"]

@@ -33,6 +33,7 @@ class Result(ABC):
     cross_validation: CrossValidation | None
     doubt: DoubtMeasured | None
     spared: Spared | None
+    remarks: tuple[str, ...]
 
     @property
     @abstractmethod
@@ -88,6 +89,7 @@ class Result(ABC):
             lines.append(
                 f"            of the model before it was trained on all {self.refitted:,} images"
             )
+        lines += self.remarks
         if self.cross_validation:
             name = f"{self.cross_validation.folds}-fold:"
             lines.append(f"{name:<11} {self.cross_validation}")

@@ -81,6 +81,7 @@ class Figures:
     seconds: float
     test: Measured | None = None
     refitted: int = 0
+    remarks: list[str] = field(default_factory=list)
     cross_validation: Folded | None = None
     calibration: Calibration | None = None
     doubt: DoubtMeasured | None = None

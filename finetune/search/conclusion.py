@@ -40,6 +40,7 @@ from finetune.search.search_result import SearchResult
 from finetune.search.sparing import spared_by_search
 from finetune.search.trials import Trial
 from finetune.support import (
+    Remarks,
     as_csv,
     assign,
     current_deadline,
@@ -112,12 +113,12 @@ def conclude(
     pooled = partial(work.trainer.pooled, settings, source)
     gallery = look_at(model, data, last, answers[last], pooled) if last == "validation" else None
     verdict = _verdict(work, settings, source, single, answers) if _is_time_for(took) else None
-    refitted = 0
+    refitted, remarks = 0, Remarks()
     states: list[Values] = []
     times = work.trainer.refits(source, _REFIT)
     if times and stopped is None:
         again, ending, seeds = trainings(maker, used, combined, options, times)
-        states, refitted = train_again(work, again, trained, seeds, monitor, console)
+        states, refitted = train_again(work, again, trained, seeds, monitor, console, remarks)
         used, combined = (again, ending) if refitted else (used, combined)
     if refitted:
         known = remember(data, card.image_size, refitted=True)
@@ -132,7 +133,7 @@ def conclude(
     model = model.copy()
     folded = None
     if data.folds and stopped is None:
-        folded = measure_in_folds(work, members[0], monitor, console)
+        folded = measure_in_folds(work, members[0], monitor, console, remarks)
     if folded is not None and folded.head is not None and "test" not in answers:
         alone, tuned = (folded.labels, folded.head), (folded.labels, folded.outputs)
         verdict = against_head(f"{folded.folds}-fold", data.task, tuned, alone)
@@ -166,6 +167,7 @@ def conclude(
         measure_doubt(model, data, answers.get("test")),
         spared,
         quick_plan(data, pooled, settings.seed) if stopped is None else None,
+        tuple(remarks),
     )
     if folded is not None:
         write_text(folder / "out_of_fold.csv", as_csv(folded.rows(data.class_names)))
@@ -297,4 +299,5 @@ def _facts(result: SearchResult) -> dict[str, Any]:
         "doubt": asdict(result.doubt) if result.doubt else None,
         "spared": asdict(result.spared) if result.spared else None,
         "plan": result.plan.to_dict() if result.plan else None,
+        "remarks": [*result.remarks],
     }

@@ -1,6 +1,5 @@
 """Trials that are over are done once more: on all images to hand over, in folds to be measured."""
 
-import logging
 import time
 from dataclasses import replace
 
@@ -12,11 +11,9 @@ from finetune.reuse import Source
 from finetune.search.combining import BEST, Combined, Maker, Member
 from finetune.search.options import SearchOptions
 from finetune.search.runner import Work
-from finetune.support import LARGEST_SEED, format_seconds, values_of
+from finetune.support import LARGEST_SEED, Remarks, format_seconds, values_of
 from finetune.training import TrainingProgress, TrainingRecord, Values, best_row, describe_refit
 from finetune.tuning import CrossValidation, cross_validate
-
-log = logging.getLogger("finetune")
 
 
 def trainings(
@@ -47,6 +44,7 @@ def train_again(
     times: int,
     monitor: str,
     console: Console,
+    remarks: Remarks,
 ) -> tuple[list[Values], int]:
     """Train trials so many times more on all images.
 
@@ -59,24 +57,27 @@ def train_again(
     started = time.monotonic()
     progress = [] if console.quiet else [TrainingProgress(console)]
     for member in members:
-        happened = _happened(work, member, monitor)
+        happened = _happened(work, member, monitor, remarks)
         if happened is None:
             return [], 0
         source, record = happened
         try:
-            images = work.trainer.refit(member.settings, source, record, times, progress)
+            made = work.trainer.refit(member.settings, source, record, times, progress)
         except TrainingError as error:
-            log.warning(
-                "Trial %s is not trained again on all images: %s Its weights before are used.",
-                *(member.entry.trial.name, error),
+            remarks.note(
+                f"Trial {member.entry.trial.name} is not trained again on all images: {error} Its "
+                "weights before are used."
             )
             states.append(member.values)
             continue
         except (OutOfTimeError, KeyboardInterrupt) as error:
             why = str(error) or "it was stopped."
-            log.warning("Not trained again on all images: %s The model before is kept.", why)
+            remarks.note(f"Not trained again on all images: {why} The model before is kept.")
             return [], 0
+        if made.remark:
+            remarks.note(made.remark)
         states.append(values_of(trained.variables))
+        images = made.images
         done += times
     if not done:
         return [], 0
@@ -86,10 +87,10 @@ def train_again(
 
 
 def measure_in_folds(
-    work: Work, member: Member, monitor: str, console: Console
+    work: Work, member: Member, monitor: str, console: Console, remarks: Remarks
 ) -> CrossValidation | None:
     """Measure trainings like that of a trial on every image."""
-    happened = _happened(work, member, monitor)
+    happened = _happened(work, member, monitor, remarks)
     if happened is None:
         return None
     started = time.monotonic()
@@ -97,7 +98,7 @@ def measure_in_folds(
     try:
         found = cross_validate(work.trainer, member.settings, *happened, progress)
     except (OutOfTimeError, TrainingError, KeyboardInterrupt) as error:
-        log.warning("Not cross-validated: %s", str(error) or "it was stopped.")
+        remarks.note(f"Not cross-validated: {str(error) or 'it was stopped.'}")
         return None
     took = format_seconds(time.monotonic() - started)
     console.print(f"Cross-validated in {found.folds} folds: {took}")
@@ -109,12 +110,14 @@ def _in_another_order(member: Member, number: int) -> Member:
     return replace(member, settings=replace(member.settings, seed=seed))
 
 
-def _happened(work: Work, member: Member, monitor: str) -> tuple[Source, TrainingRecord] | None:
+def _happened(
+    work: Work, member: Member, monitor: str, remarks: Remarks
+) -> tuple[Source, TrainingRecord] | None:
     """The images of a trial and what happened in it, to be done once more; None if it is lost."""
     trial, outcome = member.entry.trial, member.entry.trial.outcome
     best = best_row(outcome.history, monitor) if outcome is not None else None
     if outcome is None or best is None:
-        log.warning("Trial %s has no history to go by: not trained again.", trial.name)
+        remarks.note(f"Trial {trial.name} has no history to go by: not trained again.")
         return None
     data = work.data
     if outcome.batch_size not in (None, data.batch_size):  # memory was short for more

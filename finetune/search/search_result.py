@@ -64,6 +64,7 @@ class SearchResult(Result):
             spared, or that is not known: where trials were trained in other processes, or before
             the study was gone on with.
         plan: What more images would bring, see `FineTuneResult`.
+        remarks: What was wanted at the end and not done, and why.
 
     Example:
         >>> import keras, tempfile
@@ -103,6 +104,7 @@ class SearchResult(Result):
     doubt: DoubtMeasured | None = None
     spared: Spared | None = None
     plan: ImagePlan | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def _images(self) -> ImageData:

@@ -50,6 +50,7 @@ from .output import SteadyOutput as SteadyOutput
 from .output import new_console as new_console
 from .pipelines import ready_ahead as ready_ahead
 from .places import check_outside as check_outside
+from .remarks import Remarks as Remarks
 from .statistics import accuracy_interval as accuracy_interval
 from .statistics import bootstrap_interval as bootstrap_interval
 from .statistics import squared_error_interval as squared_error_interval

@@ -46,6 +46,7 @@ from .records import best_row as best_row
 from .records import epoch_score as epoch_score
 from .records import merged_history as merged_history
 from .records import was_solved as was_solved
+from .refitting import Refitted as Refitted
 from .refitting import check_refit as check_refit
 from .refitting import describe_refit as describe_refit
 from .refitting import refit as refit

@@ -7,7 +7,6 @@ falls to nothing: few images choose an epoch by luck, and weights that were left
 worse than any that came to rest.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,8 +38,6 @@ from finetune.training.schedules import FALLING, StepRates, rate_table
 from finetune.training.shared import SharedBackbone
 from finetune.training.solved_heads import can_be_solved, solve_on_all
 
-log = logging.getLogger("finetune")
-
 
 @dataclass(frozen=True)
 class Refitted:
@@ -49,10 +46,12 @@ class Refitted:
     Args:
         images: Number of images that were trained on.
         program: What was trained last; None where that was a head, which was solved.
+        remark: Why one of several trainings was taken, where their weights are no good averaged.
     """
 
     images: int
     program: Program | None
+    remark: str = ""
 
 
 @expected_tracing()
@@ -98,10 +97,13 @@ def refit(
         unchanged = min(unchanged, phase.freeze_depth)
         if phase.name == HEAD and after_head is not None:
             after_head()
-    program = _averaged(shared, training, source, record, last, epochs, unchanged, seeds, progress)
+    program, remark = _averaged(
+        shared, training, source, record, last, epochs, unchanged, seeds, progress
+    )
     if last.name == HEAD and after_head is not None:
         after_head()
-    return Refitted(len(source.labels("train")) + len(source.labels("validation")), program)
+    images = len(source.labels("train")) + len(source.labels("validation"))
+    return Refitted(images, program, remark)
 
 
 @expected_tracing()
@@ -177,22 +179,22 @@ def _averaged(
     unchanged: int,
     seeds: int,
     progress: Sequence[PhaseCallback],
-) -> Program | None:
+) -> tuple[Program | None, str]:
     """Go through the last phase so many times from one start, and average the weights.
 
     Returns:
-        What was trained, or None if it was solved.
+        What was trained, or None if it was solved; and why one was taken alone, if it was.
     """
     model = shared.assembly(training.head).model
     start = values_of(model.variables)
-    program = None
+    program, remark = None, ""
     states, losses = [], []
     for seed in range(training.seed, training.seed + seeds):
         assign(model.variables, start)
         program = _again(shared, training, source, record, phase, epochs, unchanged, seed, progress)
         states.append(values_of(model.variables))
         if program is None:  # what is solved has no order of images
-            return None
+            return None, ""
         if seeds > 1:
             losses.append(_loss(shared, program, source))
     if program is not None and seeds > 1:
@@ -200,13 +202,13 @@ def _averaged(
         loss = _loss(shared, program, source)
         # Trainings that went to different valleys have a mean on the hill between them.
         if not loss <= np.mean(losses):
-            log.warning(
-                "The averaged weights of %d seeds have a training loss of %.3f, above the %.3f of "
-                "their mean: the seed with the lowest, %.3f, is taken alone.",
-                *(seeds, loss, np.mean(losses), min(losses)),
+            remark = (
+                f"Of {seeds} trainings on all images the one with the lowest training loss, "
+                f"{min(losses):.3f}, is taken: averaged, their weights have {loss:.3f}, above the "
+                f"mean of theirs, {np.mean(losses):.3f}."
             )
             assign(model.variables, states[int(np.argmin(losses))])
-    return program
+    return program, remark
 
 
 def _again(

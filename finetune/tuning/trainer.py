@@ -19,6 +19,7 @@ from finetune.training import (
     LOSS,
     TASKS,
     PhaseCallback,
+    Refitted,
     SharedBackbone,
     StateFile,
     Training,
@@ -312,13 +313,10 @@ class Trainer:
         seeds: int = 1,
         progress: Sequence[PhaseCallback] = (),
         after_head: Callable[[], None] | None = None,
-    ) -> int:
+    ) -> Refitted:
         """Train once more, on training and validation images, see `finetune.training.refitting`.
 
         The shared model ends with the new weights, or, where this fails, with some of them.
-
-        Returns:
-            Number of images that were trained on.
 
         Raises:
             TrainingError: If what was trained is worse, see `check_refit`.
@@ -327,7 +325,7 @@ class Trainer:
         shared.reset(training.head)
         made = refit(shared, training, source, record, seeds, progress, after_head)
         check_refit(shared, made, source, record)
-        return made.images
+        return made
 
     def count_anew(self) -> None:
         """Forget how many images were trained on: what reuse spares is counted from here."""

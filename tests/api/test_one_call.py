@@ -1,6 +1,7 @@
 """fine_tune: from data to a run folder, its model and its figures."""
 
 import csv
+import html
 import json
 import pickle
 import sys
@@ -481,4 +482,9 @@ def test_where_a_refit_fails_the_model_before_is_kept(
     monkeypatch.setattr(Trainer, "refit", fails)
     kept = tune(folder, test=0.2, refit=True)
     assert (kept.refitted, kept.test) == (0, result.test)
-    assert f"Not trained again on all images: {said}. The model before is kept." in caplog.text
+    why = f"Not trained again on all images: {said}. The model before is kept."
+    assert why in caplog.text
+    assert kept.remarks == (why,)
+    assert why in kept.summary()
+    assert json.loads((kept.folder / "metrics.json").read_text())["remarks"] == [why]
+    assert html.escape(why) in (kept.folder / "report.html").read_text()

@@ -210,10 +210,10 @@ def test_a_member_that_cannot_be_trained_again_is_as_it_was_before(
     chosen = attrgetter("freeze_depth", "learning_rate")
 
     def fails(self, settings, *arguments):
-        images = refit(self, settings, *arguments)
+        made = refit(self, settings, *arguments)
         if chosen(settings) == chosen(lost.settings):
             raise TrainingError("Not fitting.")
-        return images
+        return made
 
     monkeypatch.setattr(Trainer, "refit", fails)
     result = searched(refit=1, combine="ensemble")

@@ -1,5 +1,6 @@
 """What a search hands over: a model of its own, and what it is worth."""
 
+import html
 import json
 
 import numpy as np
@@ -130,7 +131,12 @@ def test_where_it_cannot_be_trained_again_the_model_before_is_handed_over(
     monkeypatch.setattr(Trainer, "refit", fails)
     monkeypatch.setitem(tuner.trainer.arguments, "refit", 2)
     result = search(strategy="grid")
-    assert said in caplog.text
+    (why,) = result.remarks
+    assert said in why
+    assert why in caplog.text
+    assert why in result.summary()
+    assert json.loads((result.folder / "result.json").read_text())["remarks"] == [why]
+    assert html.escape(why) in (result.folder / "report.html").read_text()
     assert (result.refitted, result.combined) == (0, before.combined)
     images = data.splits["test"].images
     for model in (result, load(tmp_path / "study")):

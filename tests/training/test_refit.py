@@ -134,7 +134,7 @@ def test_several_times_give_the_mean_of_trainings_in_other_orders(make_backbone,
 
 @pytest.mark.parametrize(("losses", "seed"), [((0.5, 0.9), 0), ((0.9, 0.5), 1)])
 def test_of_trainings_whose_mean_is_worse_the_one_with_the_lowest_loss_is_taken(
-    make_backbone, data, monkeypatch, caplog, losses, seed
+    make_backbone, data, monkeypatch, losses, seed
 ):
     record = record_of((HEAD, [0.9]), (FINE_TUNE, [0.7]), best=1)
     trainer = trainer_of(make_backbone(), head_optimizer="lbfgs", learning_rate=1e-3)
@@ -142,9 +142,18 @@ def test_of_trainings_whose_mean_is_worse_the_one_with_the_lowest_loss_is_taken(
     # As if the trainings had gone to different valleys, one of them deeper.
     measured = iter([*losses, 5.0])
     monkeypatch.setattr(refitting, "_loss", lambda *arguments: next(measured))
-    for value, same in zip(weights_of(trainer, data, record, 2), alone, strict=True):
+    values = trainer.settings()
+    source = trainer.source_of(data, values)
+    shared, training = trainer.prepare(values, source)
+    shared.reset(training.head)
+    made = refit(shared, training, source, record, 2)
+    together = values_of(shared.assembly(training.head).model.variables)
+    for value, same in zip(together, alone, strict=True):
         np.testing.assert_array_equal(value, same)
-    assert "of their mean: the seed with the lowest, 0.500, is taken alone" in caplog.text
+    assert made.remark == (
+        "Of 2 trainings on all images the one with the lowest training loss, 0.500, is taken: "
+        "averaged, their weights have 5.000, above the mean of theirs, 0.700."
+    )
 
 
 def test_a_loss_that_is_not_finite_is_an_error(backbone, data):
@@ -155,7 +164,7 @@ def test_a_loss_that_is_not_finite_is_an_error(backbone, data):
 
 def checked(trainer, data, record):
     values = trainer.settings()
-    return trainer.refit(values, trainer.source_of(data, values), record)
+    return trainer.refit(values, trainer.source_of(data, values), record).images
 
 
 def test_a_refit_that_knows_the_validation_images_less_well_than_before_is_an_error(backbone, data):
