@@ -63,8 +63,7 @@ class FineTuner(keras_tuner.HyperModel):
             phase; or a fraction; or the name of the last layer or block that does. Default: a
             choice of block ends from "everything trains" to "head only"; "auto": the smallest
             three of these (the guide on freeze depth has the measurements).
-        learning_rate: Rate of the second phase. Default (1e-5, 1e-3): the tutorials' 1e-5 is
-            its low end.
+        learning_rate: Rate of the second phase. Default (1e-4, 2e-3): what did well, and around it.
         head_optimizer: How the head phase finds its weights. Default "auto": a linear head on
             stored images or kept features is solved by L-BFGS, as logistic regression with a
             penalty chosen by 5-fold cross-validation (ridge regression for values); any other is
@@ -78,6 +77,7 @@ class FineTuner(keras_tuner.HyperModel):
         schedule: How the rate moves in the second phase: "cosine" (default, which calms the
             last epochs), "constant", "exponential", "piecewise", "plateau", a Keras schedule or
             a function.
+        warm_up: Share of the second phase in which "cosine" rises. Default 0.3, as in fastai.
         dropout: Share of features dropped before the outputs. Default 0.2, as in Keras'
             tutorial.
         hidden_units: Units of a ReLU layer in the head. Default 0: none.
@@ -87,7 +87,8 @@ class FineTuner(keras_tuner.HyperModel):
         batch_norm: "frozen" (default, as Keras' guide advises) or "adapt".
         layer_decay: Factor on the rate from each trained layer to the one before it. Default
             None: one rate.
-        clip_norm: Largest global norm of the gradients. Default None.
+        clip_norm: Largest global norm of the gradients, to which larger ones are scaled. Default
+            1.0, as in Hugging Face's `Trainer`; None: no limit.
         weight_decay: Decoupled weight decay. Default None: the optimizer's own.
         ema: Momentum of the moving average of the weights. Default None: none.
         mixed_precision: True, False (default) or the name of a Keras dtype policy.
@@ -134,7 +135,7 @@ class FineTuner(keras_tuner.HyperModel):
         >>> tuner.build(hp).output_shape
         (None, 3)
         >>> hp.values["freeze_depth"], hp.values["learning_rate"]
-        (0, 1e-05)
+        (0, 0.0001)
     """
 
     def __init__(
@@ -148,20 +149,21 @@ class FineTuner(keras_tuner.HyperModel):
         preprocess: str | keras.Layer | Callable | None = UNSET,
         backbone_options: Searchable[dict[str, Any] | None] = None,
         freeze_depth: Searchable[int | float | str | None] = None,
-        learning_rate: Searchable[float] = (1e-5, 1e-3),
+        learning_rate: Searchable[float] = (1e-4, 2e-3),
         head_optimizer: Searchable[str] = "auto",
         head_learning_rate: Searchable[float] = 1e-3,
         head_epochs: Searchable[int] = 60,
         epochs: Searchable[int] = 15,
         optimizer: Searchable[str] = "adam",
         schedule: Searchable[Schedule] = "cosine",
+        warm_up: Searchable[float] = 0.3,
         dropout: Searchable[float] = 0.2,
         hidden_units: Searchable[int] = 0,
         label_smoothing: Searchable[float | None] = None,
         class_weight: Searchable[str | dict[int, float] | None] = None,
         batch_norm: Searchable[str] = "frozen",
         layer_decay: Searchable[float | None] = None,
-        clip_norm: Searchable[float | None] = None,
+        clip_norm: Searchable[float | None] = 1.0,
         weight_decay: Searchable[float | None] = None,
         ema: Searchable[float | None] = None,
         mixed_precision: Searchable[bool | str] = False,

@@ -80,7 +80,8 @@ def fine_tune(
             not apply.
         freeze_depth: Layers, fraction, or layer or block name. Default 0.35: the lowest third
             stays frozen (54 of MobileNetV2's 154 layers).
-        learning_rate: Rate of the second phase. Default 3e-4.
+        learning_rate: Rate of the second phase. Default 6e-4; docs/results.md has the
+            measurements.
         out: Run folder to write, new or empty. One that holds an unfinished run of the same is
             gone on with. Default: a new one under "runs/".
         overwrite: Whether a run that `out` holds is replaced, once the new one is whole. Default

@@ -181,7 +181,7 @@ class FineTuneResult(Result):
             lines.append(
                 f"in phase {lost[0]['phase']!r} the loss was not finite from epoch "
                 f"{lost[0]['epoch']} on, which ended it, at a learning rate of "
-                f"{lost[0]['learning_rate']:.3g}: lower that, or limit the gradients with clip_norm"
+                f"{lost[0]['learning_rate']:.3g}: lower that, or clip_norm"
             )
         if self.record.interrupted:
             lines.append("training was stopped before its end; this is the best until then")

@@ -23,7 +23,7 @@ _TEST = merged(
     without=("tuner", "data"),
 )
 # The test sets the rate of every step itself.
-_RATES = ("learning_rate", "schedule", "epochs", "patience")
+_RATES = ("learning_rate", "schedule", "warm_up", "epochs", "patience")
 _LOADING = loading_options("image_size", "seed", "task")
 _OPTIONS = merged(_TEST, _LOADING, fixed(training_options("augment", *_RATES)))
 

@@ -7,6 +7,9 @@ from finetune.data import ImageData
 from finetune.search.saved import Beginning, OldBeginning
 from finetune.tuning import Trainer, describe, spelled_out
 
+# Its cosine's, which could not be chosen.
+_WARM_UP = 0.1
+
 
 def translated(
     known: OldBeginning, wanted: Beginning, trainer: Trainer, data: ImageData
@@ -29,6 +32,7 @@ def translated(
     # accuracies that hardly matters; rungs compare nothing else.
     tuner["select"] = known.monitor
     tuner["head_optimizer"] = known.settings.get("optimizer", "adam")
+    tuner["warm_up"] = _WARM_UP
     spelled = spelled_out(tuner, trainer, data)
     if known.strategy == "halving" and spelled["label_smoothing"]:
         spelled["label_smoothing"] = f"{spelled['label_smoothing']}, also of validation images"

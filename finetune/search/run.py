@@ -158,6 +158,7 @@ def _plan(trainer: Trainer, data: ImageData, options: SearchOptions, folder: Pat
         begun_with=begun_with(folder, options.max_trials),
         good=_good(trainer, settings, space),
         seed=options.seed,
+        warm_up=settings.warm_up if settings.schedule == "cosine" else 0.0,
     )
     beginning = Beginning(
         monitor=monitor,

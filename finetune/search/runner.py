@@ -187,7 +187,7 @@ class Runner:
                 outcome,
                 finished=True,
                 error=f"The loss was not finite in epoch {lost['epoch']}: the learning rate "
-                f"{settings.learning_rate:.1e} is too high, or clip_norm is needed.",
+                f"{settings.learning_rate:.1e} is too high, or clip_norm.",
             )
         loss = loss_of(record.monitor)
         metrics = {

@@ -25,12 +25,14 @@ from finetune.compat import give_next, has_default_objective, may_go_on, write_n
 from finetune.exceptions import ArgumentError
 from finetune.search.spaces import grid_size
 from finetune.search.trials import Job, Outcome
-from finetune.training import WARM_UP
 
 STRATEGIES = ("halving", "grid", "random", "bayesian", "hyperband")
 
 # Of each rung a third goes on, as in Hyperband (Li et al., 2018) and KerasTuner.
 FACTOR = 3
+
+# Share of the epochs in which an optimizer's first steps do harm, whatever the schedule.
+_SETTLING = 0.1
 
 # Where the space has no end.
 DEFAULT_TRIALS = 12
@@ -263,7 +265,7 @@ class Halving:
         return remaining
 
 
-def rungs(trials: int, epochs: int) -> list[int]:
+def rungs(trials: int, epochs: int, warm_up: float = 0.0) -> list[int]:
     """Epochs after which successive halving compares.
 
     Not before a whole epoch at the full rate: the optimizer's first steps at a high rate do harm
@@ -272,13 +274,15 @@ def rungs(trials: int, epochs: int) -> list[int]:
     Example:
         >>> rungs(12, 10), rungs(12, 15), rungs(2, 10), rungs(100, 2)
         ([2, 4, 10], [3, 5, 15], [10], [2])
+        >>> rungs(12, 15, warm_up=0.3)
+        [6, 7, 15]
     """
     count = min(_log(trials), _log(epochs))
-    first = math.ceil(WARM_UP * epochs) + 1
+    first = math.ceil(max(warm_up, _SETTLING) * epochs) + 1
     early = [
         max(math.ceil(epochs / FACTOR ** (count - rung)), first + rung) for rung in range(count)
     ]
-    return [*early, epochs]
+    return [*(rung for rung in early if rung < epochs), epochs]
 
 
 def _log(number: int) -> int:
@@ -296,6 +300,7 @@ def build_strategy(
     begun_with: int | None,
     good: Sequence[dict[str, Any]],
     seed: int,
+    warm_up: float = 0.0,
 ) -> Strategy:
     """Make a strategy.
 
@@ -312,6 +317,7 @@ def build_strategy(
         good: Values known to be good, the best first: those of the first trials, where trials are
             drawn; halving trains them to their end. At most a quarter of all trials, or one.
         seed: Of what is drawn.
+        warm_up: Share of the epochs in which the rate rises. Halving compares after it.
 
     Returns:
         The strategy.
@@ -360,7 +366,7 @@ def build_strategy(
     proposals = GridSearchOracle if small else RandomSearchOracle
     oracle = proposals(max_trials=number, **options)
     drawn = OracleStrategy(oracle, objective, () if small else good)
-    return Halving(drawn, number, rungs(planned, epochs), better, good)
+    return Halving(drawn, number, rungs(planned, epochs, warm_up), better, good)
 
 
 def _job(trial: OracleTrial) -> Job:

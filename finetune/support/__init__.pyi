@@ -50,7 +50,6 @@ from .output import SteadyOutput as SteadyOutput
 from .output import new_console as new_console
 from .pipelines import ready_ahead as ready_ahead
 from .places import check_outside as check_outside
-from .remarks import Remarks as Remarks
 from .statistics import accuracy_interval as accuracy_interval
 from .statistics import bootstrap_interval as bootstrap_interval
 from .statistics import squared_error_interval as squared_error_interval
@@ -69,4 +68,5 @@ from .variables import first_not_finite as first_not_finite
 from .variables import values_of as values_of
 from .variables import without_room as without_room
 from .versions import environment as environment
+from .warned import Remarks as Remarks
 from .whole_folders import whole_folder as whole_folder

@@ -50,7 +50,6 @@ from .refitting import Refitted as Refitted
 from .refitting import check_refit as check_refit
 from .refitting import describe_refit as describe_refit
 from .refitting import refit as refit
-from .schedules import WARM_UP as WARM_UP
 from .schedules import Schedule as Schedule
 from .schedules import build_schedule as build_schedule
 from .session import refuse_callbacks as refuse_callbacks

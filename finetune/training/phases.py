@@ -137,7 +137,7 @@ def train(
         rates = ", ".join(f"{rate:.3g} in phase {phase!r}" for phase, rate in tried.items())
         raise TrainingError(
             f"Expected a finite loss, but no epoch ended with one (learning rate {rates}). Lower "
-            "the learning rate, or limit the gradients with clip_norm=1.0."
+            "the learning rate, or clip_norm."
         )
     model.stop_training = False
     # Compiled for callbacks alone: who saves it now wants the model, not its optimizer.
@@ -347,7 +347,7 @@ def _run_phase(
             return
         current_deadline().check("training was to go on")
     steps = batches.steps
-    table = rate_table(phase.schedule, phase.learning_rate, steps * phase.epochs)
+    table = rate_table(phase.schedule, phase.learning_rate, steps * phase.epochs, phase.warm_up)
     rates = StepRates(table, first_step=steps * resumed)
     rates.rates.extend(best.record.rates.get(phase.name, []))
     best.record.rates[phase.name] = rates.rates

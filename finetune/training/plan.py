@@ -6,7 +6,7 @@ from finetune.backbones import BatchNorm
 from finetune.exceptions import ArgumentError
 from finetune.training.head import Head
 from finetune.training.optimizers import OptimizerSettings
-from finetune.training.schedules import Schedule
+from finetune.training.schedules import WARM_UP, Schedule
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Phase:
         learning_rate: Rate at the start (the peak, for schedules that warm up), above 0.
         epochs: Most epochs to train, 0 or more.
         schedule: See `finetune.training.build_schedule`. Defaults to "constant".
+        warm_up: Likewise. Defaults to 0.3.
         patience: Epochs without a lower validation loss after which the phase ends early;
             None to go through all epochs.
         solve: Whether a linear head is solved where it can be, see `finetune.training.solving`,
@@ -35,6 +36,7 @@ class Phase:
     learning_rate: float
     epochs: int
     schedule: Schedule = "constant"
+    warm_up: float = WARM_UP
     patience: int | None = None
     solve: bool = False
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)

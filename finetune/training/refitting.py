@@ -287,7 +287,9 @@ def _lengths(training: Training, record: TrainingRecord) -> list[tuple[Phase, in
 
 def _rates(phase: Phase, record: TrainingRecord, steps: int) -> np.ndarray:
     """The rate of every step; where losses decided it, that of each epoch as it was before."""
-    table: Any = rate_table(phase.schedule, phase.learning_rate, steps * phase.epochs)
+    table: Any = rate_table(
+        phase.schedule, phase.learning_rate, steps * phase.epochs, phase.warm_up
+    )
     if table is not None:
         return table
     used = [row["learning_rate"] for row in record.phase(phase.name)]

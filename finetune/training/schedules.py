@@ -18,27 +18,30 @@ SCHEDULES = ("constant", "exponential", "piecewise", "cosine", "plateau")
 # Those that end at a hundredth of the rate or less, whatever happens.
 FALLING = ("exponential", "piecewise", "cosine")
 
-# Shares of the phase, common in the field: a tenth to warm up, drops at a half and
-# three quarters (He et al., "Deep residual learning", 2015), an end at a hundredth.
-WARM_UP = 0.1
+# Shares of the phase: three tenths to warm up, as fastai's `fine_tune` does (docs/results.md has
+# the measurements); drops at a half and three quarters (He et al., "Deep residual learning", 2015),
+# an end at a hundredth.
+WARM_UP = 0.3
 DROPS = (0.5, 0.75)
 DROP_FACTOR = 0.1
 FINAL_FACTOR = 0.01
 
 
 def build_schedule(
-    schedule: Schedule, learning_rate: float, steps: int
+    schedule: Schedule, learning_rate: float, steps: int, warm_up: float = WARM_UP
 ) -> keras.optimizers.schedules.LearningRateSchedule | None:
     """Make the Keras schedule of one phase.
 
     Args:
         schedule: "constant"; "exponential" (falls to a hundredth over the phase);
             "piecewise" (a tenth at half, a hundredth at three quarters); "cosine" (linear
-            warm-up over the first tenth, then cosine decay to zero); "plateau" (Keras'
+            warm-up, then cosine decay to zero); "plateau" (Keras'
             `ReduceLROnPlateau`, see `schedule_callbacks`); a Keras `LearningRateSchedule`,
             taken as it is; or a function of Keras' `LearningRateScheduler`.
         learning_rate: The rate to start from, or the peak for "cosine". Above 0.
         steps: Number of optimizer steps in the phase, at least 1.
+        warm_up: Share of the steps in which "cosine" rises to the rate, 0 to 1 exclusive. Default
+            0.3.
 
     Returns:
         The schedule, or None where the rate is not a function of the step: it is constant,
@@ -49,7 +52,7 @@ def build_schedule(
 
     Example:
         >>> schedule = build_schedule("cosine", 0.01, steps=100)
-        >>> [round(float(schedule(step)), 4) for step in (0, 10, 55, 100)]
+        >>> [round(float(schedule(step)), 4) for step in (0, 30, 65, 100)]
         [0.0, 0.01, 0.005, 0.0]
     """
     schedules = keras.optimizers.schedules
@@ -63,12 +66,12 @@ def build_schedule(
         values = [learning_rate * DROP_FACTOR**drops for drops in range(len(DROPS) + 1)]
         return schedules.PiecewiseConstantDecay([int(share * steps) for share in DROPS], values)
     if schedule == "cosine":
-        warm_up = int(WARM_UP * steps)
+        rising = int(warm_up * steps)
         return schedules.CosineDecay(
-            0.0 if warm_up else learning_rate,
-            max(steps - warm_up, 1),
-            warmup_target=learning_rate if warm_up else None,
-            warmup_steps=warm_up,
+            0.0 if rising else learning_rate,
+            max(steps - rising, 1),
+            warmup_target=learning_rate if rising else None,
+            warmup_steps=rising,
         )
     raise ArgumentError(
         f"Expected schedule to be one of {SCHEDULES}, a Keras LearningRateSchedule or a "
@@ -76,13 +79,16 @@ def build_schedule(
     )
 
 
-def rate_table(schedule: Schedule, learning_rate: float, steps: int) -> np.ndarray | None:
+def rate_table(
+    schedule: Schedule, learning_rate: float, steps: int, warm_up: float = WARM_UP
+) -> np.ndarray | None:
     """Work out the rate of every step of a phase, all at once.
 
     Args:
         schedule: See `build_schedule`.
         learning_rate: Likewise.
         steps: Number of optimizer steps in the phase, at least 1.
+        warm_up: Likewise.
 
     Returns:
         One rate a step, float32; None where the rate is not a function of the step.
@@ -97,14 +103,14 @@ def rate_table(schedule: Schedule, learning_rate: float, steps: int) -> np.ndarr
     if not isinstance(schedule, str):
         built = build_schedule(schedule, learning_rate, steps)
         return None if built is None else _evaluated(built, steps)
-    unit = _unit_table(schedule, steps)
+    unit = _unit_table(schedule, steps, warm_up)
     return None if unit is None else np.float32(learning_rate) * unit
 
 
 @functools.lru_cache(maxsize=16)
-def _unit_table(name: str, steps: int) -> np.ndarray | None:
+def _unit_table(name: str, steps: int, warm_up: float) -> np.ndarray | None:
     """The table for a rate of 1, from which that of every trial follows."""
-    built = build_schedule(name, 1.0, steps)
+    built = build_schedule(name, 1.0, steps, warm_up)
     return None if built is None else _evaluated(built, steps)
 
 

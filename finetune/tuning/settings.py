@@ -33,7 +33,7 @@ _HEAD_PATIENCE = 10
 # What one training uses where a search would choose, and near what a search begins;
 # docs/results.md has the measurements.
 FREEZE_DEPTH = 0.35
-LEARNING_RATE = 3e-4
+LEARNING_RATE = 6e-4
 
 # Keeps a few hundred images from being learned by heart; docs/results.md has the measurements.
 _LABEL_SMOOTHING = 0.1
@@ -78,6 +78,7 @@ class Settings:
     epochs: int
     optimizer: str
     schedule: Any
+    warm_up: float
     dropout: float
     hidden_units: int
     label_smoothing: float | None
@@ -104,6 +105,7 @@ class Settings:
         policy_name(self.mixed_precision)
         Head("multiclass", 2, self.hidden_units, self.dropout)
         loss_for("multiclass", self.smoothing("multiclass"))
+        check_number("warm_up", self.warm_up, least=0, below=1)
         build_schedule(self.schedule, 1.0, steps=1)
         if self.layer_decay is not None:
             layer_decay_factors([], self.layer_decay)
@@ -185,6 +187,7 @@ class Settings:
             self.learning_rate,
             self.epochs,
             schedule=self.schedule,
+            warm_up=self.warm_up,
             patience=self.patience,
             optimizer=optimizer,
             batch_norm=self.batch_norm,

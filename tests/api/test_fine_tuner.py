@@ -61,7 +61,7 @@ def test_freeze_depth_and_learning_rate_are_tunable_by_default(make_backbone):
     depth = next(parameter for parameter in hp.space if parameter.name == "freeze_depth")
     assert (depth.values[0], depth.values[-1]) == (0, 16)
     rate = next(parameter for parameter in hp.space if parameter.name == "learning_rate")
-    assert (rate.min_value, rate.max_value, rate.sampling) == (1e-5, 1e-3, "log")
+    assert (rate.min_value, rate.max_value, rate.sampling) == (1e-4, 2e-3, "log")
     assert model.output_shape == (None, 3)
 
 

@@ -62,7 +62,7 @@ def test_the_file_is_resolved_and_a_flag_beats_it(place):
     assert content["image_size"] == 16
     assert content["label_smoothing"] == 0.1
     assert content["task"] == "multiclass"
-    assert content["clip_norm"] == "none"
+    assert (content["clip_norm"], content["layer_decay"]) == (1.0, "none")
     assert content["seed"] == 3
     call("fit", "--config", path, "--epochs", "1", "--no-reuse", "--out", root / "beaten")
     beaten = tomllib.loads((root / "beaten" / "config.toml").read_text())
@@ -94,7 +94,7 @@ def test_what_only_python_can_give_is_named(place, arrays, tmp_path):
     path = tmp_path / "study" / "config.toml"
     content = tomllib.loads(path.read_text())
     assert content["only_python"] == ["data", "backbone"]
-    assert content["learning_rate"] == "1e-05:0.001"
+    assert content["learning_rate"] == "0.0001:0.002"
     refused = call("search", "--config", path)
     assert refused.exit_code == 1
     assert "was given data, backbone in Python, which no file can hold" in refused.output

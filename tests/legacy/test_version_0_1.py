@@ -40,7 +40,12 @@ def test_a_saved_model_says_what_it_said():
 
 
 # What that version did, and could not do otherwise.
-AS_IT_DID = {"select": "val_accuracy", "head_optimizer": "adam"}
+AS_IT_DID = {
+    "select": "val_accuracy",
+    "head_optimizer": "adam",
+    "clip_norm": None,
+    "warm_up": 0.1,
+}
 
 
 def search(study, augment="none", strategy="grid", **options):
@@ -77,6 +82,8 @@ def test_a_study_goes_on(study):
         ({"epochs": 2}, "epochs: 1 in the study, 2 now"),
         ({"select": "val_loss"}, "select: 'val_accuracy' in the study, 'val_loss' now"),
         ({"head_optimizer": "auto"}, "head_optimizer: 'adam' in the study, 'auto' now"),
+        ({"clip_norm": 1.0}, "clip_norm: None in the study, 1.0 now"),
+        ({"warm_up": 0.3}, "warm_up: 0.1 in the study, 0.3 now"),
     ],
 )
 def test_a_study_is_not_gone_on_with_by_another_training(study, options, line):

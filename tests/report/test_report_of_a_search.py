@@ -26,6 +26,7 @@ def tuner(make_backbone, tmp_path_factory):
         learning_rate=[1e-3, 1e-2],
         dropout=[0.0, 0.2],
         epochs=2,
+        warm_up=0.0,  # of so few steps the first would be none
         head_epochs=2,
         refit=0,
     )

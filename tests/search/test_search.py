@@ -190,7 +190,7 @@ def test_halving_trains_all_a_little_and_the_best_third_to_the_end(search, tmp_p
     epochs = {trial["id"]: (trial["epochs"], trial["status"]) for trial in result.trials}
     trained = [entry for entry in epochs.values() if entry[0]]
     # The best third of the six, and what is nearest to the values of `fine_tune`.
-    assert sorted(trained) == [(2, "pruned")] + [(4, "completed")] * 3
+    assert sorted(trained) == [(3, "pruned")] + [(4, "completed")] * 3
     # Head only has no epochs to go on with.
     assert [status for n, status in epochs.values() if not n] == ["completed"] * 2
 
@@ -298,7 +298,7 @@ def test_trial_out_of_memory_in_mid_training_keeps_half_the_batch_to_its_end(
     trials = read_trials(result.folder)
     unfrozen = [trial for trial in trials if trial.outcome.epochs]
     # Two rungs, and memory was short in each trial once.
-    assert sorted(trial.outcome.epochs for trial in unfrozen) == [2, 2, 4, 4]
+    assert sorted(trial.outcome.epochs for trial in unfrozen) == [3, 4, 4, 4]
     assert greedy.path.read_text().split() == ["14"] * 4
     assert caplog.text.count("out of memory with batches of 16; once more with 8") == 4
     remarks = {trial.trial: trial.remark for trial in trials}
@@ -710,7 +710,7 @@ def test_outcome_without_a_score_ranks_last():
 @pytest.mark.parametrize(
     ("rates", "known"),
     [
-        ((1e-5, 1e-3), [(5, 3e-4), (5, 1e-3), (10, 1e-3)]),
+        ((1e-5, 1e-3), [(5, 6e-4), (5, 1e-3), (10, 1e-3)]),
         ((1e-5, 1e-4), [(5, 1e-4), (10, 1e-4)]),  # no point twice
         ([1e-5, 1e-3], [(5, 1e-3), (10, 1e-3)]),
     ],

@@ -241,10 +241,15 @@ def test_a_trial_of_halving_is_over_as_soon_as_others_go_on_in_its_place():
     assert chosen.over() == {job.trial for job in first} - goes_on
 
 
-@given(trials=some.integers(1, 300), epochs=some.integers(1, 200))
-def test_rungs_rise_to_all_epochs(trials, epochs):
-    found = rungs(trials, epochs)
+@given(
+    trials=some.integers(1, 300),
+    epochs=some.integers(1, 200),
+    warm_up=some.floats(0, 1, exclude_max=True),
+)
+def test_rungs_rise_to_all_epochs_and_come_after_the_warm_up(trials, epochs, warm_up):
+    found = rungs(trials, epochs, warm_up)
     assert found[-1] == epochs
+    assert all(epoch > warm_up * epochs for epoch in found)
     assert found[0] >= 1
     assert all(low < high for low, high in itertools.pairwise(found))
     assert 3 ** (len(found) - 1) <= max(trials, 1)

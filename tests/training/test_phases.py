@@ -202,7 +202,7 @@ def test_the_loss_of_validation_images_is_without_smoothing(shared, source):
         ("constant", [0.1] * 6),
         ("piecewise", [0.1] * 4 + [0.01, 0.001]),
         ("exponential", [0.1 * 0.01 ** (step / 6) for step in range(6)]),
-        ("cosine", [0.05 * (1 + np.cos(np.pi * step / 6)) for step in range(6)]),
+        ("cosine", [0.0, *(0.05 * (1 + np.cos(np.pi * step / 5)) for step in range(5))]),
         (
             keras.optimizers.schedules.InverseTimeDecay(0.2, 1, 1.0),
             [0.2 / (1 + s) for s in range(6)],
@@ -452,8 +452,8 @@ def test_a_training_in_which_no_loss_is_finite_names_the_rate_of_every_phase(sha
         run(shared, source, phases)
     assert str(caught.value) == (
         "Expected a finite loss, but no epoch ended with one (learning rate 2e+30 in phase "
-        "'more', 1e+30 in phase 'fine_tune'). Lower the learning rate, or limit the gradients "
-        "with clip_norm=1.0."
+        "'more', 1e+30 in phase 'fine_tune'). Lower the learning rate, or "
+        "clip_norm."
     )
 
 

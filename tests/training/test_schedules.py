@@ -32,16 +32,18 @@ def test_piecewise_drops_at_a_half_and_three_quarters():
     assert values[76] == values[99] == pytest.approx(0.001)
 
 
-def test_cosine_warms_up_over_a_tenth_and_ends_at_zero():
-    values = rates("cosine")
+@pytest.mark.parametrize("warm_up", [0.1, 0.3])
+def test_cosine_warms_up_over_its_share_and_ends_at_zero(warm_up):
+    schedule = build_schedule("cosine", 0.1, 100, warm_up)
+    values, top = [float(schedule(step)) for step in range(101)], int(100 * warm_up)
     assert values[0] == 0
-    assert values[5] == pytest.approx(0.05)
-    assert values[10] == max(values) == pytest.approx(0.1)
+    assert values[top // 2] == pytest.approx(0.05)
+    assert values[top] == max(values) == pytest.approx(0.1)
     assert values[100] == pytest.approx(0)
 
 
 def test_cosine_of_few_steps_has_no_warm_up():
-    values = rates("cosine", steps=5)
+    values = rates("cosine", steps=3)
     assert values[0] == pytest.approx(0.1)
     assert values == sorted(values, reverse=True)
 
@@ -91,6 +93,11 @@ def test_the_table_has_the_rate_that_the_schedule_of_keras_gives_each_step(name,
     schedule = build_schedule(name, 0.3, steps)
     expected = [float(schedule(step)) for step in range(steps)]
     np.testing.assert_allclose(rate_table(name, 0.3, steps), expected, rtol=1e-5, atol=1e-8)
+
+
+def test_tables_of_one_schedule_differ_by_the_share_that_warms_up():
+    early, late = (rate_table("cosine", 0.1, 100, warm_up) for warm_up in (0.1, 0.3))
+    assert (np.argmax(early), np.argmax(late)) == (10, 30)
 
 
 def test_schedules_of_the_users_have_a_table_too():
