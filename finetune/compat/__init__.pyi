@@ -16,6 +16,7 @@ from .oracles import may_go_on as may_go_on
 from .oracles import write_nothing as write_nothing
 from .unmade_variables import declared_bytes as declared_bytes
 from .weight_updates import SwapAverages as SwapAverages
+from .weight_updates import limit_what_is_summed as limit_what_is_summed
 from .weight_updates import sum_between_devices_only as sum_between_devices_only
 from .weight_updates import with_rate_factors as with_rate_factors
 from .weight_updates import with_weight_decay as with_weight_decay

@@ -99,6 +99,33 @@ def sum_between_devices_only(optimizer: keras.optimizers.Optimizer) -> None:
     kept._all_reduce_sum_gradients = over_those_there_are
 
 
+def limit_what_is_summed(optimizer: keras.optimizers.Optimizer) -> None:
+    """Has an optimizer sum gradients over all devices before it limits their norm.
+
+    Args:
+        optimizer: Changed in place; on one device nothing is another.
+
+    Example:
+        >>> optimizer = keras.optimizers.SGD(1.0, global_clipnorm=0.5)
+        >>> limit_what_is_summed(optimizer)
+        >>> kernel = keras.Variable([8.0])
+        >>> optimizer.apply([keras.ops.ones(1)], [kernel])
+        >>> float(kernel[0])
+        7.5
+    """
+    # Keras limits what each device found in its part of a batch, and sums that: of two devices that
+    # agree twice as much is let through as of one.
+    kept: Any = optimizer
+    limit, over_all_devices = kept._clip_gradients, kept._all_reduce_sum_gradients
+
+    def of_the_sum(gradients: Iterable[Any]) -> Any:
+        pairs = over_all_devices([(gradient, None) for gradient in gradients])
+        return limit([gradient for gradient, _ in pairs])
+
+    kept._clip_gradients = of_the_sum
+    kept._all_reduce_sum_gradients = lambda pairs: pairs
+
+
 class SwapAverages(keras.callbacks.SwapEMAWeights):
     """Validates and keeps the moving average of the weights.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from finetune.compat import sum_between_devices_only, with_rate_factors
+from finetune.compat import limit_what_is_summed, sum_between_devices_only, with_rate_factors
 from finetune.exceptions import ArgumentError
 from finetune.support import check_number
 
@@ -98,6 +98,8 @@ def build_optimizer(
         cls = with_rate_factors(cls, rate_factors)
     optimizer = derive(cls)(**arguments)
     sum_between_devices_only(optimizer)
+    if settings.clip_norm is not None:
+        limit_what_is_summed(optimizer)
     return optimizer
 
 
