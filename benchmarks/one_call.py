@@ -104,6 +104,7 @@ def call_fine_tune(options: argparse.Namespace, folder: str | Path):
             learning_rate=options.rate,
             epochs=options.epochs,
             schedule="constant",
+            clip_norm=None,
             label_smoothing=0.0,
             refit=0,  # the tutorial holds the same images back
             seed=options.seed,

@@ -175,7 +175,7 @@ def ours(options: argparse.Namespace, data, folder: str, **settings):
 # What is compared. Ours trains as the stock side does, or with what FineTuner does by default.
 SIDES = {
     "stock": stock,
-    "ours": partial(ours, schedule="constant", label_smoothing=0.0),
+    "ours": partial(ours, schedule="constant", clip_norm=None, label_smoothing=0.0),
     "defaults": ours,
 }
 

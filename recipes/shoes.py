@@ -16,7 +16,7 @@ import keras
 from finetune import FineTuner, accuracy_interval, load_data
 
 DEPTHS, RATE, RATES = [0, 50, 100, 154], 1e-5, [1e-4, 1e-5, 1e-6]
-PLAIN = {"schedule": "constant", "label_smoothing": 0.0}
+PLAIN = {"schedule": "constant", "clip_norm": None, "label_smoothing": 0.0}
 PUBLISHED = {**PLAIN, "head_epochs": 0, "dropout": 0.0, "batch_norm": "adapt"}
 PUBLISHED_DATA = {"image_size": 160, "batch_size": 256, "test": 1 / 6, "validation": 0.2}
 PUBLISHED_EPOCHS = {"freeze_depth": [50], "learning_rate": [50, 100, 500]}  # one for each rate
