@@ -124,7 +124,7 @@ def test_draws_both_figures(printed):
 def test_reproduces_the_protocol_of_the_experiment():
     assert (shoes.DEPTHS, shoes.RATE, shoes.RATES) == ([0, 50, 100, 154], 1e-5, [1e-4, 1e-5, 1e-6])
     assert shoes.PUBLISHED == {
-        **{"schedule": "constant", "label_smoothing": 0.0, "dropout": 0.0},
+        **{"schedule": "constant", "clip_norm": None, "label_smoothing": 0.0, "dropout": 0.0},
         **{"head_epochs": 0, "batch_norm": "adapt"},
     }
     assert (shoes.PUBLISHED_DATA["image_size"], shoes.PUBLISHED_DATA["batch_size"]) == (160, 256)
