@@ -16,7 +16,7 @@ from finetune.reuse import pass_batch
 from finetune.search.kept_weights import kept_weights
 from finetune.search.ranking import Ranked
 from finetune.search.runner import Work
-from finetune.support import assign, check_number, values_of
+from finetune.support import Remarks, assign, check_number, values_of
 from finetune.training import Values, average, ensemble
 from finetune.tuning import Settings
 
@@ -259,6 +259,40 @@ class Maker:
         if slowdown > max_slowdown:
             return None
         return Combined(ENSEMBLE, (member.entry.trial.trial,) * times, slowdown=slowdown)
+
+    def settled(
+        self, combined: Combined, used: list[Member], states: list[Values], remarks: Remarks
+    ) -> tuple[Combined, list[Member], list[Values]]:
+        """What is made of trials that were trained again: of a soup that no longer holds, the best.
+
+        Their averaged weights were measured as they were before. Trained again, on more images and
+        in another order, they may have gone to different valleys.
+
+        Args:
+            combined: How they are combined.
+            used: The trials, the best first.
+            states: Their weights now.
+            remarks: Where to say it.
+        """
+        if combined.how != SOUP:
+            return combined, used, states
+        apart = [
+            self._measured(BEST, [member], [state])
+            for member, state in zip(used, states, strict=True)
+        ]
+        together = self._measured(SOUP, used, states)
+        if together <= np.mean(apart):
+            return combined, used, states
+        best = used[:1]
+        remarks.note(
+            f"Trained again on all images, trials {_listed(_numbers(used))} have no weights to "
+            f"average any more: a loss of {together:.3f} on the validation images, above the "
+            f"{np.mean(apart):.3f} of their mean. Trial {_listed(_numbers(best))} is taken alone."
+        )
+        return Combined(BEST, _numbers(best)), best, states[:1]
+
+    def _measured(self, how: str, members: Sequence[Member], states: Sequence[Values]) -> float:
+        return self._loss(*self.make(how, members, states).outputs(self._data, "validation"))
 
     def _slowdown(self, model: FineTunedModel) -> float:
         return self._seconds(model) / self._seconds(self._single)

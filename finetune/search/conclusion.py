@@ -121,6 +121,7 @@ def conclude(
         states, refitted = train_again(work, again, trained, seeds, monitor, console, remarks)
         used, combined = (again, ending) if refitted else (used, combined)
     if refitted:
+        combined, used, states = maker.settled(combined, used, states, remarks)
         known = remember(data, card.image_size, refitted=True)
         model = replace(maker.make(combined.how, used, states), known=known)
         model.save(folder / "model.keras")

@@ -14,7 +14,7 @@ from finetune.model import FineTunedModel
 from finetune.model.calibration import at_temperature, fit_temperature
 from finetune.search.combining import Combined, Maker, members_of
 from finetune.search.rows import card_of
-from finetune.support import assign, values_of
+from finetune.support import Remarks, assign, values_of
 from finetune.training import TrainingRecord, average, best_row
 from finetune.tuning import Trainer
 
@@ -200,6 +200,37 @@ def test_what_helps_no_average_is_left_out(best, members, data):
         f"Made of trial {first.entry.trial.trial} alone: its weights averaged with those of others "
         f"have no lower validation loss than its own, {combined.losses['best']:.3f}."
     )
+
+
+def in_another_valley(values):
+    """The same function: the last 16 features, and what the head makes of them, in reverse."""
+    backwards = {(16,): np.s_[::-1], (3, 3, 12, 16): np.s_[..., ::-1], (16, 3): np.s_[::-1]}
+    return [value[backwards.get(value.shape, np.s_[...])] for value in values]
+
+
+def test_trials_that_part_when_they_are_trained_again_are_not_averaged(best, members, data):
+    model, found = members
+    two, names = found[:2], tuple(member.entry.trial.trial for member in found[:2])
+    maker = Maker(best.work, data, FineTunedModel(model, card_of(model, data)))
+    soup, remarks = Combined("soup", names), Remarks()
+    near = [member.values for member in two]
+    combined, used, states = maker.settled(soup, two, near, remarks)
+    assert combined is soup and used is two and states is near and not remarks
+    first = near[0]
+    parted = [first, in_another_valley(first)]
+    losses = []
+    for state in (*parted, average(parted)):
+        assign(model.variables, state)
+        losses.append(loss(said_by(model, data), data))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4) and losses[2] > losses[0]
+    combined, used, states = maker.settled(soup, two, parted, remarks)
+    assert (combined.how, combined.members, used) == ("best", names[:1], two[:1])
+    assert len(states) == 1 and states[0] is first
+    assert remarks == [
+        f"Trained again on all images, trials {names[0]} and {names[1]} have no weights to average "
+        f"any more: a loss of {losses[2]:.3f} on the validation images, above the {losses[0]:.3f} "
+        f"of their mean. Trial {names[0]} is taken alone."
+    ]
 
 
 @pytest.mark.thorough
