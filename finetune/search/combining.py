@@ -193,8 +193,7 @@ class Maker:
 
         def soup(places: Sequence[int]) -> float:
             states = [members[place].values for place in places]
-            made = self.make(SOUP, [members[place] for place in places], states)
-            return self._loss(*made.outputs(self._data, "validation"))
+            return self._measured(SOUP, [members[place] for place in places], states)
 
         def mean(places: Sequence[int]) -> float:
             return self._loss(labels, np.mean([said[place] for place in places], axis=0))

@@ -318,6 +318,9 @@ class Trainer:
 
         The shared model ends with the new weights, or, where this fails, with some of them.
 
+        Returns:
+            What was done.
+
         Raises:
             TrainingError: If what was trained is worse, see `check_refit`.
         """
