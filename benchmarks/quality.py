@@ -29,13 +29,11 @@ import json
 import os
 import random
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from processes import fill
-from scipy import stats
+from paired import backbone_of, new_parser, print_table, run_all
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -77,11 +75,7 @@ def run(options: argparse.Namespace) -> None:
 
     own_test = (Path(options.side_data) / "test").is_dir()
     loading = {"image_size": options.image_size, **({} if own_test else {"test": 0.25})}
-    backbone = {"weights": options.weights}
-    if options.alpha is not None:
-        backbone["backbone_options"] = {"alpha": options.alpha}
-    if options.backbone:
-        backbone = {"backbone": options.backbone, "preprocess": "tf"}
+    backbone = backbone_of(options)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         # No help from an earlier run.
@@ -110,69 +104,20 @@ def run(options: argparse.Namespace) -> None:
     print(json.dumps(figures | {"seconds": round(seconds, 1)}))
 
 
-def difference(pairs: list[float]) -> str:
-    """Mean and interval of paired differences."""
-    mean = statistics.mean(pairs)
-    if len(pairs) < 2:
-        return f"{mean:+.3f}"
-    half = stats.t.ppf(0.975, len(pairs) - 1) * statistics.stdev(pairs) / len(pairs) ** 0.5
-    return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]"
-
-
-def print_table(rows: list[dict], arms: list[str]) -> None:
-    """Means per set, and differences to the first arm over the pairs that both have."""
-    found = {(row["set"], row["seed"], row["arm"]): row for row in rows}
-    names = sorted({row["set"] for row in rows})
-    print(f"| arm | {' | '.join(names)} | accuracy - {arms[0]} | loss - {arms[0]} | seconds |")
-    print(f"|---|{'---|' * len(names)}---|---|---|")
-    for arm in arms:
-        mine = [row for row in rows if row["arm"] == arm]
-        means = [
-            f"{statistics.mean(row['test'] for row in mine if row['set'] == name):.3f}"
-            for name in names
-        ]
-        shown = [
-            difference([row[key] - found[row["set"], row["seed"], arms[0]][key] for row in mine])
-            for key in ("test", "loss")
-        ]
-        seconds = statistics.median(row["seconds"] for row in mine)
-        print(f"| {arm} | {' | '.join([*means, *shown])} | {seconds:.0f} |")
+def seconds(rows: list[dict]) -> str:
+    """What runs took, in the middle."""
+    return f"{statistics.median(row['seconds'] for row in rows):.0f}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", nargs="+", help="image folders")
-    parser.add_argument("--weights", default="imagenet")
-    parser.add_argument("--alpha", type=float, help="of MobileNetV2")
-    parser.add_argument("--backbone", help="a model file that takes pixels of -1..1, instead")
-    parser.add_argument("--image-size", type=int, default=128)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser = new_parser(__doc__.splitlines()[0], [0, 1, 2, 3, 4])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS, help="first: the control")
-    parser.add_argument("--json", type=Path, help="file of figures; what it holds is not run again")
     parser.add_argument("--arm", choices=ARMS, help="run one arm, in this process")
-    parser.add_argument("--side-data", help="on this set")
-    parser.add_argument("--seed", type=int, help="with this seed")
     options = parser.parse_args()
     if options.arm:
         return run(options)
-    model = Path(options.backbone or options.weights).name
-    kind = {"model": model, "alpha": options.alpha, "image_size": options.image_size}
-    rows = fill(
-        [
-            (
-                {"set": Path(data).name, "seed": seed, "arm": arm, **kind},
-                [
-                    *(__file__, *sys.argv[1:], "--arm", arm),
-                    *("--side-data", data, "--seed", str(seed)),
-                ],
-            )
-            for seed in options.seeds
-            for data in options.data
-            for arm in options.arms
-        ],
-        options.json,
-    )
-    print_table(rows, options.arms)
+    rows = run_all(__file__, options, "arm", options.arms)
+    print_table(rows, "arm", options.arms, "test", ("seconds", seconds))
 
 
 if __name__ == "__main__":
