@@ -6,7 +6,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from finetune.search.ranking import Ranked, known_first
+from finetune.search.ranking import Ranked, own_first
 from finetune.search.trials import Outcome, Trial
 from finetune.support import accuracy_interval, as_plain_text, fits
 from finetune.training import loss_of, lower_is_better, was_solved
@@ -139,9 +139,9 @@ def _rate(trial: Trial) -> str:
 def _notes(ranking: list[Ranked], monitor: str) -> list[str]:
     """What has to be said of the table."""
     notes = _baseline(ranking, monitor)
-    if known_first(ranking, monitor):
+    if own_first(ranking, monitor):
         notes.append(
-            "Settings known to do well stand before others that are better by less than a standard "
+            "The settings of fine_tune stand before others that are better by less than a standard "
             "error."
         )
     return notes

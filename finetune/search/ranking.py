@@ -58,9 +58,9 @@ def rank(trials: Sequence[Trial], monitor: str) -> list[Ranked]:
     """All trials, the best first; those without a score last.
 
     Trials that were trained with several seeds come before those with one: their score is less a
-    matter of luck. So is that of values which are known to do well: of many others one looks
-    better than it is, on few images, and so they count for one standard error less than they were
-    measured.
+    matter of luck. So is that of `fine_tune`'s own values, the first of those that are known to do
+    well: of many others one looks better than it is, on few images, and so they count for one
+    standard error less than they were measured.
 
     Args:
         trials: Trials and further executions.
@@ -76,26 +76,35 @@ def rank(trials: Sequence[Trial], monitor: str) -> list[Ranked]:
     for trial in sorted(trials, key=lambda trial: (trial.trial, trial.execution)):
         groups.setdefault(trial.trial, []).append(trial)
     ranked = [_ranked(group) for group in groups.values()]
-    known = any(entry.outcomes and entry.trial.known for entry in ranked)
+    own = _own(ranked)
 
     def key(entry: Ranked) -> tuple:
         if not entry.outcomes:
             return (0, 0, ())
         score, *further = _measured(entry, monitor)
-        return 1, len(entry.outcomes) > 1, score - (_chance(entry) if known else 0), *further
+        chance = 0.0 if own in (None, entry) else _chance(entry)
+        return 1, len(entry.outcomes) > 1, score - chance, *further
 
     return sorted(ranked, key=key, reverse=True)
 
 
-def known_first(ranking: Sequence[Ranked], monitor: str) -> bool:
-    """Whether a trial at values known to do well stands before one that was measured as better."""
-    keys = [
-        (entry.trial.known, _measured(entry, monitor)[0]) for entry in ranking if entry.outcomes
-    ]
+def _own(ranking: Sequence[Ranked]) -> Ranked | None:
+    """The trial at `fine_tune`'s own values, or the next that is known to do well."""
+    known = [entry for entry in ranking if entry.outcomes and entry.trial.known]
+    return min(known, key=lambda entry: entry.trial.trial, default=None)
+
+
+def own_first(ranking: Sequence[Ranked], monitor: str) -> bool:
+    """Whether `fine_tune`'s own values stand before some that were measured as better."""
+    own = _own(ranking)
+    if own is None:
+        return False
+    several, score = len(own.outcomes) > 1, _measured(own, monitor)[0]
     return any(
-        first and not then and score < next_score
-        for place, (first, score) in enumerate(keys)
-        for then, next_score in keys[place + 1 :]
+        entry.outcomes
+        and (len(entry.outcomes) > 1) == several
+        and _measured(entry, monitor)[0] > score
+        for entry in ranking[ranking.index(own) + 1 :]
     )
 
 
@@ -105,16 +114,14 @@ def _measured(entry: Ranked, monitor: str) -> np.ndarray:
 
 
 def _chance(entry: Ranked) -> float:
-    """What a trial has to be better by than one at values that are known to do well.
+    """What a trial has to be better by than the one at `fine_tune`'s own values.
 
     Returns:
         One standard error, over the validation images, of the head that it begins with; 0 where
-        that is not known, and of a trial at such values.
+        that is not known.
     """
-    outcome = entry.trial.outcome
-    if entry.trial.known or outcome is None:
-        return 0.0
-    return max((row.get(STANDARD_ERROR, 0.0) for row in outcome.history), default=0.0)
+    history = entry.trial.outcome.history if entry.trial.outcome else []
+    return max((row.get(STANDARD_ERROR, 0.0) for row in history), default=0.0)
 
 
 def _ranked(group: list[Trial]) -> Ranked:
