@@ -26,7 +26,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["faults.work"])
 
 # What differs from run to run though all went well: times, and what is told while it goes on.
-_OF_A_RUN = {"seconds", "clock", "epoch_seconds", "created", "parts"}
+_OF_A_RUN = {"seconds", "clock", "epoch_seconds", "created", "parts", "spared"}
 # Written by this test, by TensorFlow, or to say who works in the folder.
 _NOT_OURS = {"passed.json", "lock", "process"}
 _LOGS = {"events.jsonl", "environment.json"}
