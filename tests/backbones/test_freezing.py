@@ -114,6 +114,13 @@ def shared(name: str) -> keras.Model:
     return BUILDERS[name]()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def built():
+    """Making layers draws random numbers, which examples of a strategy must not depend on."""
+    for name in BUILDERS:
+        shared(name)
+
+
 def trainable_flags(model: keras.Model) -> list[bool]:
     return [layer.trainable for layer in leaf_layers(model)]
 
