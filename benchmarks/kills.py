@@ -79,7 +79,9 @@ def stages(folder: Path, images: Path, options: argparse.Namespace) -> int:
         victim = Victim(folder / f"{what}-{number}", images, what, **of(what))
         try:
             for stage in PLAN:
-                tally.kills[what, stage] += victim.kill_at(moment(moments, stage, passed))
+                # A stage that had its share is passed over, for what comes late to be reached too.
+                if tally.kills[what, stage] < options.kills:
+                    tally.kills[what, stage] += victim.kill_at(moment(moments, stage, passed))
             victim.finish()
             victim.note()
             told = tally.conclude(victim, expected)

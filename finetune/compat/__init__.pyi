@@ -2,6 +2,7 @@ from .frozen_functions import with_constants as with_constants
 from .graphs import Call as Call
 from .graphs import calls_of as calls_of
 from .graphs import first_arguments as first_arguments
+from .kernels import forget_kernels as forget_kernels
 from .layers import all_layers as all_layers
 from .layers import inner_layers as inner_layers
 from .layers import is_from_keras as is_from_keras

@@ -207,6 +207,9 @@ def extractor(prefix: keras.Model) -> Callable[[Any], tuple[tf.Tensor, ...]]:
         inputs = keras.tree.pack_sequence_as(ends(prefix)[0], batch)
         return tuple(keras.tree.flatten(folded(inputs, training=False)))
 
+    # Traced here, and not by the first call: TensorFlow takes it for an oversight where the first
+    # calls of several such functions, which are of one name, follow each other.
+    run.get_concrete_function()
     return lambda batch: run(
         *(
             tf.cast(value, tensor.dtype)

@@ -31,6 +31,9 @@ _MARK_TEXT = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
     "# Features that finetune (keras-finetuner) keeps. They can be deleted at any time.\n"
 )
+_FOLDER = "finetune-features"
+# As `tempfile` names what is to become that folder.
+_MADE = re.compile(rf"{_FOLDER}-[a-z0-9_]{{8}}")
 _ENTRY = re.compile(r"[0-9a-f]{24}")
 _PARTIAL = re.compile(r"([0-9a-f]{24})\.[0-9a-f]{16}\.partial")
 
@@ -51,7 +54,7 @@ class FeatureStore:
     """
 
     def __init__(self, place: Path, limit: int) -> None:
-        self.folder = place / "finetune-features"
+        self.folder = place / _FOLDER
         self._limit = limit
 
     def read(self, key: str, rows: int) -> list[Shards] | None:
@@ -141,7 +144,7 @@ class FeatureStore:
         """The folder, made where it is missing: mark and all at once."""
         if not self.folder.exists():
             self.folder.parent.mkdir(0o700, parents=True, exist_ok=True)
-            made = Path(tempfile.mkdtemp(prefix=f"{self.folder.name}-", dir=self.folder.parent))
+            made = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}-", dir=self.folder.parent))
             try:
                 (made / _MARK).write_text(_MARK_TEXT)
                 os.rename(made, self.folder)
@@ -158,6 +161,12 @@ class FeatureStore:
             lock = _lock_of(self.folder, partial.name.split(".")[0])
             with contextlib.suppress(Timeout), FileLock(lock, timeout=0, mode=0o600):
                 shutil.rmtree(partial, ignore_errors=True)
+        # Folders that were to become this one. Who is at it right now is too late, and sees that.
+        for made in self.folder.parent.iterdir():
+            if _MADE.fullmatch(made.name) and not made.is_symlink():
+                with contextlib.suppress(OSError):  # another process was quicker, or it is not ours
+                    if {file.name for file in made.iterdir()} <= {_MARK}:
+                        shutil.rmtree(made)
 
     def _named(self, kind: re.Pattern[str]) -> list[Path]:
         _require_own(self.folder)

@@ -77,6 +77,7 @@ class HeadStore:
                     self._file(key), _SavedHead, lambda meta: variables, finite=True
                 )
                 self.known[key] = TrainedHead(meta.epochs, meta.rates, meta.best, weights)
+                self._tidy(key)  # who kept it may have been killed before it could
             except DamagedFileError as error:
                 log.warning("Not a head (%s); now %s.", error, set_aside(self._file(key)).name)
         return self.known.get(key)
@@ -97,7 +98,6 @@ class HeadStore:
             try:
                 yield
             finally:
-                # Who waits for it has it open; who comes later finds the head.
                 lock.unlink(missing_ok=True)
 
     def put(self, key: str, head: TrainedHead) -> None:
@@ -106,11 +106,19 @@ class HeadStore:
         if self.folder is not None:
             meta = {"epochs": head.epochs, "rates": head.rates, "best": head.best}
             write_arrays(self._file(key), meta, head.weights)
-            self._file(key).with_suffix(".state.npz").unlink(missing_ok=True)
+            self._tidy(key)
 
     def state_file(self, key: str) -> Path | None:
         """Where the state of a head is kept while it trains; None for nowhere."""
         return self._file(key).with_suffix(".state.npz") if self.folder is not None else None
+
+    def _tidy(self, key: str) -> None:
+        """Remove what nobody needs once the head is there.
+
+        Who waits for the lock has it open; who comes later finds the head.
+        """
+        for suffix in (".state.npz", ".lock"):
+            self._file(key).with_suffix(suffix).unlink(missing_ok=True)
 
     def __len__(self) -> int:
         return len(self.known)

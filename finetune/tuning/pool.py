@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from finetune.backbones import Backbone, copy_of, load_backbone
+from finetune.compat import forget_kernels
 from finetune.reuse import FeatureCache
 from finetune.support import same_random_state
 from finetune.training import (
@@ -79,6 +80,7 @@ class BackbonePool:
         key = _key(settings, image_size)
         shared = self._shared.get(key)
         if shared is None:
+            forget_kernels()  # those of networks before: in a loop of fits they would pile up
             precision = policy_name(settings.mixed_precision)
             with scope(self._distribution), dtype_policy(precision):
                 backbone = self.load(settings, image_size)

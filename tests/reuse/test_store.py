@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import stat
+import tempfile
 import threading
 import time
 import zlib
@@ -365,6 +366,17 @@ def test_what_a_killed_process_left_is_removed(store: FeatureStore, writing):
     assert [name.split(".")[2:] for name in left(store)] == [["partial"]]
     write(store, "another key")
     assert all("partial" not in name for name in left(store))
+
+
+def test_a_folder_that_a_killed_process_was_making_is_removed_and_others_stay(tmp_path):
+    for content in ([], ["CACHEDIR.TAG"], ["CACHEDIR.TAG", "letter.txt"]):
+        made = tempfile.mkdtemp(prefix="finetune-features-", dir=tmp_path)
+        for name in content:
+            (Path(made) / name).touch()
+    (tmp_path / "finetune-features-mine").mkdir()
+    write(FeatureStore(tmp_path, 10**9), "key")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"finetune-features", "finetune-features-mine", Path(made).name}
 
 
 def test_who_needs_what_another_process_is_writing_waits_for_it(store, writing, caplog):

@@ -76,6 +76,13 @@ def test_a_head_is_found_by_another_process(tmp_path, kept, variables):
         np.testing.assert_array_equal(value, np.array(variable), strict=True)
 
 
+def test_what_a_killed_process_left_beside_a_head_is_removed(tmp_path, kept, variables):
+    for suffix in (".lock", ".state.npz"):
+        kept.with_suffix(suffix).touch()
+    assert store(tmp_path).get("key", variables) is not None
+    assert [path.name for path in tmp_path.iterdir()] == [kept.name]
+
+
 def kernel_of(change):
     def apply(meta, arrays):
         (place,) = [n for n, array in enumerate(arrays) if array.ndim == 2]
