@@ -152,6 +152,7 @@ def claim(out: str | os.PathLike[str] | None, *, overwrite: bool) -> Iterator[Ru
         RunFolderError: If the folder is in use, or holds something else.
         StorageError: If it cannot be written.
     """
+    first = not Path("runs").exists()
     place = new_folder() if out is None else Path(out).resolve()
     shown = place if out is None else Path(out)
     for beside in (_beside(place, "new"), _beside(place, "old")):
@@ -160,7 +161,7 @@ def claim(out: str | os.PathLike[str] | None, *, overwrite: bool) -> Iterator[Ru
     _finish_replacing(place)
     made = [parent for parent in (place, *place.parents) if not parent.exists()]
     if out is None:
-        made = [place]
+        made = [place, place.parent] if first else [place]
     _check(place, shown, overwrite)
     lock = hold(place, RunFolderError)
     try:

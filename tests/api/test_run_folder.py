@@ -15,7 +15,7 @@ from finetune import load
 from finetune.api import run_folder
 from finetune.api.one_call import fine_tune
 from finetune.api.run_folder import _elsewhere
-from finetune.exceptions import RunFolderError, StorageError, TrainingError
+from finetune.exceptions import DataNotFoundError, RunFolderError, StorageError, TrainingError
 
 resource = pytest.importorskip("resource", reason="limits of a process are known to Unix alone")
 
@@ -367,6 +367,17 @@ def test_a_run_without_a_finite_loss_leaves_the_folder_free(tune, tmp_path):
         tune(head_epochs=0, callbacks=[Poison()])
     assert not (tmp_path / "run").exists()
     assert finished(tune().folder)
+
+
+@pytest.mark.parametrize("left", [[], ["runs"], ["runs/before"]])
+def test_a_run_that_is_refused_leaves_no_folder_of_its_own(tmp_path, monkeypatch, left):
+    monkeypatch.chdir(tmp_path)
+    for name in left:
+        Path(name).mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DataNotFoundError):
+        fine_tune("nowhere", verbose=0)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("left", ["process", "run.json", "state.npz"])
