@@ -1,5 +1,7 @@
 """What TensorFlow keeps of functions that it has run."""
 
+from typing import Any
+
 from tensorflow.python.eager import context
 
 
@@ -19,4 +21,5 @@ def forget_kernels() -> None:
         >>> int(double(tf.constant(3)))
         6
     """
-    context.context().clear_kernel_cache()
+    current: Any = context.context()  # declared as if there could be none
+    current.clear_kernel_cache()
