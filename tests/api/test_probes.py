@@ -13,7 +13,6 @@ from finetune.api.probes import (
     narrow,
     narrow_depths,
     probe_depths,
-    shallowest,
 )
 from finetune.backbones.freezing import describe
 from finetune.data import load_data
@@ -48,26 +47,6 @@ def separable(seed, shift, n=60, width=5):
     features = random.normal(size=(n, width))
     features[:, 0] += shift * labels
     return features, labels
-
-
-def test_the_shallowest_depths_are_kept_and_the_head_alone_is_not():
-    assert shallowest([154, 0, 116, 36, 81], 154) == (0, 36, 81)
-    assert shallowest([0, 36, 81, 116, 154], 154, keep=2) == (0, 36)
-    assert shallowest([116, 154], 154) == (116,)
-    assert shallowest([36, 36, 81], 154, keep=5) == (36, 81)
-
-
-def test_the_head_alone_is_kept_where_it_is_the_only_choice():
-    assert shallowest([154], 154) == (154,)
-
-
-def test_a_number_of_depths_that_keeps_none_is_refused():
-    with pytest.raises(ArgumentError, match=r"Expected keep of 1 or more depths, received 0\."):
-        shallowest([0, 36], 154, keep=0)
-    with pytest.raises(ArgumentError, match=r"received 1\.5\."):
-        shallowest([0, 36], 154, keep=1.5)
-    with pytest.raises(ArgumentError, match="Expected at least one freeze depth"):
-        shallowest([], 154)
 
 
 def test_narrowing_keeps_depths_of_the_tuner_and_probes_all_of_them(tuner, data):

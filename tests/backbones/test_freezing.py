@@ -16,6 +16,7 @@ from finetune.backbones.freezing import (
     describe,
     leaf_layers,
     resolve_depth,
+    shallowest,
 )
 from finetune.compat import all_layers, own_variables
 from finetune.exceptions import ArgumentError, FreezeDepthError
@@ -579,3 +580,23 @@ def test_too_few_default_depths_are_refused(count):
     with pytest.raises(ArgumentError) as caught:
         default_depths(shared("residual"), count)
     assert str(caught.value) == f"`count` must be an integer of at least 2. Received: {count!r}."
+
+
+def test_the_shallowest_depths_are_kept_and_the_head_alone_is_not():
+    assert shallowest([154, 0, 116, 36, 81], 154) == (0, 36, 81)
+    assert shallowest([0, 36, 81, 116, 154], 154, keep=2) == (0, 36)
+    assert shallowest([116, 154], 154) == (116,)
+    assert shallowest([36, 36, 81], 154, keep=5) == (36, 81)
+
+
+def test_the_head_alone_is_kept_where_it_is_the_only_choice():
+    assert shallowest([154], 154) == (154,)
+
+
+def test_a_number_of_depths_that_keeps_none_is_refused():
+    with pytest.raises(ArgumentError, match=r"Expected keep of 1 or more depths, received 0\."):
+        shallowest([0, 36], 154, keep=0)
+    with pytest.raises(ArgumentError, match=r"received 1\.5\."):
+        shallowest([0, 36], 154, keep=1.5)
+    with pytest.raises(ArgumentError, match="Expected at least one freeze depth"):
+        shallowest([], 154)
