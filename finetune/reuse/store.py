@@ -162,7 +162,7 @@ class FeatureStore:
             with contextlib.suppress(Timeout), FileLock(lock, timeout=0, mode=0o600):
                 shutil.rmtree(partial, ignore_errors=True)
         # Folders that were to become this one. Who is at it right now is too late, and sees that.
-        for made in self.folder.parent.iterdir():
+        for made in _listed(self.folder.parent):
             if _MADE.fullmatch(made.name) and not made.is_symlink():
                 with contextlib.suppress(OSError):  # another process was quicker, or it is not ours
                     if {file.name for file in made.iterdir()} <= {_MARK}:
@@ -179,6 +179,13 @@ class FeatureStore:
 
 def _lock_of(folder: Path, digest: str) -> Path:
     return folder / f"{digest}.lock"
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What is in a folder; nothing, where one may write into it and not read it."""
+    with contextlib.suppress(PermissionError):
+        return [*folder.iterdir()]
+    return []
 
 
 def _require_own(folder: Path) -> None:

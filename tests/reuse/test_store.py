@@ -379,6 +379,17 @@ def test_a_folder_that_a_killed_process_was_making_is_removed_and_others_stay(tm
     assert left == {"finetune-features", "finetune-features-mine", Path(made).name}
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_place_that_may_be_written_to_and_not_listed_is_good_enough(tmp_path):
+    tmp_path.chmod(0o300)
+    try:
+        store = FeatureStore(tmp_path, 10**9)
+        write(store, "key")
+        assert store.read("key", len(ROWS)) is not None
+    finally:
+        tmp_path.chmod(0o700)
+
+
 def test_who_needs_what_another_process_is_writing_waits_for_it(store, writing, caplog):
     _, go_on = writing
     threading.Timer(0.3, go_on).start()
