@@ -247,8 +247,8 @@ def test_where_there_is_no_study_none_is_read(tmp_path):
 
 
 def test_a_job_bears_all_that_its_trial_says():
-    trial = Trial("0003", {"a": 1}, execution=1, after="0001", batch_size=8)
-    assert trial.job(4) == Job("0003", {"a": 1}, 4, 1, "0001", 8)
+    trial = Trial("0003", {"a": 1}, execution=1, after="0001", batch_size=8, known=True)
+    assert trial.job(4) == Job("0003", {"a": 1}, 4, 1, "0001", 8, known=True)
 
 
 def test_a_trial_is_summed_up_by_its_steps():
