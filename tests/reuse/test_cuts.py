@@ -295,6 +295,7 @@ def test_what_the_suffix_trains_is_seen_and_saved_by_the_full_model(tmp_path):
     model = skip_model()
     apply_freeze_depth(model, 3)
     prefix, suffix = split(model, find_cut(model, 3).tensors)
+    assert (prefix.name, suffix.name) == (f"{model.name}_prefix", f"{model.name}_suffix")
     x, y = images(model, 8), np.ones((8, 2), "float32")
     features = prefix.predict(x, verbose=0)
     suffix.compile("sgd", "mse")

@@ -45,6 +45,12 @@ def make_shared(mobilenet_v2, tmp_path, monkeypatch):
     return make
 
 
+@pytest.mark.parametrize(("disk", "disk_load"), [(1e-3, 1e-3), (1e-12, 5e-10)])
+def test_a_byte_from_disk_takes_as_long_as_one_from_memory_at_least(make_shared, disk, disk_load):
+    prices = starts.prices(disk)
+    assert (prices.load, prices.disk_load, prices.disk_write) == (5e-10, disk_load, disk)
+
+
 def test_with_room_little_is_run_again_and_with_less_room_more(make_shared):
     shares = [make_shared(budget).start(Rows(), 100).share for budget in (1000, 10, 4, 0)]
     assert shares == sorted(shares)

@@ -347,6 +347,19 @@ def test_trainings_of_the_best_trial_are_averaged_in_what_they_say_where_there_i
     )
 
 
+@pytest.mark.parametrize(
+    ("allowed", "times"),
+    [(1.0, "together:"), (2.9, "together:"), (3.0, "together, 3 times:")],
+)
+def test_the_best_trial_is_trained_again_once_and_three_times_for_an_ensemble_that_has_the_time(
+    searched, monkeypatch, capsys, allowed, times
+):
+    seconds = {"ensemble_of_tiny": 3.0, "fine_tuned_tiny": 1.0}
+    monkeypatch.setattr(Maker, "_seconds", lambda self, made: seconds[made.keras_model.name])
+    searched(refit=None, combine="auto", keep=1, max_slowdown=allowed, verbose=1)
+    assert f"training and validation {times}" in " ".join(capsys.readouterr().out.split())
+
+
 def test_one_member_is_the_best_trial(best):
     assert best.combined == Combined("best", (best.chosen.trial.trial,))
     assert str(best.combined) == ""

@@ -9,6 +9,7 @@ import pytest
 
 from finetune.training.head_store import TrainedHead
 from finetune.training.records import (
+    STANDARD_ERROR,
     BestEpoch,
     TrainingRecord,
     best_row,
@@ -128,6 +129,14 @@ def test_a_head_that_was_trained_before_is_what_later_epochs_have_to_beat(model)
     best.restore()
     assert (best.record.best, value_of(model)) == (1, 0.25)
     assert [row["phase"] for row in best.record.epochs] == ["head"] * 2 + ["fine_tune"] * 2
+
+
+def test_how_far_chance_moves_it_is_noted_of_the_head_and_of_no_other_epoch(model):
+    best = BestEpoch(TrainingRecord())
+    go_through(best, model, [2.0], phase="head")
+    go_through(best, model, [1.0], first=1)
+    best.allow_for_chance(0.5)
+    assert [row.get(STANDARD_ERROR) for row in best.record.epochs] == [0.5, None]
 
 
 def test_the_lower_loss_and_the_higher_accuracy_are_better_and_the_loss_decides_between_equals():

@@ -81,6 +81,13 @@ def test_a_phase_that_was_trained_before_is_shown_as_one_epoch(model):
     assert callback.params == {"epochs": 5, "steps": None, "verbose": 0}
 
 
+def test_of_a_phase_that_was_trained_before_the_figures_are_shown(model):
+    told = []
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda *given: told.append(given))
+    Session([callback], model).show(4, {"loss": 1.0})
+    assert told == [(4, {"loss": 1.0})]
+
+
 @pytest.mark.parametrize(
     "callback",
     [
