@@ -16,7 +16,7 @@ Arms, of one call of `fine_tune` with its defaults:
 and of a search with its defaults:
     search before   as it was: the head trained, the highest accuracy chosen, one trial
     search call     the head solved, the lowest loss chosen, one trial
-    search          its defaults: calibrated, trained again three times, the weights averaged
+    search          its defaults: calibrated, trained again once
     search slow     the same where an image may take three times as long (max_slowdown=3)
 
 A set without test images gives a quarter of its images for the test, others for each seed. Prints

@@ -102,8 +102,8 @@ class FineTuner(keras_tuner.HyperModel):
             same settings on training and validation images together; with images in other orders
             each time, and the weights averaged. It takes all epochs where the schedule lets the
             rate fall to nothing, else (and with `patience`) as many as were best. Quality on
-            validation images is that of the model before. Default: 1 time in `fine_tune`, 3 in
-            `search`; 0: not at all.
+            validation images is that of the model before. Default: once; 0: not at all. (For 3 in
+            `search(max_slowdown=3)`, see there.)
         calibrate: Whether the probabilities of what `fine_tune` and `search` hand over are made as
             high as the share of right answers, by one temperature fitted on the validation images.
             No answer changes by it. Default True.
@@ -331,8 +331,8 @@ class FineTuner(keras_tuner.HyperModel):
                 that lowers the validation loss of the average, in weights or, within
                 `max_slowdown`, in probabilities.
             max_slowdown: How many times as long as with one trial an image may take, for "auto".
-                Default 1: no ensemble. With 3 what `refit` trains several times is no average of
-                weights, but an ensemble, too.
+                Default 1: no ensemble. With 3, where no other trial helps the best one, it is
+                trained on all images three times (`refit`), and the three are an ensemble.
             max_failures: Trials that may fail one after the other before the search stops.
                 Default 3.
             workers: Trials at a time. Above 1 they are Ray tasks, from the extra

@@ -36,9 +36,6 @@ from finetune.tuning import (
     learn_sets_of_folds,
 )
 
-# Times that the model is trained once more on all images, where nothing else is said.
-_REFIT = 1
-
 _MEASURING = "Measuring"
 
 
@@ -202,7 +199,7 @@ def _refit(training: Training) -> tuple[int, np.ndarray | None]:
         head alone says of the test images when it is trained on as many, if that is known.
     """
     trainer, console = training.trainer, training.console
-    seeds = trainer.refits(training.source, _REFIT)
+    seeds = trainer.refits(training.source)
     if not seeds or training.record.interrupted:
         return 0, None
     heard: list[np.ndarray] = []

@@ -51,8 +51,8 @@ from finetune.tuning import Settings, learn_sets_of_folds, write_arguments
 
 log = logging.getLogger("finetune")
 
-# Times that each trial is trained once more on all images, where nothing else is said.
-_REFIT = 3
+# Trainings of one trial on all images that answer together, where nothing else is said.
+_TOGETHER = 3
 
 # Share of a time budget that the comparison with the head alone may end after it.
 _BEYOND = 0.1
@@ -115,9 +115,10 @@ def conclude(
     verdict = _verdict(work, settings, source, single, answers) if _is_time_for(took) else None
     refitted, remarks = 0, Remarks()
     states: list[Values] = []
-    times = work.trainer.refits(source, _REFIT)
+    times = work.trainer.refits(source)
     if times and stopped is None:
-        again, ending, seeds = trainings(maker, used, combined, options, times)
+        together = work.trainer.refits(source, _TOGETHER)
+        again, ending, seeds = trainings(maker, used, combined, options, times, together)
         states, refitted = train_again(work, again, trained, seeds, monitor, console, remarks)
         used, combined = (again, ending) if refitted else (used, combined)
     if refitted:

@@ -17,12 +17,25 @@ from finetune.tuning import CrossValidation, cross_validate
 
 
 def trainings(
-    maker: Maker, used: list[Member], combined: Combined, options: SearchOptions, times: int
+    maker: Maker,
+    used: list[Member],
+    combined: Combined,
+    options: SearchOptions,
+    times: int,
+    together: int,
 ) -> tuple[list[Member], Combined, int]:
     """What is trained again: so many trainings of as many members as there are, or of the best.
 
     Several trainings of the best trial differ in the order of the images. Their weights are
     averaged; or what they say, where the user has the time for that.
+
+    Args:
+        maker: Makes models of members.
+        used: The trials that the model is made of, the best first.
+        combined: How it is made of them.
+        options: Say what time an image may take.
+        times: Trainings in all, of one model.
+        together: Trainings of the best trial whose probabilities are averaged.
 
     Returns:
         What is trained, how that is combined, and how often each is trained.
@@ -30,10 +43,10 @@ def trainings(
     best, outcome = used[0], used[0].entry.trial.outcome
     ordered = outcome is not None and not outcome.head_kept  # a head that is solved has no order
     slower = options.combine == "auto" and options.max_slowdown > 1
-    if combined.how == BEST and times > 1 and ordered and slower:
-        repeated = maker.repeated(best, times, options.max_slowdown)
+    if combined.how == BEST and together > 1 and ordered and slower:
+        repeated = maker.repeated(best, together, options.max_slowdown)
         if repeated is not None:
-            return [_in_another_order(best, number) for number in range(times)], repeated, 1
+            return [_in_another_order(best, number) for number in range(together)], repeated, 1
     return used, combined, max(1, times // len(used))
 
 

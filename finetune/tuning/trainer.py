@@ -288,7 +288,7 @@ class Trainer:
         features = self.shared(settings).pooled(source, split)
         return features.inputs[0][np.arange(len(features.labels))]
 
-    def refits(self, source: Source, usual: int) -> int:
+    def refits(self, source: Source, usual: int = 1) -> int:
         """How many times a model is to be trained once more, see `refit`.
 
         Args:
