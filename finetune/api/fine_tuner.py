@@ -102,8 +102,8 @@ class FineTuner(keras_tuner.HyperModel):
             same settings on training and validation images together; with images in other orders
             each time, and the weights averaged. It takes all epochs where the schedule lets the
             rate fall to nothing, else (and with `patience`) as many as were best. Quality on
-            validation images is that of the model before. Default: once; 0: not at all. (For 3 in
-            `search(max_slowdown=3)`, see there.)
+            validation images is that of the model before. Default: once, in a search see
+            `max_slowdown`, too; 0: not at all.
         calibrate: Whether the probabilities of what `fine_tune` and `search` hand over are made as
             high as the share of right answers, by one temperature fitted on the validation images.
             No answer changes by it. Default True.
