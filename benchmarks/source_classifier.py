@@ -35,8 +35,9 @@ def run(options: argparse.Namespace) -> None:
     import keras
     import tensorflow as tf
     from keras import ops
-    from scipy.optimize import minimize_scalar
     from sklearn.linear_model import LogisticRegressionCV
+
+    from finetune.model import calibrated_loss
 
     way, _, count = options.way.partition(":")
     data = {split: [*read(options, int(count), split)] for split in ("train", "validation")}
@@ -98,13 +99,13 @@ def run(options: argparse.Namespace) -> None:
     features = rest.predict(stem.predict(others, verbose=0), verbose=0).mean((1, 2))
     said = features @ np.array(dense[0]) + np.array(dense[1])
 
-    def loss(heat: float) -> float:
-        each = ops.sparse_categorical_crossentropy(truth, said / np.exp(heat), from_logits=True)
-        return float(ops.mean(each))
-
-    best = minimize_scalar(loss, bounds=(-3, 3), method="bounded")
-    accuracy = float((said.argmax(1) == truth).mean())
-    print(json.dumps({"accuracy": accuracy, "loss": float(best.fun), "n": len(truth)}))
+    probabilities = np.array(keras.activations.softmax(ops.array(said)))
+    figures = {
+        "accuracy": float((said.argmax(1) == truth).mean()),
+        "loss": calibrated_loss(truth, probabilities, "multiclass"),
+        "n": len(truth),
+    }
+    print(json.dumps(figures))
 
 
 def read(options: argparse.Namespace, count: int, split: str) -> Iterator[tuple[np.ndarray, int]]:

@@ -55,6 +55,13 @@ def members(best, data):
     return model, found
 
 
+@pytest.fixture
+def three_times_as_slow(monkeypatch):
+    """An ensemble takes three times what one model takes, whatever the machine does."""
+    seconds = {"ensemble_of_tiny": 3.0, "fine_tuned_tiny": 1.0}
+    monkeypatch.setattr(Maker, "_seconds", lambda self, made: seconds[made.keras_model.name])
+
+
 def said_by(model, data, split="validation"):
     return np.asarray(model(data.splits[split].images.astype("float32")))
 
@@ -272,7 +279,7 @@ def test_a_member_that_cannot_be_trained_again_is_as_it_was_before(
 
 @pytest.mark.parametrize(("allowed", "how"), [(1.0, "best"), (2.9, "best"), (3.0, "ensemble")])
 def test_an_ensemble_has_to_be_as_quick_as_was_asked(
-    best, members, data, monkeypatch, caplog, allowed, how
+    best, members, data, three_times_as_slow, caplog, allowed, how
 ):
     model, (first, _, _) = members
     maker = Maker(best.work, data, FineTunedModel(model, card_of(model, data)))
@@ -281,8 +288,6 @@ def test_an_ensemble_has_to_be_as_quick_as_was_asked(
         replace(first, values=mistaken(model, first.values, times)) for times in (0.5, -0.5)
     )
     other = replace(other, values=elsewhere(model, other.values))
-    seconds = {"ensemble_of_tiny": 3.0, "fine_tuned_tiny": 1.0}
-    monkeypatch.setattr(Maker, "_seconds", lambda self, made: seconds[made.keras_model.name])
     with caplog.at_level("INFO", logger="finetune"):
         made, combined, _ = maker.choose([one, other], "auto", allowed)
     assert combined.losses["ensemble"] < combined.losses["best"]
@@ -321,10 +326,8 @@ def test_members_of_a_soup_are_each_trained_again_on_all_images(searched, member
 
 @pytest.mark.parametrize(("allowed", "how"), [(1.0, "best"), (2.9, "best"), (3.0, "ensemble")])
 def test_trainings_of_the_best_trial_are_averaged_in_what_they_say_where_there_is_time_for_it(
-    searched, data, monkeypatch, allowed, how
+    searched, data, three_times_as_slow, allowed, how
 ):
-    seconds = {"ensemble_of_tiny": 3.0, "fine_tuned_tiny": 1.0}
-    monkeypatch.setattr(Maker, "_seconds", lambda self, made: seconds[made.keras_model.name])
     result = searched(refit=2, combine="auto", keep=1, max_slowdown=allowed)
     name = result.chosen.trial.trial
     assert (result.combined.how, result.combined.members) == (
@@ -352,10 +355,8 @@ def test_trainings_of_the_best_trial_are_averaged_in_what_they_say_where_there_i
     [(1.0, "together:"), (2.9, "together:"), (3.0, "together, 3 times:")],
 )
 def test_the_best_trial_is_trained_again_once_and_three_times_for_an_ensemble_that_has_the_time(
-    searched, monkeypatch, capsys, allowed, times
+    searched, three_times_as_slow, capsys, allowed, times
 ):
-    seconds = {"ensemble_of_tiny": 3.0, "fine_tuned_tiny": 1.0}
-    monkeypatch.setattr(Maker, "_seconds", lambda self, made: seconds[made.keras_model.name])
     searched(refit=None, combine="auto", keep=1, max_slowdown=allowed, verbose=1)
     assert f"training and validation {times}" in " ".join(capsys.readouterr().out.split())
 
